@@ -1,0 +1,582 @@
+// The native floor of bun-uring: what JavaScript cannot do by itself with an io_uring.
+// Exported functions return -errno (or a count), keep no state outside the ring they are given and hold no
+// policy: which flags, how many, when and whether is decided in TypeScript. A ring belongs to the thread that made it.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+// Raised whenever a signature, struct or the shared header below changes; src/layout.ts holds the same number.
+#define BUN_URING_ABI 1
+
+// Words of the header at the start of the memory shared with JavaScript; the CQE table follows it.
+enum {
+    HEADER_CONSUMED,  // SQEs taken from the staging area by the last tick
+    HEADER_SQ_READY,  // SQEs that the kernel has not taken yet (submit failed): tick again
+    HEADER_IN_FLIGHT, // SQEs given to the kernel whose CQE has not been copied out
+    HEADER_ENTERS,    // io_uring_enter calls made so far
+    HEADER_OVERFLOWS, // times the CQ was found overflown
+    HEADER_BYTES = 64
+};
+
+// One mapping owned by the shim; it outlives the JavaScript heap so that the kernel may write late.
+struct region {
+    struct region *next;
+    void *address;
+    size_t length;
+};
+
+struct ring {
+    struct ring *next; // the rings of this thread
+    struct io_uring uring;
+    struct io_uring bell; // a plain ring: turns the eventfd's signal into a byte on a socket
+    struct region *regions;
+    uint32_t *header;
+    struct io_uring_cqe *cqes;
+    size_t shared_length;
+    uint32_t cqe_capacity;
+    int eventfd;
+    int bell_socket;
+    int bell_ready;   // the bell ring exists
+    int bell_pending; // CQEs that the bell ring still owes
+    int enabled;
+    uint64_t event_count; // written by the bell's READ
+    struct io_uring_cqe bell_byte;
+};
+
+// What create tells JavaScript; addresses are split so that no BigInt is made.
+struct ring_info {
+    uint32_t ring_low, ring_high;
+    uint32_t shared_low, shared_high;
+    uint32_t shared_length;
+    uint32_t sq_entries, cq_entries;
+    uint32_t features;
+    uint32_t unmap_low, unmap_high; // address of region_unmap, the finalizer for handed-over memory
+};
+
+static void close_thread_rings(void *first);
+
+// The only variable of the library: written once, before any other code of it can run.
+static pthread_key_t thread_rings;
+
+__attribute__((constructor)) static void create_thread_key(void)
+{
+    pthread_key_create(&thread_rings, close_thread_rings);
+}
+
+static void split(uint64_t value, uint32_t *low, uint32_t *high)
+{
+    *low = (uint32_t)value;
+    *high = (uint32_t)(value >> 32);
+}
+
+/* ---- what src/layout.ts checks ------------------------------------------------------------------------------ */
+
+EXPORT int32_t bun_uring_abi(void)
+{
+    return BUN_URING_ABI;
+}
+
+// Sizes and offsets, in the order of LAYOUT in src/layout.ts. Returns how many there are.
+EXPORT int32_t bun_uring_layout(uint32_t *out, uint32_t capacity)
+{
+    const uint32_t values[] = {
+        sizeof(struct io_uring_sqe),
+        offsetof(struct io_uring_sqe, opcode),
+        offsetof(struct io_uring_sqe, flags),
+        offsetof(struct io_uring_sqe, ioprio),
+        offsetof(struct io_uring_sqe, fd),
+        offsetof(struct io_uring_sqe, off),
+        offsetof(struct io_uring_sqe, addr),
+        offsetof(struct io_uring_sqe, len),
+        offsetof(struct io_uring_sqe, rw_flags),
+        offsetof(struct io_uring_sqe, user_data),
+        offsetof(struct io_uring_sqe, buf_index),
+        offsetof(struct io_uring_sqe, personality),
+        offsetof(struct io_uring_sqe, file_index),
+        offsetof(struct io_uring_sqe, addr3),
+        sizeof(struct io_uring_cqe),
+        offsetof(struct io_uring_cqe, user_data),
+        offsetof(struct io_uring_cqe, res),
+        offsetof(struct io_uring_cqe, flags),
+        sizeof(struct statx),
+        offsetof(struct statx, stx_size),
+        offsetof(struct statx, stx_atime),
+        offsetof(struct statx, stx_dev_major),
+        sizeof(struct ring_info),
+        HEADER_BYTES,
+    };
+    const uint32_t count = sizeof(values) / sizeof(values[0]);
+    memcpy(out, values, sizeof(uint32_t) * (capacity < count ? capacity : count));
+    return (int32_t)count;
+}
+
+/* ---- regions: page-aligned memory ---------------------------------------------------------------------------- */
+
+// Maps `length` bytes of zeroed, page-aligned memory that lives until region_free or the end of the ring's thread.
+// huge: ask for transparent huge pages. Returns the address, or NULL.
+EXPORT void *bun_uring_region_new(struct ring *ring, double length, int32_t huge)
+{
+    struct region *region = malloc(sizeof(*region));
+    if (!region)
+        return NULL;
+    region->length = (size_t)length;
+    region->address =
+        mmap(NULL, region->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (region->address == MAP_FAILED) {
+        free(region);
+        return NULL;
+    }
+    if (huge)
+        madvise(region->address, region->length, MADV_HUGEPAGE);
+    madvise(region->address, region->length, MADV_DONTFORK);
+    region->next = ring->regions;
+    ring->regions = region;
+    return region->address;
+}
+
+// Takes a region out of the ring's list. Returns its length, 0 if it is not there.
+static size_t region_forget(struct ring *ring, void *address)
+{
+    for (struct region **link = &ring->regions; *link; link = &(*link)->next) {
+        struct region *region = *link;
+        if (region->address != address)
+            continue;
+        const size_t length = region->length;
+        *link = region->next;
+        free(region);
+        return length;
+    }
+    return 0;
+}
+
+// Unmaps a region. The caller knows that no operation in the kernel uses it.
+EXPORT int32_t bun_uring_region_free(struct ring *ring, void *address)
+{
+    const size_t length = region_forget(ring, address);
+    if (!length)
+        return -EINVAL;
+    return munmap(address, length) ? -errno : 0;
+}
+
+// Gives a region away to a JavaScript ArrayBuffer, whose finalizer is region_unmap with the length as context.
+EXPORT int32_t bun_uring_region_hand_over(struct ring *ring, void *address)
+{
+    return region_forget(ring, address) ? 0 : -EINVAL;
+}
+
+static void region_unmap(void *address, void *length)
+{
+    munmap(address, (size_t)length);
+}
+
+/* ---- set-up ---------------------------------------------------------------------------------------------------- */
+
+static void release_shared(struct ring *ring)
+{
+    if (ring->header)
+        munmap(ring->header, ring->shared_length);
+    free(ring);
+}
+
+// Makes a ring with exactly these entries and IORING_SETUP_ flags and adds it to the rings of this thread.
+EXPORT int32_t bun_uring_create(uint32_t entries, uint32_t cq_entries, uint32_t setup_flags, struct ring_info *info)
+{
+    struct ring *ring = calloc(1, sizeof(*ring));
+    if (!ring)
+        return -ENOMEM;
+    ring->eventfd = ring->bell_socket = -1;
+    struct io_uring_params params = {.flags = setup_flags | IORING_SETUP_CQSIZE, .cq_entries = cq_entries};
+    int rc = io_uring_queue_init_params(entries, &ring->uring, &params);
+    if (rc < 0) {
+        free(ring);
+        return rc;
+    }
+    ring->enabled = !(setup_flags & IORING_SETUP_R_DISABLED);
+    ring->cqe_capacity = params.cq_entries;
+    ring->shared_length = HEADER_BYTES + params.cq_entries * sizeof(struct io_uring_cqe);
+    void *shared = mmap(NULL, ring->shared_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        rc = -errno;
+        io_uring_queue_exit(&ring->uring);
+        free(ring);
+        return rc;
+    }
+    ring->header = shared;
+    ring->cqes = (struct io_uring_cqe *)((char *)shared + HEADER_BYTES);
+    ring->next = pthread_getspecific(thread_rings);
+    pthread_setspecific(thread_rings, ring);
+
+    split((uintptr_t)ring, &info->ring_low, &info->ring_high);
+    split((uintptr_t)shared, &info->shared_low, &info->shared_high);
+    split((uintptr_t)region_unmap, &info->unmap_low, &info->unmap_high);
+    info->shared_length = (uint32_t)ring->shared_length;
+    info->sq_entries = params.sq_entries;
+    info->cq_entries = params.cq_entries;
+    info->features = params.features;
+    return 0;
+}
+
+// Writes 1 into out[opcode] for each opcode that the kernel supports. Returns the last opcode it knows.
+EXPORT int32_t bun_uring_probe(struct ring *ring, uint8_t *out, uint32_t capacity)
+{
+    const size_t length = sizeof(struct io_uring_probe) + 256 * sizeof(struct io_uring_probe_op);
+    struct io_uring_probe *probe = calloc(1, length);
+    if (!probe)
+        return -ENOMEM;
+    const int rc = io_uring_register_probe(&ring->uring, probe, 256);
+    if (rc < 0) {
+        free(probe);
+        return rc;
+    }
+    for (uint32_t i = 0; i < probe->ops_len && i < capacity; i++)
+        out[i] = (probe->ops[i].flags & IO_URING_OP_SUPPORTED) != 0;
+    const int last = probe->last_op;
+    free(probe);
+    return last;
+}
+
+// Caps the io-wq threads of this ring: bounded (regular files) and unbounded work.
+EXPORT int32_t bun_uring_cap_workers(struct ring *ring, uint32_t bounded, uint32_t unbounded)
+{
+    unsigned int values[2] = {bounded, unbounded};
+    return io_uring_register_iowq_max_workers(&ring->uring, values);
+}
+
+// Registers a table of `count` empty direct descriptors.
+EXPORT int32_t bun_uring_register_files(struct ring *ring, uint32_t count)
+{
+    return io_uring_register_files_sparse(&ring->uring, count);
+}
+
+// Registers a table of `count` empty fixed buffers.
+EXPORT int32_t bun_uring_register_buffers(struct ring *ring, uint32_t count)
+{
+    return io_uring_register_buffers_sparse(&ring->uring, count);
+}
+
+// Puts memory into (length 0: takes it out of) one slot of the fixed-buffer table.
+EXPORT int32_t bun_uring_update_buffer(struct ring *ring, uint32_t index, void *address, double length)
+{
+    struct iovec iov = {.iov_base = address, .iov_len = (size_t)length};
+    const __u64 tag = 0;
+    const int rc = io_uring_register_buffers_update_tag(&ring->uring, index, &iov, &tag, 1);
+    return rc < 0 ? rc : 0;
+}
+
+// Restricts a disabled ring: `rules` holds pairs {IORING_RESTRICTION_ kind, value}.
+EXPORT int32_t bun_uring_restrict(struct ring *ring, const uint32_t *rules, uint32_t count)
+{
+    struct io_uring_restriction *list = calloc(count, sizeof(*list));
+    if (!list)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        list[i].opcode = (uint16_t)rules[i * 2];
+        list[i].sqe_op = (uint8_t)rules[i * 2 + 1]; // one byte, whichever member the kind names
+    }
+    const int rc = io_uring_register_restrictions(&ring->uring, list, count);
+    free(list);
+    return rc;
+}
+
+EXPORT int32_t bun_uring_enable(struct ring *ring)
+{
+    const int rc = io_uring_enable_rings(&ring->uring);
+    if (rc == 0)
+        ring->enabled = 1;
+    return rc;
+}
+
+/* ---- submit and reap ------------------------------------------------------------------------------------------- */
+
+// Copies up to `count` staged SQEs, at most `room` of them, into the SQ. A chain is never cut in two.
+static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint32_t count, uint32_t room)
+{
+    const uint32_t space = io_uring_sq_space_left(&ring->uring);
+    uint32_t take = count;
+    if (take > room)
+        take = room;
+    if (take > space)
+        take = space;
+    if (take < count)
+        while (take > 0 && (staged[take - 1].flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
+            take--;
+    for (uint32_t i = 0; i < take; i++)
+        memcpy(io_uring_get_sqe(&ring->uring), &staged[i], sizeof(*staged));
+    return take;
+}
+
+static unsigned int kernel_wants_us(const struct ring *ring)
+{
+    return IO_URING_READ_ONCE(*ring->uring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+// Runs deferred task work, ~20 items an enter, until the kernel has no more (or a bound, to stay fair).
+static void run_task_work(struct ring *ring)
+{
+    for (int round = 0; round < 64 && kernel_wants_us(ring); round++) {
+        if (io_uring_cq_has_overflow(&ring->uring)) {
+            ring->header[HEADER_OVERFLOWS]++;
+            if (io_uring_cq_ready(&ring->uring) >= ring->cqe_capacity)
+                return; // no room to flush into: the caller copies out first and comes again
+        }
+        ring->header[HEADER_ENTERS]++;
+        if (io_uring_get_events(&ring->uring) < 0)
+            return;
+    }
+}
+
+// Copies the ready CQEs into the shared table. Returns how many.
+static uint32_t copy_out(struct ring *ring)
+{
+    const uint32_t ready = io_uring_cq_ready(&ring->uring);
+    const uint32_t head = *ring->uring.cq.khead;
+    const uint32_t mask = ring->uring.cq.ring_mask;
+    for (uint32_t i = 0; i < ready; i++)
+        ring->cqes[i] = ring->uring.cq.cqes[(head + i) & mask];
+    io_uring_cq_advance(&ring->uring, ready);
+    ring->header[HEADER_IN_FLIGHT] -= ready;
+    return ready;
+}
+
+// One turn: takes staged SQEs, submits everything in one syscall, runs task work, copies the CQEs out.
+// Returns the number of CQEs in the table; a failed submit shows in HEADER_SQ_READY and is not an error:
+// the SQEs stay in the SQ (the kernel may have taken some) and the next tick submits the rest.
+EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *staged, uint32_t first, uint32_t count,
+                              uint32_t room)
+{
+    const uint32_t taken = count ? stage(ring, staged + first, count, room) : 0;
+    ring->header[HEADER_CONSUMED] = taken;
+    ring->header[HEADER_IN_FLIGHT] += taken;
+    if (io_uring_sq_ready(&ring->uring)) {
+        ring->header[HEADER_ENTERS]++;
+        io_uring_submit_and_get_events(&ring->uring);
+    }
+    if (kernel_wants_us(ring))
+        run_task_work(ring);
+    ring->header[HEADER_SQ_READY] = io_uring_sq_ready(&ring->uring);
+    return (int32_t)copy_out(ring);
+}
+
+/* ---- the doorbell ---------------------------------------------------------------------------------------------- */
+
+// Registers an eventfd and opens the bell: a second ring and a socketpair. Returns the socket end to watch.
+EXPORT int32_t bun_uring_bell_open(struct ring *ring)
+{
+    int sockets[2];
+    int rc;
+    ring->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (ring->eventfd < 0)
+        return -errno;
+    rc = io_uring_register_eventfd(&ring->uring, ring->eventfd);
+    if (rc < 0)
+        goto no_eventfd;
+    io_uring_cq_eventfd_toggle(&ring->uring, false);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets)) {
+        rc = -errno;
+        goto no_socket;
+    }
+    rc = io_uring_queue_init(4, &ring->bell, 0);
+    if (rc < 0)
+        goto no_bell;
+    ring->bell_socket = sockets[1];
+    ring->bell_ready = 1;
+    return sockets[0];
+no_bell:
+    close(sockets[0]);
+    close(sockets[1]);
+no_socket:
+    io_uring_unregister_eventfd(&ring->uring);
+no_eventfd:
+    close(ring->eventfd);
+    ring->eventfd = -1;
+    return rc;
+}
+
+static void bell_reap(struct ring *ring)
+{
+    const unsigned int ready = io_uring_cq_ready(&ring->bell);
+    io_uring_cq_advance(&ring->bell, ready);
+    ring->bell_pending -= (int)ready;
+}
+
+// Before sleeping: lets CQEs signal the eventfd, looks once more, then hangs the chain READ(eventfd) -> SEND(byte)
+// on the bell ring. Returns 1 if CQEs are ready (do not sleep), 0 if the bell will ring, -errno if it cannot.
+EXPORT int32_t bun_uring_arm(struct ring *ring)
+{
+    if (!ring->bell_ready)
+        return -ENOTCONN;
+    io_uring_cq_eventfd_toggle(&ring->uring, true);
+    ring->header[HEADER_ENTERS]++;
+    io_uring_get_events(&ring->uring);
+    if (kernel_wants_us(ring))
+        run_task_work(ring);
+    if (io_uring_cq_ready(&ring->uring)) {
+        io_uring_cq_eventfd_toggle(&ring->uring, false);
+        return 1;
+    }
+    bell_reap(ring);
+    if (ring->bell_pending > 0)
+        return 0; // still hanging there from the last time
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->bell);
+    io_uring_prep_read(sqe, ring->eventfd, &ring->event_count, sizeof(ring->event_count), 0);
+    sqe->flags |= IOSQE_IO_LINK;
+    sqe = io_uring_get_sqe(&ring->bell);
+    io_uring_prep_send(sqe, ring->bell_socket, "!", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const int rc = io_uring_submit(&ring->bell);
+    if (rc < 0)
+        return rc;
+    ring->bell_pending = 2;
+    return 0;
+}
+
+// Awake: CQEs no longer signal the eventfd.
+EXPORT void bun_uring_disarm(struct ring *ring)
+{
+    io_uring_cq_eventfd_toggle(&ring->uring, false);
+}
+
+/* ---- calls that cannot block, where a ring operation would go to a thread --------------------------------------- */
+
+// statx of a path whose every component is in the dentry cache: never waits for a disk or a server's lookup.
+// Returns 0, -EAGAIN where the cache does not have it (use the ring), or the path's own -errno.
+EXPORT int32_t bun_uring_stat_cached(const char *path, int32_t no_follow, struct statx *out)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(O_PATH | O_CLOEXEC | (no_follow ? O_NOFOLLOW : 0)),
+        .resolve = RESOLVE_CACHED,
+    };
+    const int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+    if (fd < 0)
+        return -errno;
+    const int rc = statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, out) ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+// statx of an open file. dont_sync: what the kernel knows already (never asks a file server).
+EXPORT int32_t bun_uring_fstat(int32_t fd, int32_t dont_sync, struct statx *out)
+{
+    const int flags = AT_EMPTY_PATH | (dont_sync ? AT_STATX_DONT_SYNC : 0);
+    return statx(fd, "", flags, STATX_BASIC_STATS | STATX_BTIME, out) ? -errno : 0;
+}
+
+// Whether /proc/self/mountinfo (an open fd on it) has changed since the last look: 1 or 0.
+EXPORT int32_t bun_uring_mounts_changed(int32_t fd)
+{
+    struct pollfd entry = {.fd = fd, .events = POLLPRI};
+    return poll(&entry, 1, 0) > 0 && (entry.revents & (POLLPRI | POLLERR));
+}
+
+/* ---- the end --------------------------------------------------------------------------------------------------- */
+
+static void wait_some(struct io_uring *uring, long ms)
+{
+    struct __kernel_timespec timeout = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+    struct io_uring_cqe *cqe;
+    io_uring_submit_and_wait_timeout(uring, &cqe, 1, &timeout, NULL);
+}
+
+// Cancels what is in the kernel and waits for every CQE, at most deadline_ms. Returns how many never came.
+static uint32_t cancel_and_wait(struct ring *ring, uint32_t deadline_ms)
+{
+    if (!ring->enabled)
+        return 0;
+    if (ring->header[HEADER_IN_FLIGHT] == 0)
+        return 0;
+    struct io_uring_sync_cancel_reg cancel = {
+        .fd = -1,
+        .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+        .timeout = {.tv_sec = 0, .tv_nsec = 0},
+    };
+    for (uint32_t waited = 0; waited <= deadline_ms; waited += 10) {
+        io_uring_register_sync_cancel(&ring->uring, &cancel);
+        run_task_work(ring);
+        copy_out(ring);
+        if (ring->header[HEADER_IN_FLIGHT] == 0)
+            return 0;
+        wait_some(&ring->uring, 10);
+        copy_out(ring);
+    }
+    return ring->header[HEADER_IN_FLIGHT];
+}
+
+static void bell_close(struct ring *ring)
+{
+    if (!ring->bell_ready)
+        return;
+    const uint64_t one = 1;
+    bell_reap(ring);
+    for (int i = 0; i < 100 && ring->bell_pending > 0; i++) {
+        if (write(ring->eventfd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+            break;
+        wait_some(&ring->bell, 10);
+        bell_reap(ring);
+    }
+    io_uring_queue_exit(&ring->bell);
+    close(ring->bell_socket);
+    ring->bell_ready = 0;
+}
+
+static void unlink_from_thread(struct ring *ring)
+{
+    struct ring *first = pthread_getspecific(thread_rings);
+    if (first == ring) {
+        pthread_setspecific(thread_rings, ring->next);
+        return;
+    }
+    for (struct ring *r = first; r; r = r->next)
+        if (r->next == ring) {
+            r->next = ring->next;
+            return;
+        }
+}
+
+// Closes the ring: cancels, waits up to deadline_ms for every CQE, then frees all. Returns the number of operations
+// that never completed; if that is not 0, all memory they may still write to is leaked on purpose.
+EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
+{
+    const uint32_t lost = cancel_and_wait(ring, deadline_ms);
+    unlink_from_thread(ring);
+    bell_close(ring);
+    if (ring->eventfd >= 0)
+        close(ring->eventfd);
+    io_uring_queue_exit(&ring->uring);
+    if (lost)
+        return (int32_t)lost;
+    while (ring->regions) {
+        struct region *region = ring->regions;
+        ring->regions = region->next;
+        munmap(region->address, region->length);
+        free(region);
+    }
+    release_shared(ring);
+    return 0;
+}
+
+// Runs when a thread ends, also by worker.terminate(), where no JavaScript runs any more.
+static void close_thread_rings(void *first)
+{
+    struct ring *ring = first;
+    while (ring) {
+        struct ring *next = ring->next;
+        bun_uring_close(ring, 2000);
+        ring = next;
+    }
+}

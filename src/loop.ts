@@ -1,0 +1,147 @@
+// When the ring runs: at the end of the JavaScript turn that staged something, then a few rounds of looking, then sleep
+// until the doorbell rings. It never lets a chain of inline completions keep timers and sockets from their turn.
+
+import { type Doorbell, openDoorbell } from "./doorbell.ts";
+import type { Ring } from "./ring.ts";
+
+/** Bounds of the loop's behaviour, with what they are set to. */
+export interface LoopLimits {
+  /** Flushes in microtasks before one must go through the event loop (DESIGN D5: no cost at 64). */ microtaskRounds: number;
+  /** Milliseconds of such flushes before one must. */ microtaskMs: number;
+  /** Rounds of setImmediate at most before sleeping. */ spinRounds: number;
+  /** Microseconds a completion may be expected to take for spinning to be tried. */ spinUs: number;
+}
+
+export const DEFAULT_LIMITS: LoopLimits = { microtaskRounds: 64, microtaskMs: 0.5, spinRounds: 24, spinUs: 40 };
+
+/** Turns of the ring in one go, for work that completions staged. */
+const ROUNDS = 4;
+
+export class Loop {
+  readonly limits: LoopLimits = { ...DEFAULT_LIMITS };
+  readonly #ring: Ring;
+  #doorbell: Doorbell | null = null;
+  #rounds = 0;
+  #turnStart = 0;
+  /** A setImmediate of ours is due. */
+  #polling = false;
+  #asleep = false;
+  #spinsLeft = 0;
+  #waitStart = 0;
+  /** Microseconds from starting to wait until a CQE came, smoothed. */
+  #expectedUs = 10;
+  readonly #flush = (): void => this.flush();
+  readonly #step = (): void => this.#poll();
+
+  constructor(ring: Ring) {
+    this.#ring = ring;
+    ring.onStaged = () => this.#schedule();
+  }
+
+  /** Which wake-up is in use; null before the first sleep. */
+  get doorbell(): string | null {
+    return this.#doorbell === null ? null : this.#doorbell.kind;
+  }
+
+  #schedule(): void {
+    if (this.#rounds < this.limits.microtaskRounds) queueMicrotask(this.#flush);
+    else this.#yield();
+  }
+
+  /** The next flush waits for a full iteration of the event loop. */
+  #yield(): void {
+    if (this.#polling) return;
+    this.#polling = true;
+    setImmediate(this.#step);
+  }
+
+  /** End of a JavaScript turn: everything staged goes out, everything that is done comes back. */
+  flush(): void {
+    const ring = this.#ring;
+    if (ring.closed || ring.poisoned !== null) return;
+    if (this.#rounds++ === 0) this.#turnStart = performance.now();
+    else if ((this.#rounds & 3) === 0 && performance.now() - this.#turnStart > this.limits.microtaskMs)
+      this.#rounds = this.limits.microtaskRounds;
+    this.#run();
+  }
+
+  #run(): void {
+    const ring = this.#ring;
+    if (this.#asleep) this.#wake();
+    ring.scheduled = true;
+    ring.turn(ROUNDS);
+    ring.scheduled = false;
+    if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
+      this.#doorbell?.rest();
+      return;
+    }
+    if (this.#polling) return;
+    this.#waitStart = performance.now();
+    this.#spinsLeft = this.#expectedUs < this.limits.spinUs ? this.limits.spinRounds : 1;
+    this.#yield();
+  }
+
+  /** One round of looking, from the event loop. */
+  #poll(): void {
+    const ring = this.#ring;
+    this.#polling = false;
+    this.#rounds = 0;
+    if (ring.closed || ring.poisoned !== null) return;
+    const before = ring.completed;
+    ring.spins++;
+    ring.scheduled = true;
+    ring.turn(ROUNDS);
+    ring.scheduled = false;
+    const done = ring.completed > before;
+    if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
+      if (done) this.#learn();
+      this.#doorbell?.rest();
+      return;
+    }
+    if (done) {
+      this.#learn();
+      this.#waitStart = performance.now();
+      this.#spinsLeft = this.#expectedUs < this.limits.spinUs ? this.limits.spinRounds : 1;
+    }
+    if (this.#spinsLeft-- > 0 || ring.unsubmitted > 0 || (ring.queued > 0 && ring.inFlight === 0)) this.#yield();
+    else this.#sleep();
+  }
+
+  #learn(): void {
+    const took = (performance.now() - this.#waitStart) * 1000;
+    this.#expectedUs += (Math.min(took, 1000) - this.#expectedUs) / 8;
+  }
+
+  #sleep(): void {
+    this.#doorbell ??= openDoorbell(
+      this.#ring.native,
+      this.#ring.address,
+      () => this.#rung(),
+      (doorbell) => {
+        this.#doorbell = doorbell;
+        if (this.#asleep) this.#rung();
+      },
+    );
+    if (this.#doorbell.arm() === 0) this.#asleep = true;
+    else this.#yield();
+  }
+
+  #wake(): void {
+    this.#asleep = false;
+    this.#doorbell?.disarm();
+  }
+
+  /** The doorbell rang. It may ring late, for completions that another turn has reaped. */
+  #rung(): void {
+    if (!this.#asleep) return;
+    this.#wake();
+    this.#ring.wakeups++;
+    if (!this.#polling) this.#poll();
+  }
+
+  /** Forgets the doorbell; the ring is about to be closed. */
+  close(): void {
+    this.#doorbell?.close();
+    this.#doorbell = null;
+  }
+}

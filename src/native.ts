@@ -1,0 +1,158 @@
+// The one door to C: finds the shim, checks that it is the one this TypeScript was written for, and types its calls.
+// It never throws on import or on load: a shim that can't be used is a value that says why and what to do.
+
+import { dlopen, FFIType, ptr, toArrayBuffer } from "bun:ffi";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ABI, LAYOUT } from "./layout.ts";
+
+/** An address in this process. Addresses are below 2^53, so a number holds them exactly. */
+export type Address = number;
+
+/** The shim's functions. All are called on the thread that made the ring; all return -errno on failure. */
+export interface Native {
+  create(entries: number, cqEntries: number, setupFlags: number, info: Uint32Array): number;
+  probe(ring: Address, out: Uint8Array, capacity: number): number;
+  capWorkers(ring: Address, bounded: number, unbounded: number): number;
+  registerFiles(ring: Address, count: number): number;
+  registerBuffers(ring: Address, count: number): number;
+  updateBuffer(ring: Address, index: number, address: Address, length: number): number;
+  restrict(ring: Address, rules: Uint32Array, count: number): number;
+  enable(ring: Address): number;
+  tick(ring: Address, staged: Uint32Array, first: number, count: number, room: number): number;
+  bellOpen(ring: Address): number;
+  arm(ring: Address): number;
+  disarm(ring: Address): void;
+  regionNew(ring: Address, length: number, huge: number): Address | null;
+  regionFree(ring: Address, address: Address): number;
+  regionHandOver(ring: Address, address: Address): number;
+  statCached(path: Uint8Array, noFollow: number, out: Uint32Array): number;
+  fstat(fd: number, dontSync: number, out: Uint32Array): number;
+  mountsChanged(fd: number): number;
+  close(ring: Address, deadlineMs: number): number;
+}
+
+/** Why there is no shim: a code, one sentence of cause and one of remedy. */
+export interface LoadFailure {
+  code: "PLATFORM" | "MISSING" | "DLOPEN" | "ABI";
+  message: string;
+  remedy: string;
+}
+
+export type Loaded = { native: Native; path: string; failure?: undefined } | { native?: undefined; failure: LoadFailure };
+
+const { i32, u32, f64, ptr: pointer, void: nothing } = FFIType;
+
+const SYMBOLS = {
+  bun_uring_abi: { args: [], returns: i32 },
+  bun_uring_layout: { args: [pointer, u32], returns: i32 },
+  bun_uring_create: { args: [u32, u32, u32, pointer], returns: i32 },
+  bun_uring_probe: { args: [pointer, pointer, u32], returns: i32 },
+  bun_uring_cap_workers: { args: [pointer, u32, u32], returns: i32 },
+  bun_uring_register_files: { args: [pointer, u32], returns: i32 },
+  bun_uring_register_buffers: { args: [pointer, u32], returns: i32 },
+  bun_uring_update_buffer: { args: [pointer, u32, pointer, f64], returns: i32 },
+  bun_uring_restrict: { args: [pointer, pointer, u32], returns: i32 },
+  bun_uring_enable: { args: [pointer], returns: i32 },
+  bun_uring_tick: { args: [pointer, pointer, u32, u32, u32], returns: i32 },
+  bun_uring_bell_open: { args: [pointer], returns: i32 },
+  bun_uring_arm: { args: [pointer], returns: i32 },
+  bun_uring_disarm: { args: [pointer], returns: nothing },
+  bun_uring_region_new: { args: [pointer, f64, i32], returns: pointer },
+  bun_uring_region_free: { args: [pointer, pointer], returns: i32 },
+  bun_uring_region_hand_over: { args: [pointer, pointer], returns: i32 },
+  bun_uring_stat_cached: { args: [pointer, i32, pointer], returns: i32 },
+  bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
+  bun_uring_mounts_changed: { args: [i32], returns: i32 },
+  bun_uring_close: { args: [pointer, u32], returns: i32 },
+} as const;
+
+/** Where the shim may lie, first found wins. `BUN_URING_LIB` replaces the search. */
+function candidates(): string[] {
+  const chosen = process.env["BUN_URING_LIB"];
+  if (chosen) return [chosen];
+  const root = join(import.meta.dir, "..");
+  return [
+    join(root, "build", "liburing-shim.so"),
+    join(root, "prebuilds", `linux-${process.arch}`, "liburing-shim.so"),
+  ];
+}
+
+function failure(code: LoadFailure["code"], message: string, remedy: string): Loaded {
+  return { failure: { code, message, remedy } };
+}
+
+function checkLayout(out: Uint32Array, reported: number): string | null {
+  if (reported !== LAYOUT.length) return `it reports ${reported} sizes, ${LAYOUT.length} are expected`;
+  for (let i = 0; i < LAYOUT.length; i++) {
+    const [name, value] = LAYOUT[i]!;
+    if (out[i] !== value) return `${name} is ${out[i]}, ${value} is expected`;
+  }
+  return null;
+}
+
+/** Loads and checks the shim for this thread. Never throws. */
+export function loadNative(): Loaded {
+  if (process.platform !== "linux")
+    return failure("PLATFORM", `io_uring is Linux's; this is ${process.platform}`, "Run on Linux to use io_uring.");
+  const tried = candidates();
+  const path = tried.find((candidate) => existsSync(candidate));
+  if (path === undefined)
+    return failure(
+      "MISSING",
+      `no native library for linux-${process.arch} (looked for ${tried.join(", ")})`,
+      "Build it with `make` in the package's folder (needs gcc and liburing's headers), or point BUN_URING_LIB at it.",
+    );
+  let symbols: Record<keyof typeof SYMBOLS, (...args: any[]) => any>;
+  try {
+    symbols = dlopen(path, SYMBOLS).symbols as typeof symbols;
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    return failure(
+      "DLOPEN",
+      `${path} can't be loaded: ${text}`,
+      "It may be built for another libc or processor, or be another version: build it here with `make`.",
+    );
+  }
+  const out = new Uint32Array(64);
+  const abi = symbols.bun_uring_abi();
+  const wrong =
+    abi !== ABI ? `its ABI is ${abi}, ${ABI} is expected` : checkLayout(out, symbols.bun_uring_layout(out, out.length));
+  if (wrong !== null)
+    return failure("ABI", `${path} is not this version's: ${wrong}`, "Run `make`, or reinstall the package.");
+  return {
+    path,
+    native: {
+      create: symbols.bun_uring_create,
+      probe: symbols.bun_uring_probe,
+      capWorkers: symbols.bun_uring_cap_workers,
+      registerFiles: symbols.bun_uring_register_files,
+      registerBuffers: symbols.bun_uring_register_buffers,
+      updateBuffer: symbols.bun_uring_update_buffer,
+      restrict: symbols.bun_uring_restrict,
+      enable: symbols.bun_uring_enable,
+      tick: symbols.bun_uring_tick,
+      bellOpen: symbols.bun_uring_bell_open,
+      arm: symbols.bun_uring_arm,
+      disarm: symbols.bun_uring_disarm,
+      regionNew: symbols.bun_uring_region_new,
+      regionFree: symbols.bun_uring_region_free,
+      regionHandOver: symbols.bun_uring_region_hand_over,
+      statCached: symbols.bun_uring_stat_cached,
+      fstat: symbols.bun_uring_fstat,
+      mountsChanged: symbols.bun_uring_mounts_changed,
+      close: symbols.bun_uring_close,
+    },
+  };
+}
+
+/** Address of a view's first byte. The view's `.buffer` must have been read before, or a later read moves the data. */
+export function addressOf(view: ArrayBufferView): Address {
+  return ptr(view as Uint8Array) as unknown as number;
+}
+
+/** An ArrayBuffer over shim memory. Without `unmap` the memory stays the shim's; with it, the collector unmaps it. */
+export function memoryAt(address: Address, byteLength: number, unmap?: Address): ArrayBuffer {
+  if (unmap === undefined) return toArrayBuffer(address as any, 0, byteLength);
+  return toArrayBuffer(address as any, 0, byteLength, byteLength as any, unmap as any);
+}

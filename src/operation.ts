@@ -1,0 +1,106 @@
+// The operation table: one slot for each operation that the kernel owes a completion. A slot holds what must stay
+// alive until then (buffers, paths, the promise) and a generation, so that a late or doubled CQE can't reach its successor.
+
+/** What runs when a CQE comes: `link` numbers the SQEs of an operation that has several. */
+export type Finish = (operation: Operation, res: number, flags: number, link: number) => void;
+
+/** What an operation acts on and must not outlive; counted by whoever owns it. */
+export interface InFlightOwner {
+  inFlight: number;
+  closing: (() => void) | null;
+}
+
+const ignore = (): void => {};
+
+/** One slot. It is reused: `generation` tells its lives apart, `pending` is 0 while it is free. */
+export class Operation {
+  readonly slot: number;
+  generation: number = 1;
+  /** CQEs still to come. */
+  pending: number = 0;
+  finish: Finish = ignore;
+  resolve: (value: any) => void = ignore;
+  reject: (reason: unknown) => void = ignore;
+  owner: InFlightOwner | null = null;
+  /** The user's view, and the byteLength it had: both must be the same when the operation ends. */
+  view: ArrayBufferView | null = null;
+  byteLength: number = 0;
+  syscall: string = "";
+  path: string | Buffer | undefined = undefined;
+  dest: string | Buffer | undefined = undefined;
+  /** Whatever else must live until the CQE, or that `finish` needs. */
+  state: any = null;
+
+  constructor(slot: number) {
+    this.slot = slot;
+  }
+}
+
+/** user_data's low word: 24 bits of slot, 8 bits of link. */
+export const SLOT_MASK = 0xff_ffff;
+export const LINK_SHIFT = 24;
+const MAX_SLOTS = SLOT_MASK + 1;
+
+let resolveOfLast: (value: any) => void = ignore;
+let rejectOfLast: (reason: unknown) => void = ignore;
+// One executor for all promises: no closure is made per operation.
+const capture = (resolve: (value: any) => void, reject: (reason: unknown) => void): void => {
+  resolveOfLast = resolve;
+  rejectOfLast = reject;
+};
+
+/** All slots of one ring; grows with what is outstanding and never shrinks. */
+export class OperationTable {
+  readonly #slots: Operation[] = [];
+  readonly #free: Operation[] = [];
+
+  /** Takes a slot for an operation that gets `pending` CQEs. The promise to return is `promiseFor(operation)`. */
+  acquire(finish: Finish, pending: number): Operation {
+    const operation = this.#free.length > 0 ? this.#free.pop()! : this.#grow();
+    operation.finish = finish;
+    operation.pending = pending;
+    return operation;
+  }
+
+  #grow(): Operation {
+    if (this.#slots.length === MAX_SLOTS) throw new Error("bun-uring: more than 16,777,216 operations outstanding");
+    const operation = new Operation(this.#slots.length);
+    this.#slots.push(operation);
+    return operation;
+  }
+
+  /** The operation that a CQE's user_data names, or null if that one is not waiting for a CQE. */
+  find(low: number, generation: number): Operation | null {
+    const operation = this.#slots[low & SLOT_MASK];
+    if (operation === undefined || operation.generation !== generation || operation.pending === 0) return null;
+    return operation;
+  }
+
+  /** Frees the slot. Nothing of the old life stays reachable from it. */
+  release(operation: Operation): void {
+    operation.pending = 0;
+    operation.generation = (operation.generation + 1) | 0;
+    operation.finish = ignore;
+    operation.resolve = ignore;
+    operation.reject = ignore;
+    operation.owner = null;
+    operation.view = null;
+    operation.path = undefined;
+    operation.dest = undefined;
+    operation.state = null;
+    this.#free.push(operation);
+  }
+
+  /** Operations that still wait for a CQE. */
+  *waiting(): Generator<Operation> {
+    for (const operation of this.#slots) if (operation.pending > 0) yield operation;
+  }
+}
+
+/** Makes the operation's promise. */
+export function promiseFor(operation: Operation): Promise<any> {
+  const promise = new Promise<any>(capture);
+  operation.resolve = resolveOfLast;
+  operation.reject = rejectOfLast;
+  return promise;
+}
