@@ -1,0 +1,106 @@
+// Owns what a fault test needs of the machine, and the skip with its reason in the name where the machine lacks it.
+// Assumes nothing: each need is looked at once, and only when a test names it.
+// Never hides a skip: bun:test counts it and the reason stands in its name.
+
+import { expect, test } from "bun:test";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { NOBODY } from "./as-user.ts";
+import { kernelLogMark, kernelTrouble } from "./kernel-log.ts";
+
+export type Need =
+  | "root"
+  | "gcc"
+  | "strace"
+  | "prlimit"
+  | "fuse"
+  | "tmpfs"
+  | "loop"
+  | "pidsCgroup"
+  | "memoryCgroup"
+  | "otherUser"
+  | "ioUringSysctl"
+  | "slow";
+
+const isRoot = (): boolean => process.getuid?.() === 0;
+const inPath = (program: string): boolean => Bun.which(program) !== null;
+
+/** Each need with why it can't be had here; null when it can. */
+const reasons: Record<Need, () => string | null> = {
+  root: () => (isRoot() ? null : "not root"),
+  gcc: () => (inPath("gcc") ? null : "no gcc"),
+  strace: () => (inPath("strace") ? null : "no strace"),
+  prlimit: () => (inPath("prlimit") ? null : "no prlimit"),
+  fuse: () => (!isRoot() ? "not root" : canOpen("/dev/fuse") ? null : "no /dev/fuse"),
+  tmpfs: () => (isRoot() ? null : "not root"),
+  loop: () => (!isRoot() ? "not root" : !existsSync("/dev/loop-control") ? "no loop devices" : needMkfs()),
+  pidsCgroup: () => cgroupReason("/sys/fs/cgroup/pids/cgroup.procs"),
+  memoryCgroup: () => cgroupReason("/sys/fs/cgroup/memory/cgroup.procs"),
+  otherUser: () => (!isRoot() ? "not root" : !inPath("setpriv") ? "no setpriv" : needReadableTree()),
+  ioUringSysctl: () =>
+    !isRoot()
+      ? "not root"
+      : existsSync("/proc/sys/kernel/io_uring_disabled")
+        ? null
+        : "kernel without io_uring_disabled",
+  slow: () => (process.env.BUN_URING_SLOW === "1" ? null : "slow: set BUN_URING_SLOW=1 (make test-fault)"),
+};
+
+function canOpen(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function needMkfs(): string | null {
+  return inPath("mkfs.ext4") ? null : "no mkfs.ext4";
+}
+
+function cgroupReason(procs: string): string | null {
+  return canOpen(procs) && isRoot() ? null : "no writable v1 cgroup";
+}
+
+/** Another user must be able to read this package and run Bun. */
+function needReadableTree(): string | null {
+  const look = Bun.spawnSync(["setpriv", `--reuid=${NOBODY}`, "--clear-groups", "--", process.execPath, "--version"]);
+  const readable = look.exitCode === 0 && (statSync(import.meta.dir).mode & 0o005) === 0o005;
+  return readable ? null : "another user can't run Bun or read this tree";
+}
+
+const known = new Map<Need, string | null>();
+
+/** Why the first of these needs is not met; null when all are. */
+export function missing(needs: readonly Need[]): string | null {
+  for (const need of needs) {
+    if (!known.has(need)) known.set(need, reasons[need]());
+    const reason = known.get(need);
+    if (reason) return reason;
+  }
+  return null;
+}
+
+export interface FaultTestOptions {
+  needs?: readonly Need[];
+  /** Milliseconds (default 30,000). */
+  timeoutMs?: number;
+}
+
+/** A test that is skipped, with the reason in its name, where a need is not met, and fails when the kernel complained. */
+export function faultTest(
+  name: string,
+  { needs = [], timeoutMs = 30_000 }: FaultTestOptions,
+  body: () => unknown,
+): void {
+  const reason = missing(needs);
+  test.skipIf(reason !== null)(
+    reason === null ? name : `${name} [skipped: ${reason}]`,
+    async () => {
+      const mark = kernelLogMark();
+      await body();
+      expect(kernelTrouble(mark)).toEqual([]);
+    },
+    timeoutMs,
+  );
+}
