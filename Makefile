@@ -1,0 +1,120 @@
+# Everything a developer, CI and the packager run. `make help` lists it.
+# Assumes Linux, gcc, make, node and npm; `make setup` brings the rest, Bun included, and a second run only looks.
+
+BUN      := node_modules/.bin/bun
+TSC      := node_modules/.bin/tsc
+BIOME    := node_modules/.bin/biome
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
+ARCH     := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
+
+SHIM     := native/liburing-shim.c
+WARN     := -std=gnu11 -Wall -Wextra -Werror
+# nodelete: the shim's thread-exit destructor must outlive any dlclose. exclude-libs keeps liburing's symbols to ourselves.
+LINK     := -shared -l:liburing.a -Wl,--exclude-libs,ALL -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack,-z,nodelete
+SHIMFLAGS := $(WARN) -fPIC -fvisibility=hidden -fstack-protector-strong
+BENCH_C  := $(patsubst bench/c/%.c,build/bench/%,$(wildcard bench/c/*.c))
+PREBUILT := prebuilds/linux-$(ARCH)/liburing-shim.so
+
+# Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
+.NOTPARALLEL:
+.PHONY: build setup demo test test-fault soak bench bench-fio bench-check bench-report bench-c check fault asan pack prebuild clean help
+.DEFAULT_GOAL := build
+
+build: build/liburing-shim.so ## build the shim (the default)
+
+setup: ## install what is missing: liburing-dev, strace, and node_modules with the pinned Bun
+	@scripts/setup.sh
+
+demo: setup build ## copy and verify a real tree; compare with node:fs/promises and cp
+	@$(BUN) examples/demo.ts
+
+test: setup build ## all quick tests; then behaviour and units again on the node backend
+	$(BUN) test --path-ignore-patterns '**/*.slow.test.ts'
+	BUN_URING_BACKEND=node $(BUN) test test/contract test/unit --path-ignore-patterns '**/*.slow.test.ts'
+
+test-fault: setup build fault ## the long tests: injected faults, memory pressure, killed processes
+	$(BUN) test .slow.test.ts
+
+soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1
+	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+bench: setup build bench-c ## every bench, side by side with Bun and C (under 5 minutes); results in bench/results/
+	@$(BUN) bench/run.ts --all
+
+bench-%: setup build bench-c
+	@$(BUN) bench/run.ts $*
+
+bench-fio: setup-fio build bench-c ## the O_DIRECT benches beside fio's io_uring engine
+	@$(BUN) bench/run.ts --fio
+
+bench-check: setup build bench-c ## a short run; fails where a ratio fell below 0.8 of the committed one
+	@$(BUN) bench/run.ts --check
+
+bench-report: ## README table and charts from the newest committed results
+	@$(BUN) bench/report.ts
+
+bench-c: $(BENCH_C)
+
+check: setup ## types, lint, formatting, C warnings and gcc's static analyser
+	$(TSC) --noEmit
+	$(BIOME) ci
+	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -c -o /dev/null $(SHIM)
+	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -DBUN_URING_FAULT -c -o /dev/null $(SHIM)
+
+fault: build/liburing-shim-fault.so ## a second shim with fault injection (never packed)
+
+asan: build/liburing-shim-asan.so ## a third one with AddressSanitizer and UBSan
+
+pack: setup ## the npm tarball, with the prebuilt shim and the bundled command line
+	@mkdir -p build
+	$(BUN) pm pack --destination build
+
+prebuild: setup $(PREBUILT) dist/cli.js dist/types/index.d.ts
+
+clean: ## remove what was built (node_modules stays)
+	rm -rf build prebuilds dist
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "  make bench-NAME     one bench; the names: $(sort $(notdir $(basename $(wildcard bench/workloads/*.ts))))"
+
+setup-fio:
+	@scripts/setup.sh fio
+
+.PHONY: setup-fio liburing
+liburing:
+	@echo '#include <liburing.h>' | $(CC) -E - >/dev/null 2>&1 || { \
+	  echo "liburing's header is missing: run 'make setup', or install the package liburing-dev" >&2; exit 1; }
+
+build/liburing-shim.so: $(SHIM) Makefile | liburing
+	@mkdir -p build
+	$(CC) $(SHIMFLAGS) -O2 -D_FORTIFY_SOURCE=2 -o $@ $< $(LINK)
+
+build/liburing-shim-fault.so: $(SHIM) Makefile | liburing
+	@mkdir -p build
+	$(CC) $(SHIMFLAGS) -O2 -g -DBUN_URING_FAULT -o $@ $< $(LINK)
+
+# z,defs would refuse the sanitizer's own symbols, which come from the preloaded runtime.
+build/liburing-shim-asan.so: $(SHIM) Makefile | liburing
+	@mkdir -p build
+	$(CC) $(SHIMFLAGS) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -o $@ $< $(subst -z$(comma)defs$(comma),,$(LINK))
+
+comma := ,
+
+build/bench/%: bench/c/%.c $(wildcard bench/c/*.h) Makefile | liburing
+	@mkdir -p build/bench
+	$(CC) $(WARN) -O2 -o $@ $< -l:liburing.a
+
+$(PREBUILT): build/liburing-shim.so
+	@mkdir -p $(@D)
+	cp $< $@
+
+dist/cli.js: $(wildcard src/*.ts) scripts/bundle-cli.ts package-lock.json
+	@mkdir -p dist
+	$(BUN) scripts/bundle-cli.ts
+
+# Declarations, so that a user's compiler settings need not suit our sources.
+dist/types/index.d.ts: $(wildcard src/*.ts) scripts/tsconfig.types.json package-lock.json
+	$(TSC) -p scripts/tsconfig.types.json

@@ -1,0 +1,173 @@
+// What a user gets: the tarball is packed, added to an empty folder, and used there.
+// Assumes a compiler here (packing builds) and none there: the programs run with an empty PATH, away from this tree.
+// Never reaches a registry: the package has no dependencies, and the one configured below does not answer.
+
+import { beforeAll, describe, expect, test } from "bun:test";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { tmpDir } from "./helpers/tmp.ts";
+
+const root = join(import.meta.dir, "..");
+const folder = tmpDir();
+const app = join(folder, "app");
+const installed = join(app, "node_modules", "bun-uring");
+const shim = join(installed, "prebuilds", `linux-${process.arch}`, "liburing-shim.so");
+
+const bareEnvironment = {
+  PATH: join(folder, "no-commands-here"),
+  HOME: folder,
+  BUN_INSTALL_CACHE_DIR: join(folder, "cache"),
+  BUN_CONFIG_REGISTRY: "http://127.0.0.1:9/",
+};
+
+interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the same Bun as this test, or another command, and never inherits this test's environment. */
+function run(command: readonly string[], cwd: string, env: Record<string, string | undefined>): Ran {
+  const child = Bun.spawnSync([...command], { cwd, env, stdin: "ignore" });
+  return { code: child.exitCode, stdout: child.stdout.toString(), stderr: child.stderr.toString() };
+}
+
+function program(source: string, env: Record<string, string> = {}): Ran {
+  const file = join(app, "program.ts");
+  writeFileSync(file, source);
+  return run([process.execPath, file], app, { ...bareEnvironment, ...env });
+}
+
+beforeAll(() => {
+  mkdirSync(app);
+  writeFileSync(join(app, "package.json"), '{ "name": "app", "private": true, "type": "module" }\n');
+  const packed = run([process.execPath, "pm", "pack", "--destination", folder], root, process.env);
+  expect(packed, packed.stderr).toMatchObject({ code: 0 });
+  const tarball = readdirSync(folder).find((name) => name.endsWith(".tgz"))!;
+  const added = run([process.execPath, "add", join(folder, tarball)], app, bareEnvironment);
+  expect(added, added.stderr).toMatchObject({ code: 0 });
+}, 120_000);
+
+describe("the tarball", () => {
+  test("holds the library, the shim for this machine, the command line and the licences; no tests, no benches", () => {
+    expect(readdirSync(installed).sort()).toEqual([
+      "CHANGELOG.md",
+      "LICENSE",
+      "Makefile",
+      "README.md",
+      "THIRD_PARTY_LICENSES",
+      "dist",
+      "native",
+      "package.json",
+      "prebuilds",
+      "src",
+    ]);
+    expect(statSync(shim).size).toBeGreaterThan(10_000);
+    expect(readFileSync(join(installed, "dist", "cli.js"), "utf8")).toStartWith("#!/usr/bin/env bun\n");
+  });
+
+  test("brings nothing else into node_modules", () => {
+    expect(readdirSync(join(app, "node_modules")).filter((name) => !name.startsWith("."))).toEqual(["bun-uring"]);
+  });
+});
+
+describe("the packed shim", () => {
+  const readelf = (flag: string): string => run(["readelf", flag, "--wide", shim], root, process.env).stdout;
+
+  test("needs libc and nothing else", () => {
+    const needed = Array.from(readelf("--dynamic").matchAll(/\(NEEDED\).*\[(.+)\]/g), (match) => match[1]);
+    expect(needed).toEqual(["libc.so.6"]);
+  });
+
+  test("exports its own functions only, and no hook of the fault build", () => {
+    const exported = readelf("--dyn-syms")
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/))
+      .filter((words) => words[4] === "GLOBAL" && words[6] !== "UND")
+      .map((words) => words[7]!);
+    expect(exported).toContain("bun_uring_tick");
+    expect(exported.filter((name) => !name.startsWith("bun_uring_") || /fault/i.test(name))).toEqual([]);
+  });
+
+  test("is fully relocated before use, with no executable stack", () => {
+    expect(readelf("--dynamic")).toContain("BIND_NOW");
+    const segments = readelf("--program-headers");
+    expect(segments).toContain("GNU_RELRO");
+    expect(/GNU_STACK.*/.exec(segments)?.[0]).toMatch(/ RW +0x/);
+  });
+});
+
+describe("in a folder with no compiler and no liburing", () => {
+  test("a file is read and written, through io_uring, with the shim of the package and no liburing.so", () => {
+    const ran = program(`
+      import { backend } from "bun-uring";
+      import { readFile, writeFile } from "bun-uring/promises";
+      import { readFileSync } from "node:fs";
+      await writeFile("note.txt", "hello ring");
+      const maps = readFileSync("/proc/self/maps", "utf8").split("\\n").map((line) => line.split(" ").at(-1));
+      const libraries = [...new Set(maps.filter((path) => path.includes("liburing")))];
+      console.log(JSON.stringify({ text: await readFile("note.txt", "utf8"), backend, libraries }));
+    `);
+    expect(ran, ran.stderr).toMatchObject({ code: 0 });
+    expect(JSON.parse(ran.stdout)).toEqual({ text: "hello ring", backend: "io_uring", libraries: [shim] });
+  });
+
+  test("both entry points are one library with one ring", () => {
+    const ran = program(`
+      import * as index from "bun-uring";
+      import * as promises from "bun-uring/promises";
+      await promises.readFile(import.meta.path);
+      console.log(index.readFile === promises.readFile, index.stats().submitted > 0);
+    `);
+    expect(ran.stdout, ran.stderr).toBe("true true\n");
+  });
+
+  test("the node backend works where it is asked for", () => {
+    const ran = program(
+      `import { backend, readFile } from "bun-uring";
+       console.log(backend, (await readFile(import.meta.path, "utf8")).length > 0);`,
+      { BUN_URING_BACKEND: "node" },
+    );
+    expect(ran.stdout, ran.stderr).toBe("node true\n");
+  });
+
+  test("the command line runs", () => {
+    const cli = join(app, "node_modules", ".bin", "bun-uring");
+    const doctor = run([process.execPath, cli, "doctor", "--json"], app, bareEnvironment);
+    expect(doctor, doctor.stderr).toMatchObject({ code: 0 });
+    expect(JSON.parse(doctor.stdout)).toMatchObject({ backend: "io_uring" });
+    writeFileSync(join(app, "from.txt"), "copied by the command line");
+    const copied = run([process.execPath, cli, "cp", "from.txt", "to.txt"], app, bareEnvironment);
+    expect(copied, copied.stderr).toMatchObject({ code: 0 });
+    expect(readFileSync(join(app, "to.txt"), "utf8")).toBe("copied by the command line");
+  });
+
+  test("a strict TypeScript program compiles against it without allowing .ts imports", () => {
+    writeFileSync(
+      join(app, "typed.ts"),
+      `import { open, readFile } from "bun-uring/promises";
+       export async function size(path: string): Promise<number> {
+         await using handle = await open(path);
+         const { bytesRead } = await handle.read(Buffer.alloc(16), 0, 16, 0);
+         return bytesRead + (await readFile(path)).length;
+       }\n`,
+    );
+    const settings = {
+      compilerOptions: {
+        strict: true,
+        noEmit: true,
+        target: "esnext",
+        module: "esnext",
+        moduleResolution: "bundler",
+        lib: ["esnext"],
+        skipLibCheck: false,
+        types: [join(root, "node_modules", "@types", "bun")],
+      },
+      files: ["typed.ts"],
+    };
+    writeFileSync(join(app, "tsconfig.json"), JSON.stringify(settings));
+    const compiled = run([process.execPath, join(root, "node_modules", ".bin", "tsc"), "-p", "."], app, process.env);
+    const ours = compiled.stdout.split("\n").filter((line) => line.includes("error") && !line.includes("@types"));
+    expect(ours).toEqual([]);
+  });
+});
