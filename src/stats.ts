@@ -86,9 +86,9 @@ export function statsFromStatx(words: Uint32Array, index: number, bigint: boolea
   return bigint ? bigIntStats(words, index) : new makeStats(words, index);
 }
 
-/** The C library's makedev(): 12 low bits of the major around 8 low bits of the minor, the high bits above. */
+/** The C library's makedev(), for the kernel's majors of 12 bits and minors of 20. */
 function deviceNumber(major: number, minor: number): number {
-  return (minor & 0xff) + (major & 0xfff) * 2 ** 8 + (minor >>> 8) * 2 ** 20 + (major >>> 12) * 2 ** 44;
+  return (minor & 0xff) + major * 2 ** 8 + (minor >>> 8) * 2 ** 20;
 }
 
 /** Loses precision beyond 2^53, as fs.Stats does. */

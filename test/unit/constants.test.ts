@@ -1,0 +1,60 @@
+// The numbers, compared with the C headers of this machine where there is a C compiler, and with node:fs.
+
+import { expect, test } from "bun:test";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import * as ours from "../../src/constants.ts";
+import { tmpDir } from "../helpers/tmp.ts";
+
+const dir = tmpDir();
+const { constants, ...numbers } = ours;
+
+test("constants is node:fs' own object", () => {
+  expect(constants).toBe(fs.constants);
+});
+
+test("the values are those of the kernel's interface", () => {
+  expect(numbers.AT_FDCWD).toBe(-100);
+  expect([numbers.AT_SYMLINK_NOFOLLOW, numbers.AT_REMOVEDIR, numbers.AT_SYMLINK_FOLLOW, numbers.AT_EMPTY_PATH]).toEqual(
+    [0x100, 0x200, 0x400, 0x1000],
+  );
+  expect([numbers.RENAME_NOREPLACE, numbers.RENAME_EXCHANGE]).toEqual([1, 2]);
+  expect([numbers.STATX_BASIC_STATS, numbers.STATX_BTIME, numbers.STATX_BYTES]).toEqual([0x7ff, 0x800, 256]);
+  expect([numbers.RESOLVE_BENEATH, numbers.RESOLVE_IN_ROOT, numbers.RESOLVE_CACHED]).toEqual([8, 16, 32]);
+  expect([numbers.O_CLOEXEC, numbers.O_PATH]).toEqual([0x80000, 0x200000]);
+  expect(numbers.O_TMPFILE & fs.constants.O_DIRECTORY).toBe(fs.constants.O_DIRECTORY);
+});
+
+const compiler = Bun.which("cc") ?? Bun.which("gcc");
+test.skipIf(compiler === null)("every one equals its C definition", () => {
+  // Headers older than the constant do not define it; the test says how many it could compare.
+  const lines = Object.keys(numbers).map((name) => {
+    const macro =
+      name === "STATX_BYTES" ? "sizeof(struct statx)" : name === "SMB2_SUPER_MAGIC" ? "SMB2_MAGIC_NUMBER" : name;
+    if (name === "STATX_BYTES") return `printf("${name} %lld\\n", (long long)${macro});`;
+    return `#ifdef ${macro}\nprintf("${name} %lld\\n", (long long)${macro});\n#endif`;
+  });
+  const includes = [
+    "linux/fcntl.h",
+    "linux/fs.h",
+    "linux/falloc.h",
+    "linux/stat.h",
+    "linux/openat2.h",
+    "linux/fadvise.h",
+    "linux/magic.h",
+  ];
+  const source = join(dir, "constants.c");
+  const program = `#include <stdio.h>\n${includes.map((file) => `#include <${file}>`).join("\n")}\nint main(void) {\n${lines.join("\n")}\nreturn 0;\n}\n`;
+  fs.writeFileSync(source, program);
+  const built = Bun.spawnSync([compiler!, "-o", join(dir, "constants"), source]);
+  expect(built.stderr.toString()).toBe("");
+  const found = Bun.spawnSync([join(dir, "constants")])
+    .stdout.toString()
+    .trim()
+    .split("\n");
+  expect(found.length).toBeGreaterThan(30);
+  for (const line of found) {
+    const [name, value] = line.split(" ");
+    expect([name, numbers[name as keyof typeof numbers]]).toEqual([name, Number(value)]);
+  }
+});
