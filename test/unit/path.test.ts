@@ -93,6 +93,17 @@ describe("encodePath", () => {
     expect(encodePath(long).equals(Buffer.from(`${long}\0`))).toBe(true);
   });
 
+  test("ends in its NUL in memory that was used before, too", () => {
+    let unterminated = 0;
+    for (let i = 0; i < 20_000; i++) {
+      for (const bytes of [encodePath("/some/path"), encodePath(Buffer.from("/some/path"))]) {
+        if (bytes[10] !== 0) unterminated++;
+        bytes.fill(0xff); // what the next one may be given
+      }
+    }
+    expect(unterminated).toBe(0);
+  });
+
   test("writes UTF-8; a lone surrogate becomes U+FFFD", () => {
     expect([...encodePath("ü€😀")]).toEqual([...Buffer.from("ü€😀"), 0]);
     expect([...encodePath("a\ud800b")]).toEqual([0x61, 0xef, 0xbf, 0xbd, 0x62, 0]);

@@ -225,6 +225,26 @@ describe("numbers no file here has", () => {
     expect(statsFromStatx(words, 0, false).dev).toBe(Number(pack(259n, 0x12345n)));
   });
 
+  test("owner, group and names, at any u32 index", () => {
+    const words = made([
+      [4, 512],
+      [16, 3],
+      [20, 1000],
+      [24, 0xfffffffe],
+    ]);
+    const shifted = new Uint32Array(67);
+    shifted.set(words, 3);
+    for (const [array, index] of [
+      [words, 0],
+      [shifted, 3],
+    ] as const) {
+      const stats = statsFromStatx(array, index, false);
+      expect([stats.blksize, stats.nlink, stats.uid, stats.gid]).toEqual([512, 3, 1000, 0xfffffffe]);
+      const big = statsFromStatx(array, index, true);
+      expect([big.blksize, big.nlink, big.uid, big.gid]).toEqual([512n, 3n, 1000n, 0xfffffffen]);
+    }
+  });
+
   test("the mode is 16 bits; the padding behind it is not read", () => {
     expect(statsFromStatx(made([[28, 0xffff81a4]]), 0, false).mode).toBe(0o100644);
     expect(statsFromStatx(made([[28, 0xffff81a4]]), 0, true).mode).toBe(0o100644n);

@@ -130,6 +130,7 @@ describe("ERR_INVALID_ARG_VALUE and ERR_OUT_OF_RANGE", () => {
     ["-4_294_967_297", -4294967297],
     ["9_007_199_254_740_992", 2 ** 53],
     ["123_456_789_012", 123456789012],
+    ["-123_456_789_012", -123456789012],
     ["Infinity", Number.POSITIVE_INFINITY],
     ["4294967296n", 4294967296n],
     ["1_099_511_627_776n", 2n ** 40n],
@@ -324,7 +325,15 @@ describe("the range of a write", () => {
     expect(write(4, 0, -1)).toContain('"length" is out of range. It must be >= 0. Received -1');
     expect(write(4, 0, 1.5)).toContain('"length" is out of range. It must be an integer. Received 1.5');
     expect(write(4, 0, Number.NaN)).toContain('"length" is out of range. It must be an integer. Received NaN');
-    expect(write(4, 0, "4")).toContain('"length" argument must be of type number');
+    for (const length of ["4", "9"]) expect(write(4, 0, length)).toContain('"length" argument must be of type number');
+  });
+
+  test("takes at most 2 GiB - 1, as Node does", () => {
+    const huge = new Uint8Array(2 ** 31); // never touched: address space, no memory
+    expect(message(() => check.validateWriteRange(huge, 0, 2 ** 31 - 1))).toBe("returned");
+    expect(message(() => check.validateWriteRange(huge, 0, 2 ** 31))).toContain(
+      '"length" is out of range. It must be >= 0 && <= 2147483647. Received 2147483648',
+    );
   });
 
   test("refuses a detached buffer", () => {
