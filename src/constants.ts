@@ -63,10 +63,3 @@ export const POSIX_FADV_SEQUENTIAL = 2;
 export const POSIX_FADV_WILLNEED = 3;
 export const POSIX_FADV_DONTNEED = 4;
 export const POSIX_FADV_NOREUSE = 5;
-
-// linux/magic.h and the file systems' own headers: statfs types whose reads may block in submission
-export const FUSE_SUPER_MAGIC = 0x65735546;
-export const NFS_SUPER_MAGIC = 0x6969;
-export const SMB2_SUPER_MAGIC = 0xfe534d42;
-export const CIFS_SUPER_MAGIC = 0xff534d42;
-export const V9FS_MAGIC = 0x01021997;
