@@ -8,11 +8,18 @@ import type { Ring } from "./ring.ts";
 export interface LoopLimits {
   /** Flushes in microtasks before one must go through the event loop (DESIGN D5: no cost at 64). */ microtaskRounds: number;
   /** Milliseconds of such flushes before one must. */ microtaskMs: number;
+  /** Calls answered at once, without the ring, between two turns of the event loop. */ inlineCalls: number;
   /** Rounds of setImmediate at most before sleeping. */ spinRounds: number;
   /** Microseconds a completion may be expected to take for spinning to be tried. */ spinUs: number;
 }
 
-export const DEFAULT_LIMITS: LoopLimits = { microtaskRounds: 64, microtaskMs: 0.5, spinRounds: 24, spinUs: 40 };
+export const DEFAULT_LIMITS: LoopLimits = {
+  microtaskRounds: 64,
+  microtaskMs: 0.5,
+  inlineCalls: 256,
+  spinRounds: 24,
+  spinUs: 40,
+};
 
 /** Turns of the ring in one go, for work that completions staged. */
 const ROUNDS = 4;
@@ -22,6 +29,7 @@ export class Loop {
   readonly #ring: Ring;
   #doorbell: Doorbell | null = null;
   #rounds = 0;
+  #inlineCalls = 0;
   #turnStart = 0;
   /** A setImmediate of ours is due. */
   #polling = false;
@@ -46,6 +54,13 @@ export class Loop {
   #schedule(): void {
     if (this.#rounds < this.limits.microtaskRounds) queueMicrotask(this.#flush);
     else this.#yield();
+  }
+
+  /** Whether one more call may be answered at once; after some, the event loop gets its turn first. */
+  mayAnswerInline(): boolean {
+    if (this.#inlineCalls++ < this.limits.inlineCalls) return true;
+    this.#yield();
+    return false;
   }
 
   /** The next flush waits for a full iteration of the event loop. */
@@ -86,6 +101,7 @@ export class Loop {
     const ring = this.#ring;
     this.#polling = false;
     this.#rounds = 0;
+    this.#inlineCalls = 0;
     if (ring.closed || ring.poisoned !== null) return;
     const before = ring.completed;
     ring.spins++;

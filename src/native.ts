@@ -26,8 +26,8 @@ export interface Native {
   regionNew(ring: Address, length: number, huge: number): Address | null;
   regionFree(ring: Address, address: Address): number;
   regionHandOver(ring: Address, address: Address): number;
-  statCached(path: Uint8Array, noFollow: number, out: Uint32Array): number;
-  fstat(fd: number, dontSync: number, out: Uint32Array): number;
+  statCached(path: Address, noFollow: number, out: Address): number;
+  fstat(fd: number, dontSync: number, out: Address): number;
   mountsChanged(fd: number): number;
   close(ring: Address, deadlineMs: number): number;
 }
@@ -39,7 +39,9 @@ export interface LoadFailure {
   remedy: string;
 }
 
-export type Loaded = { native: Native; path: string; failure?: undefined } | { native?: undefined; failure: LoadFailure };
+export type Loaded =
+  | { native: Native; path: string; failure?: undefined }
+  | { native?: undefined; failure: LoadFailure };
 
 const { i32, u32, f64, ptr: pointer, void: nothing } = FFIType;
 
@@ -154,5 +156,7 @@ export function addressOf(view: ArrayBufferView): Address {
 /** An ArrayBuffer over shim memory. Without `unmap` the memory stays the shim's; with it, the collector unmaps it. */
 export function memoryAt(address: Address, byteLength: number, unmap?: Address): ArrayBuffer {
   if (unmap === undefined) return toArrayBuffer(address as any, 0, byteLength);
-  return toArrayBuffer(address as any, 0, byteLength, byteLength as any, unmap as any);
+  // The finalizer's context is the length: what munmap needs.
+  const toFinalizedBuffer = toArrayBuffer as (...args: number[]) => ArrayBuffer;
+  return toFinalizedBuffer(address, 0, byteLength, byteLength, unmap);
 }

@@ -1,6 +1,8 @@
 // The operation table: one slot for each operation that the kernel owes a completion. A slot holds what must stay
 // alive until then (buffers, paths, the promise) and a generation, so that a late or doubled CQE can't reach its successor.
 
+import type { Cell } from "./buffer.ts";
+
 /** What runs when a CQE comes: `link` numbers the SQEs of an operation that has several. */
 export type Finish = (operation: Operation, res: number, flags: number, link: number) => void;
 
@@ -28,7 +30,15 @@ export class Operation {
   syscall: string = "";
   path: string | Buffer | undefined = undefined;
   dest: string | Buffer | undefined = undefined;
-  /** Whatever else must live until the CQE, or that `finish` needs. */
+  fd: number = -1;
+  /** Where a transfer goes on after an interruption. */
+  offset: number = 0;
+  length: number = 0;
+  position: number | bigint = 0;
+  /** Shim memory of the operation, and other memory that must live until the CQE. */
+  cell: Cell | null = null;
+  memory: Buffer | null = null;
+  /** Whatever else `finish` needs. */
   state: any = null;
 
   constructor(slot: number) {
@@ -87,6 +97,8 @@ export class OperationTable {
     operation.view = null;
     operation.path = undefined;
     operation.dest = undefined;
+    operation.cell = null;
+    operation.memory = null;
     operation.state = null;
     this.#free.push(operation);
   }

@@ -4,16 +4,16 @@
 
 import { CQE_TABLE, CQE_WORDS, Header, RingInfo, SQE_WORDS } from "./layout.ts";
 import { type Address, memoryAt, type Native } from "./native.ts";
-import { type Finish, LINK_SHIFT, type Operation, OperationTable } from "./operation.ts";
+import { type Finish, LINK_SHIFT, type Operation, OperationTable, SLOT_MASK } from "./operation.ts";
 
 /** IORING_SETUP_ flags this package uses (never SQPOLL: such a ring keeps old credentials after setuid, CVE-2024-22017). */
 export const SetupFlag = {
-  IOPOLL: 1 << 0,
-  R_DISABLED: 1 << 6,
-  COOP_TASKRUN: 1 << 8,
-  TASKRUN_FLAG: 1 << 9,
-  SINGLE_ISSUER: 1 << 12,
-  DEFER_TASKRUN: 1 << 13,
+  IOPOLL: 0x1,
+  R_DISABLED: 0x40,
+  COOP_TASKRUN: 0x100,
+  TASKRUN_FLAG: 0x200,
+  SINGLE_ISSUER: 0x1000,
+  DEFER_TASKRUN: 0x2000,
 } as const;
 
 /** Counters since the ring was made. */
@@ -168,12 +168,16 @@ export class Ring {
     const cqes = this.#cqes;
     this.completed += count;
     this.inFlight -= count;
-    for (let i = 0, end = count * CQE_WORDS; i < end; i += CQE_WORDS) {
-      const low = cqes[i]!;
-      const operation = this.operations.find(low, cqes[i + 1]!);
-      if (operation === null) return this.poison(`a CQE for slot ${low & 0xff_ffff} that waits for none`);
-      operation.pending--;
-      operation.finish(operation, cqes[i + 2]!, cqes[i + 3]!, low >>> LINK_SHIFT);
+    try {
+      for (let i = 0, end = count * CQE_WORDS; i < end; i += CQE_WORDS) {
+        const low = cqes[i]!;
+        const operation = this.operations.find(low, cqes[i + 1]!);
+        if (operation === null) return this.poison(`a CQE for slot ${low & SLOT_MASK} that waits for none`);
+        operation.pending--;
+        operation.finish(operation, cqes[i + 2]!, cqes[i + 3]!, low >>> LINK_SHIFT);
+      }
+    } catch (error) {
+      this.poison(`finishing an operation threw ${error}`, error);
     }
   }
 
@@ -183,8 +187,8 @@ export class Ring {
   }
 
   /** Stops the ring for good: an invariant is broken, so no further result can be trusted. */
-  poison(what: string): void {
-    this.poisoned = new Error(`bun-uring: the ring is stopped, an invariant broke: ${what}`);
+  poison(what: string, cause?: unknown): void {
+    this.poisoned = new Error(`bun-uring: the ring is stopped, an invariant broke: ${what}`, { cause });
     for (const operation of this.operations.waiting()) operation.reject(this.poisoned);
   }
 

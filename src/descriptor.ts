@@ -1,0 +1,38 @@
+// The table of direct descriptors: files that live in the ring and never get an fd. A slot is taken before its OPENAT is
+// staged and is free again only when the CLOSE's own CQE has come (DESIGN D8: earlier reuse reads other files).
+
+/** Free list of the ring's direct descriptors; who finds none waits in line. */
+export class DirectTable {
+  readonly size: number;
+  readonly #free: number[] = [];
+  readonly #waiting: ((slot: number) => void)[] = [];
+
+  constructor(size: number) {
+    this.size = size;
+    for (let slot = size - 1; slot >= 0; slot--) this.#free.push(slot);
+  }
+
+  /** Slots in use. */
+  get used(): number {
+    return this.size - this.#free.length;
+  }
+
+  /** A free slot, or -1. Never overtakes those who wait. */
+  tryTake(): number {
+    return this.#waiting.length > 0 || this.#free.length === 0 ? -1 : this.#free.pop()!;
+  }
+
+  /** Calls back with a slot, now or when one is given back, in order of asking. */
+  take(then: (slot: number) => void): void {
+    const slot = this.tryTake();
+    if (slot >= 0) then(slot);
+    else this.#waiting.push(then);
+  }
+
+  /** The CLOSE's CQE has come, or nothing was ever opened in the slot. */
+  give(slot: number): void {
+    const next = this.#waiting.shift();
+    if (next !== undefined) next(slot);
+    else this.#free.push(slot);
+  }
+}

@@ -1,0 +1,282 @@
+// Operations on an open file through the ring: read, write and their vectored forms, fsync, ftruncate, stat, close.
+// Each counts in its OpenFile until its CQE, so that close() can wait; each keeps the caller's memory alive until then.
+
+import type { BigIntStats, Stats } from "node:fs";
+import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
+import { CELL_BYTES, CELL_HALF, isResizable, MAX_TRANSFER, stableAddress } from "./buffer.ts";
+import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "./constants.ts";
+import { closedError, systemError } from "./errno.ts";
+import { type Operation, promiseFor } from "./operation.ts";
+import { Opcode, SqeFlag, setOffset } from "./sqe.ts";
+import { statsFromStatx } from "./stats.ts";
+import { begin, EAGAIN, EINTR, end, fail, finishVoid, stage, thread } from "./uring-operation.ts";
+
+const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
+const FSYNC_DATASYNC = 1;
+const IOVEC_BYTES = 16;
+
+/** The view was detached, moved or resized while the kernel had its address. */
+function memoryTaken(operation: Operation): void {
+  const { reject, syscall } = operation;
+  end(operation);
+  reject(
+    Object.assign(
+      new TypeError(`The buffer was detached or resized while a ${syscall} used it; its contents are undefined`),
+      { code: "ERR_INVALID_STATE" },
+    ),
+  );
+}
+
+function finishRead(operation: Operation, res: number): void {
+  if (res < 0) return res === EINTR || res === EAGAIN ? stageTransfer(operation, Opcode.READ) : fail(operation, res);
+  const { resolve, view } = operation;
+  if (view!.byteLength !== operation.byteLength) return memoryTaken(operation);
+  if (operation.state !== null && !copyBack(operation, res)) return memoryTaken(operation);
+  end(operation);
+  resolve({ bytesRead: res, buffer: view });
+}
+
+/** Copies what was read into a stand-in to the resizable view it stands in for. */
+function copyBack(operation: Operation, bytes: number): boolean {
+  const view = operation.view!;
+  if (operation.offset + bytes > view.byteLength) return false;
+  const standIn = operation.state as Buffer;
+  new Uint8Array(view.buffer, view.byteOffset + operation.offset, bytes).set(standIn.subarray(0, bytes));
+  return true;
+}
+
+function finishWrite(operation: Operation, res: number): void {
+  if (res < 0) return res === EINTR || res === EAGAIN ? stageTransfer(operation, Opcode.WRITE) : fail(operation, res);
+  const { resolve, view } = operation;
+  if (view!.byteLength !== operation.byteLength) return memoryTaken(operation);
+  end(operation);
+  resolve({ bytesWritten: res, buffer: view });
+}
+
+/** Stages a read or write of the operation's view, or of its stand-in. */
+function stageTransfer(operation: Operation, opcode: number): void {
+  const t = thread();
+  const file = operation.owner as OpenFile;
+  const { length, position } = operation;
+  const standIn = operation.state as Buffer | null;
+  const address = standIn === null ? stableAddress(operation.view!, operation.offset) : stableAddress(standIn, 0);
+  const flags = file.slow ? SqeFlag.ASYNC : file.direct ? 0 : t.transferFlag(length);
+  const { fd } = operation; // the file's own may be -1 by now: it is being closed, after us
+  if (typeof position === "number") stage(t, operation, opcode, flags, fd, position, address, length, 0);
+  else setOffset(t.ring.words, stage(t, operation, opcode, flags, fd, 0, address, length, 0), position);
+}
+
+function transfer(
+  operation: Operation,
+  opcode: number,
+  view: ArrayBufferView,
+  offset: number,
+  length: number,
+  position: number | bigint,
+): Promise<any> {
+  operation.fd = (operation.owner as OpenFile).fd;
+  operation.view = view;
+  operation.byteLength = view.byteLength;
+  operation.offset = offset;
+  operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
+  operation.position = position;
+  if (isResizable(view)) {
+    // Over 1000 elements, so that it never moves; never exposed, so that nobody can take it.
+    const standIn = Buffer.allocUnsafeSlow(Math.max(1024, operation.length));
+    if (opcode === Opcode.WRITE) standIn.set(new Uint8Array(view.buffer, view.byteOffset + offset, operation.length));
+    operation.state = standIn;
+  }
+  stageTransfer(operation, opcode);
+  return promiseFor(operation);
+}
+
+export function read<T extends ArrayBufferView>(
+  file: OpenFile,
+  view: T,
+  offset: number,
+  length: number,
+  position: number | bigint,
+): Promise<ReadResult<T>> {
+  if (file.fd < 0) return Promise.reject(closedError("read"));
+  return transfer(begin(thread(), finishRead, "read", file), Opcode.READ, view, offset, length, position);
+}
+
+export function write<T extends ArrayBufferView>(
+  file: OpenFile,
+  view: T,
+  offset: number,
+  length: number,
+  position: number | bigint,
+): Promise<WriteResult<T>> {
+  if (file.fd < 0) return Promise.reject(closedError("write"));
+  return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
+}
+
+/** State of a vectored operation: the caller's array, the views as they were, their lengths. */
+interface Vector {
+  buffers: readonly ArrayBufferView[];
+  views: readonly ArrayBufferView[];
+  lengths: number[];
+  opcode: number;
+  address: number;
+  total: number;
+}
+
+function finishVector(operation: Operation, res: number): void {
+  const vector = operation.state as Vector;
+  if (res === EINTR || res === EAGAIN) return stageVector(operation);
+  if (res < 0) return fail(operation, res);
+  if (vector.views.some((view, i) => view.byteLength !== vector.lengths[i])) return memoryTaken(operation);
+  const { resolve } = operation;
+  end(operation);
+  const { buffers } = vector;
+  resolve(vector.opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
+}
+
+function stageVector(operation: Operation): void {
+  const t = thread();
+  const file = operation.owner as OpenFile;
+  const vector = operation.state as Vector;
+  const flags = file.slow ? SqeFlag.ASYNC : file.direct ? 0 : t.transferFlag(vector.total);
+  const { fd, position } = operation;
+  const at = typeof position === "number" ? position : 0;
+  const i = stage(t, operation, vector.opcode, flags, fd, at, vector.address, vector.views.length, 0);
+  if (typeof position === "bigint") setOffset(t.ring.words, i, position);
+}
+
+function vectored(
+  file: OpenFile,
+  opcode: number,
+  syscall: string,
+  buffers: readonly ArrayBufferView[],
+  position: number | bigint,
+): Promise<any> {
+  if (file.fd < 0) return Promise.reject(closedError(syscall));
+  const t = thread();
+  const operation = begin(t, finishVector, syscall, file);
+  const count = buffers.length;
+  let words: Uint32Array;
+  let word = 0;
+  let address: number;
+  if (count * IOVEC_BYTES <= CELL_BYTES) {
+    const cell = (operation.cell = t.cells.take());
+    words = cell.words;
+    word = cell.offset >>> 2;
+    address = cell.address;
+  } else {
+    operation.memory = Buffer.alloc(Math.max(1024, count * IOVEC_BYTES));
+    words = new Uint32Array(operation.memory.buffer, operation.memory.byteOffset, count * 4);
+    address = stableAddress(operation.memory, 0);
+  }
+  const lengths: number[] = [];
+  let total = 0;
+  for (const view of buffers) {
+    const base = stableAddress(view, 0);
+    words[word] = base;
+    words[word + 1] = Math.floor(base / 2 ** 32);
+    words[word + 2] = view.byteLength;
+    words[word + 3] = Math.floor(view.byteLength / 2 ** 32);
+    word += 4;
+    lengths.push(view.byteLength);
+    total += view.byteLength;
+  }
+  operation.fd = file.fd;
+  operation.position = position;
+  operation.state = { buffers, views: [...buffers], lengths, opcode, address, total } satisfies Vector;
+  stageVector(operation);
+  return promiseFor(operation);
+}
+
+export function readv<T extends readonly ArrayBufferView[]>(
+  file: OpenFile,
+  buffers: T,
+  position: number | bigint,
+): Promise<ReadvResult<T>> {
+  return vectored(file, Opcode.READV, "read", buffers, position);
+}
+
+export function writev<T extends readonly ArrayBufferView[]>(
+  file: OpenFile,
+  buffers: T,
+  position: number | bigint,
+): Promise<WritevResult<T>> {
+  return vectored(file, Opcode.WRITEV, "write", buffers, position);
+}
+
+/** An operation on the file without a value. */
+function onFile(
+  file: OpenFile,
+  opcode: number,
+  syscall: string,
+  offset: number,
+  length: number,
+  opFlags: number,
+): Promise<void> {
+  if (file.fd < 0) return Promise.reject(closedError(syscall));
+  const t = thread();
+  const operation = begin(t, finishVoid, syscall, file);
+  stage(t, operation, opcode, file.slow ? SqeFlag.ASYNC : 0, file.fd, offset, 0, length, opFlags);
+  return promiseFor(operation);
+}
+
+export const fsync = (file: OpenFile): Promise<void> => onFile(file, Opcode.FSYNC, "fsync", 0, 0, 0);
+export const fdatasync = (file: OpenFile): Promise<void> =>
+  onFile(file, Opcode.FSYNC, "fdatasync", 0, 0, FSYNC_DATASYNC);
+export const ftruncate = (file: OpenFile, length: number): Promise<void> =>
+  onFile(file, Opcode.FTRUNCATE, "ftruncate", length, 0, 0);
+
+export function finishStat(operation: Operation, res: number): void {
+  if (res < 0) return fail(operation, res);
+  const { resolve, cell, state } = operation;
+  const stats = statsFromStatx(cell!.words, cell!.halfWord, state as boolean);
+  end(operation);
+  resolve(stats);
+}
+
+/** statx of an open file: at once where that can't block, else through the ring. */
+export function fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntStats> {
+  if (file.fd < 0) return Promise.reject(closedError("fstat"));
+  const t = thread();
+  const cell = t.cells.take();
+  if (!file.slow && t.loop.mayAnswerInline()) {
+    const rc = t.native.fstat(file.fd, 0, cell.address + CELL_HALF);
+    const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
+    t.cells.give(cell);
+    return stats === null ? Promise.reject(systemError(rc, "fstat")) : Promise.resolve(stats);
+  }
+  cell.bytes[cell.offset] = 0;
+  return stageStat(begin(t, finishStat, "fstat", file), cell.address, file.fd, AT_EMPTY_PATH, bigint, cell);
+}
+
+/** Stages STATX of the path at `address`, relative to `fd`; the result goes to the second half of `cell`. */
+export function stageStat(
+  operation: Operation,
+  address: number,
+  fd: number,
+  atFlags: number,
+  bigint: boolean,
+  cell: NonNullable<Operation["cell"]>,
+): Promise<Stats | BigIntStats> {
+  const t = thread();
+  operation.cell = cell;
+  operation.state = bigint;
+  const into = cell.address + CELL_HALF;
+  stage(t, operation, Opcode.STATX, 0, fd, into, address, STATX_FIELDS, atFlags);
+  return promiseFor(operation);
+}
+
+/** Takes the descriptor out of use, waits for the file's operations in flight, then closes. */
+export function close(file: OpenFile): Promise<void> {
+  if (file.fd < 0) return Promise.resolve();
+  const t = thread();
+  const operation = begin(t, finishVoid, "close", null);
+  const fd = file.fd;
+  file.fd = -1;
+  const go = (): void => {
+    file.closing = null;
+    stage(t, operation, Opcode.CLOSE, file.slow ? SqeFlag.ASYNC : 0, fd, 0, 0, 0, 0);
+  };
+  if (file.inFlight === 0) go();
+  else file.closing = go;
+  return promiseFor(operation);
+}

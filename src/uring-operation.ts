@@ -1,0 +1,117 @@
+// What all ring operations of this thread share: the ring they go to, how one is begun, how it fails, how it ends.
+// Assumes one ring per JavaScript thread; a ring that was shut down is replaced by a new one at the next operation.
+
+import { type Cell, ownPath, putPath, stableAddress } from "./buffer.ts";
+import { systemError } from "./errno.ts";
+import type { Address } from "./native.ts";
+import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
+import { AT_FDCWD, Opcode, SqeFlag, writeSqe } from "./sqe.ts";
+import { type RingThread, ringThread } from "./thread.ts";
+
+export const EINTR = -4;
+export const EAGAIN = -11;
+
+let known: RingThread | null = null;
+
+/** This thread's ring; throws where io_uring can't be had (the backend was chosen because it can). */
+export function thread(): RingThread {
+  if (known !== null && !known.ring.closed) return known;
+  const made = ringThread();
+  if (!("ring" in made)) throw new Error(`bun-uring: io_uring is not available: ${made.message}. ${made.remedy}`);
+  known = made;
+  return made;
+}
+
+/** Takes a slot for an operation with one CQE. */
+export function begin(t: RingThread, finish: Finish, syscall: string, owner: InFlightOwner | null): Operation {
+  const operation = t.ring.acquire(finish, 1);
+  operation.syscall = syscall;
+  operation.owner = owner;
+  if (owner !== null) owner.inFlight++;
+  return operation;
+}
+
+/** Stages the operation's SQE. */
+export function stage(
+  t: RingThread,
+  operation: Operation,
+  opcode: number,
+  flags: number,
+  fd: number,
+  offset: number,
+  address: number,
+  length: number,
+  opFlags: number,
+): number {
+  const i = t.ring.next();
+  if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
+  writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, operation.slot, operation.generation);
+  return i;
+}
+
+/** Ends the operation: its slot, cell and memory are free, its owner may close. */
+export function end(operation: Operation): void {
+  const t = known!;
+  const { owner, cell } = operation;
+  if (cell !== null) t.cells.give(cell);
+  t.ring.operations.release(operation);
+  if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
+}
+
+/** Ends the operation with Node's error for `res`. */
+export function fail(operation: Operation, res: number): void {
+  const { reject, syscall, path, dest } = operation;
+  end(operation);
+  reject(systemError(res, syscall, path, dest));
+}
+
+/** Asks the kernel to cancel an operation, all of its `links`. Advice only: its CQEs come all the same, each in its way. */
+export function cancel(t: RingThread, target: Operation, links: number = 1): void {
+  if (target.pending === 0) return;
+  for (let link = 0; link < links; link++) {
+    const operation = begin(t, end, "cancel", null);
+    const i = stage(t, operation, Opcode.ASYNC_CANCEL, 0, -1, 0, 0, 0, 0);
+    t.ring.words[i + 4] = target.slot | (link << LINK_SHIFT); // addr: the target's user_data
+    t.ring.words[i + 5] = target.generation;
+  }
+}
+
+/** Finishes an operation that has no value. */
+export function finishVoid(operation: Operation, res: number): void {
+  if (res < 0) return fail(operation, res);
+  const { resolve } = operation;
+  end(operation);
+  resolve(undefined);
+}
+
+/** Address of a path in the operation's cell (its half at `at`), or in memory of its own. */
+export function pathAddress(operation: Operation, cell: Cell, at: number, path: string | Buffer): Address {
+  const address = putPath(cell, at, path);
+  if (address >= 0) return address;
+  const memory = ownPath(path);
+  if (operation.memory === null) operation.memory = memory;
+  else operation.state = memory; // the second of two long paths
+  return stableAddress(memory, 0);
+}
+
+/** io-wq from the start for a path below a remote mount: its look-up may wait for a server. */
+export function pathFlag(t: RingThread, path: string | Buffer): number {
+  return t.mounts.any && t.mounts.holdsPath(path) ? SqeFlag.ASYNC : 0;
+}
+
+/** An operation on one path without a value: mkdir, unlink, rmdir. */
+export function onPath(
+  opcode: number,
+  syscall: string,
+  path: string | Buffer,
+  length: number,
+  opFlags: number,
+): Promise<void> {
+  const t = thread();
+  const operation = begin(t, finishVoid, syscall, null);
+  operation.path = path;
+  const cell = (operation.cell = t.cells.take());
+  const address = pathAddress(operation, cell, 0, path);
+  stage(t, operation, opcode, pathFlag(t, path), AT_FDCWD, 0, address, length, opFlags);
+  return promiseFor(operation);
+}

@@ -1,0 +1,293 @@
+// Whole small files in one chain each (DESIGN D8). Reading: OPENAT into a direct descriptor, READ, READ for the end, then
+// CLOSE; writing: OPENAT, WRITE, FSYNC if asked, CLOSE. What does not fit the chain goes on in uring-large.ts.
+// A chain never closes before the end of the file is seen: a FIFO or a /proc file gives its data in parts.
+
+import type { Path, ReadFileOptions, WriteFileOptions } from "./backend-interface.ts";
+import { stableAddress } from "./buffer.ts";
+import { abortError, systemError } from "./errno.ts";
+import { LANE_BYTES, type Lane } from "./lane.ts";
+import { LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
+import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "./sqe.ts";
+import type { RingThread } from "./thread.ts";
+import { readRest, writeRest } from "./uring-large.ts";
+import { cancel, EAGAIN, EINTR, end, pathAddress, pathFlag, thread } from "./uring-operation.ts";
+
+const ECANCELED = -125;
+/** Data up to this length is written by one chain. */
+const CHAIN_WRITE_BYTES = 512 * 1024;
+/** `off` of an SQE: the file's own position. */
+const OWN_POSITION = -1;
+
+/** What a chain keeps between its CQEs. */
+interface Chain {
+  t: RingThread;
+  slot: number;
+  lane: Lane | null;
+  encoding: BufferEncoding | null;
+  opened: number;
+  /** Results of the first and second READ, or of WRITE and FSYNC. */
+  first: number;
+  second: number;
+  result: Buffer | string | undefined;
+  error: Error | null;
+  data: Uint8Array | null;
+  flush: boolean;
+  signal: AbortSignal | null;
+  onAbort: (() => void) | null;
+}
+
+function newChain(t: RingThread, slot: number, signal: AbortSignal | null | undefined): Chain {
+  return {
+    t,
+    slot,
+    lane: null,
+    encoding: null,
+    opened: 0,
+    first: 0,
+    second: 0,
+    result: undefined,
+    error: null,
+    data: null,
+    flush: false,
+    signal: signal ?? null,
+    onAbort: null,
+  };
+}
+
+/** Stages link number `link` of the operation's chain. Returns its first word. */
+function stageLink(
+  t: RingThread,
+  operation: Operation,
+  link: number,
+  opcode: number,
+  flags: number,
+  fd: number,
+  offset: number,
+  address: number,
+  length: number,
+  opFlags: number,
+): number {
+  const i = t.ring.next();
+  if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
+  const slot = operation.slot | (link << LINK_SHIFT);
+  writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, slot, operation.generation);
+  return i;
+}
+
+function stageOpen(
+  operation: Operation,
+  chain: Chain,
+  path: Path,
+  flags: number,
+  mode: number,
+  sqeFlags: number,
+): void {
+  const { t } = chain;
+  operation.path = path;
+  const cell = (operation.cell = t.cells.take());
+  const address = pathAddress(operation, cell, 0, path);
+  const i = stageLink(t, operation, 0, Opcode.OPENAT, sqeFlags | pathFlag(t, path), AT_FDCWD, 0, address, mode, flags);
+  setFileIndex(t.ring.words, i, chain.slot);
+}
+
+/** Ends the chain: closes the slot first if a file is in it, settles when that CQE has come. */
+function finishChain(operation: Operation, chain: Chain): void {
+  if (chain.lane !== null) chain.t.lanes.give(chain.lane);
+  chain.lane = null;
+  if (chain.opened < 0) return settleChain(operation, chain);
+  operation.pending = 1;
+  operation.finish = closed;
+  const i = stageLink(chain.t, operation, 0, Opcode.CLOSE, 0, 0, 0, 0, 0, 0);
+  setFileIndex(chain.t.ring.words, i, chain.slot);
+}
+
+function closed(operation: Operation, res: number): void {
+  const chain = operation.state as Chain;
+  if (res < 0 && res !== EINTR) chain.error ??= systemError(res, "close");
+  settleChain(operation, chain);
+}
+
+function settleChain(operation: Operation, chain: Chain): void {
+  const { resolve, reject } = operation;
+  if (chain.onAbort !== null) chain.signal!.removeEventListener("abort", chain.onAbort);
+  end(operation);
+  chain.t.direct.give(chain.slot);
+  if (chain.error !== null) reject(chain.error);
+  else resolve(chain.result);
+}
+
+/** Rejects at once when the signal fires; the chain itself ends when the kernel gives it back. */
+function watchSignal(operation: Operation, chain: Chain): void {
+  if (chain.signal === null) return;
+  chain.onAbort = () => {
+    const error = abortError(chain.signal!);
+    chain.error = error;
+    operation.reject(error);
+    cancel(chain.t, operation, 4);
+  };
+  chain.signal.addEventListener("abort", chain.onAbort, { once: true });
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+/** Reads a whole file. Resolves to a Buffer, or a string where an encoding is given. */
+export function readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string> {
+  if (options.signal?.aborted) return Promise.reject(abortError(options.signal));
+  const t = thread();
+  const operation = t.ring.acquire(finishRead, 3);
+  operation.syscall = "open";
+  const promise = promiseFor(operation);
+  const slot = t.direct.tryTake();
+  if (slot >= 0) startRead(t, operation, slot, path, flags, options);
+  else t.direct.take((late) => startRead(t, operation, late, path, flags, options));
+  return promise;
+}
+
+function startRead(
+  t: RingThread,
+  operation: Operation,
+  slot: number,
+  path: Path,
+  flags: number,
+  options: ReadFileOptions,
+): void {
+  const { encoding } = options;
+  const chain = newChain(t, slot, options.signal);
+  chain.encoding = encoding == null || encoding === "buffer" ? null : encoding;
+  operation.state = chain;
+  if (chain.signal?.aborted) {
+    chain.error = abortError(chain.signal);
+    return settleChain(operation, chain);
+  }
+  const lane = (chain.lane = t.lanes.take());
+  watchSignal(operation, chain);
+  stageOpen(operation, chain, path, flags, 0o666, SqeFlag.IO_LINK);
+  const sqeFlags = SqeFlag.FIXED_FILE | t.transferFlag(t.lanes.expected);
+  const { address } = lane;
+  stageLink(t, operation, 1, Opcode.READ, sqeFlags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, LANE_BYTES, 0);
+  stageLink(t, operation, 2, Opcode.READ, sqeFlags, slot, OWN_POSITION, address + LANE_BYTES, LANE_BYTES, 0);
+}
+
+function finishRead(operation: Operation, res: number, _flags: number, link: number): void {
+  const chain = operation.state as Chain;
+  if (link === 0) chain.opened = res;
+  else if (link === 1) chain.first = res;
+  else chain.second = res;
+  if (operation.pending > 0) return;
+  if (chain.opened < 0) {
+    chain.error ??= systemError(chain.opened, "open", operation.path);
+    return finishChain(operation, chain);
+  }
+  const { first, second } = chain;
+  if (chain.error === null && (second > 0 || again(first) || again(second)))
+    return void goOnReading(operation, chain, Math.max(0, first), Math.max(0, second));
+  if (first < 0 || second < 0) chain.error ??= systemError(first < 0 ? first : second, "read");
+  else if (chain.error === null) chain.result = chain.t.lanes.result(chain.lane!, first, chain.encoding);
+  finishChain(operation, chain);
+}
+
+const again = (res: number): boolean => res === EINTR || res === EAGAIN;
+
+async function goOnReading(operation: Operation, chain: Chain, first: number, second: number): Promise<void> {
+  // The slot stays taken while no CQE is owed: this operation is kept out of the table's reach by its state alone.
+  const { t, lane, slot, encoding, signal } = chain;
+  try {
+    chain.result = await readRest(t, slot, operation.path!, lane!, first, second, encoding, signal);
+  } catch (error) {
+    chain.error ??= error as Error;
+  }
+  finishChain(operation, chain);
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+/** Writes a whole file: open with `flags` and `mode`, every byte of `data`, fsync if `flush`, close. */
+export function writeFile(
+  path: Path,
+  data: ArrayBufferView,
+  flags: number,
+  mode: number,
+  options: WriteFileOptions,
+): Promise<void> {
+  if (options.signal?.aborted) return Promise.reject(abortError(options.signal));
+  const t = thread();
+  const operation = t.ring.acquire(finishWrite, 1);
+  operation.syscall = "open";
+  const promise = promiseFor(operation);
+  t.direct.take((slot) => startWrite(t, operation, slot, path, data, flags, mode, options));
+  return promise;
+}
+
+function startWrite(
+  t: RingThread,
+  operation: Operation,
+  slot: number,
+  path: Path,
+  view: ArrayBufferView,
+  flags: number,
+  mode: number,
+  options: WriteFileOptions,
+): void {
+  const chain = newChain(t, slot, options.signal);
+  operation.state = chain;
+  if (chain.signal?.aborted) {
+    chain.error = abortError(chain.signal);
+    chain.opened = ECANCELED;
+    return settleChain(operation, chain);
+  }
+  watchSignal(operation, chain);
+  const data = (chain.data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+  operation.view = view;
+  operation.byteLength = view.byteLength;
+  chain.flush = options.flush === true;
+  // Creating a file and writing to it both go to io-wq: let one thread run the whole chain.
+  const { length } = data;
+  const whole = length <= CHAIN_WRITE_BYTES && (data.buffer as ArrayBuffer).resizable !== true;
+  if (!whole) {
+    stageOpen(operation, chain, path, flags, mode, SqeFlag.ASYNC);
+    return;
+  }
+  operation.pending = 2 + (length > 0 ? 1 : 0) + (chain.flush ? 1 : 0);
+  stageOpen(operation, chain, path, flags, mode, SqeFlag.IO_LINK | SqeFlag.ASYNC);
+  const linked = SqeFlag.FIXED_FILE | SqeFlag.IO_LINK;
+  // IO_LINK, not HARDLINK: a short write breaks the chain, and the rest is written before anything is synced or closed.
+  if (length > 0)
+    stageLink(t, operation, 1, Opcode.WRITE, linked, slot, OWN_POSITION, stableAddress(data, 0), length, 0);
+  if (chain.flush) stageLink(t, operation, 2, Opcode.FSYNC, linked, slot, 0, 0, 0, 0);
+  const i = stageLink(t, operation, 3, Opcode.CLOSE, 0, 0, 0, 0, 0, 0);
+  setFileIndex(t.ring.words, i, slot);
+}
+
+function finishWrite(operation: Operation, res: number, _flags: number, link: number): void {
+  const chain = operation.state as Chain;
+  if (link === 0) chain.opened = res;
+  else if (link === 1) chain.first = res;
+  else if (link === 2) chain.second = res;
+  if (operation.pending > 0) return;
+  if (chain.opened < 0) {
+    chain.error ??= systemError(chain.opened, "open", operation.path);
+    return settleChain(operation, chain);
+  }
+  if (operation.view!.byteLength !== operation.byteLength)
+    chain.error ??= Object.assign(new TypeError("The data was detached or resized while it was written"), {
+      code: "ERR_INVALID_STATE",
+    });
+  if (link === 3 && res === 0) return settleChain(operation, chain);
+  // The chain broke: the file is open, `first` says how much is written.
+  void goOnWriting(operation, chain, link === 3 && res !== ECANCELED ? res : 0);
+}
+
+async function goOnWriting(operation: Operation, chain: Chain, closeError: number): Promise<void> {
+  const { t, slot, first, data, signal } = chain;
+  const written = Math.max(0, first);
+  try {
+    if (chain.error !== null) throw chain.error;
+    if (first < 0 && !again(first) && first !== ECANCELED) throw systemError(first, "write");
+    if (chain.second < 0 && chain.second !== ECANCELED) throw systemError(chain.second, "fsync");
+    if (closeError < 0) throw systemError(closeError, "close");
+    await writeRest(t, slot, data!, written, chain.flush, signal);
+  } catch (error) {
+    chain.error ??= error as Error;
+  }
+  finishChain(operation, chain);
+}
