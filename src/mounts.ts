@@ -15,7 +15,7 @@ const STATX_DEVICE_WORD = 34;
 /** Milliseconds between two looks. */
 const LOOK_EVERY_MS = 50;
 
-const unescape = (text: string): string =>
+const unescapeOctal = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
 
 export class Mounts {
@@ -60,7 +60,7 @@ export class Mounts {
       const fields = left!.split(" ");
       const [major, minor] = fields[2]!.split(":");
       this.#devices.add(deviceKey(Number(major), Number(minor)));
-      this.#points.push(unescape(fields[4]!));
+      this.#points.push(unescapeOctal(fields[4]!));
     }
   }
 

@@ -159,7 +159,8 @@ function vectored(
   let word = 0;
   let address: number;
   if (count * IOVEC_BYTES <= CELL_BYTES) {
-    const cell = (operation.cell = t.cells.take());
+    const cell = t.cells.take();
+    operation.cell = cell;
     words = cell.words;
     word = cell.offset >>> 2;
     address = cell.address;

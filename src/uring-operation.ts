@@ -110,7 +110,8 @@ export function onPath(
   const t = thread();
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = path;
-  const cell = (operation.cell = t.cells.take());
+  const cell = t.cells.take();
+  operation.cell = cell;
   const address = pathAddress(operation, cell, 0, path);
   stage(t, operation, opcode, pathFlag(t, path), AT_FDCWD, 0, address, length, opFlags);
   return promiseFor(operation);

@@ -116,7 +116,8 @@ function onTwoPaths(
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = from;
   operation.dest = to;
-  const cell = (operation.cell = t.cells.take());
+  const cell = t.cells.take();
+  operation.cell = cell;
   const first = pathAddress(operation, cell, 0, from);
   const second = pathAddress(operation, cell, CELL_HALF, to);
   stage(t, operation, opcode, pathFlag(t, from) | pathFlag(t, to), fd, second, first, length, opFlags);

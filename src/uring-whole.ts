@@ -84,7 +84,8 @@ function stageOpen(
 ): void {
   const { t } = chain;
   operation.path = path;
-  const cell = (operation.cell = t.cells.take());
+  const cell = t.cells.take();
+  operation.cell = cell;
   const address = pathAddress(operation, cell, 0, path);
   const i = stageLink(t, operation, 0, Opcode.OPENAT, sqeFlags | pathFlag(t, path), AT_FDCWD, 0, address, mode, flags);
   setFileIndex(t.ring.words, i, chain.slot);
@@ -159,7 +160,8 @@ function startRead(
     chain.error = abortError(chain.signal);
     return settleChain(operation, chain);
   }
-  const lane = (chain.lane = t.lanes.take());
+  const lane = t.lanes.take();
+  chain.lane = lane;
   watchSignal(operation, chain);
   stageOpen(operation, chain, path, flags, 0o666, SqeFlag.IO_LINK);
   const sqeFlags = SqeFlag.FIXED_FILE | t.transferFlag(t.lanes.expected);
@@ -236,7 +238,8 @@ function startWrite(
     return settleChain(operation, chain);
   }
   watchSignal(operation, chain);
-  const data = (chain.data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+  const data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  chain.data = data;
   operation.view = view;
   operation.byteLength = view.byteLength;
   chain.flush = options.flush === true;
