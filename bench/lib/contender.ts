@@ -1,0 +1,176 @@
+// One contender, measured in a process of its own: no other contender's garbage, threads or call profiles.
+// Assumes to be started by session.ts with [workload module, contender index, depth, folder]; runs under Bun, and
+// bundled under Node. Every line "MILLISECONDS" on stdin is one round, answered by one JSON line on stdout.
+// Never prints anything else, and never measures while it sets up.
+
+import { createInterface } from "node:readline";
+import { measure } from "mitata";
+import type { Operation, Round, Workload } from "./workload.ts";
+
+const TICK_MS = 5;
+const MAX_LATENCIES = 200_000;
+/** A block of operations is one of mitata's samples: long against the clock, short against the round. */
+const BLOCK_NS = 2_000_000;
+
+const now = typeof Bun === "undefined" ? () => performance.now() * 1e6 : Bun.nanoseconds;
+
+/** The largest delay of a 5 ms timer since it was started. */
+class LoopMonitor {
+  #last = 0;
+  #largest = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  start(): void {
+    this.#last = now();
+    this.#largest = 0;
+    this.#timer ??= setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** Milliseconds. */
+  stop(): number {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#tick();
+    return Math.max(0, this.#largest / 1e6 - TICK_MS);
+  }
+
+  #tick(): void {
+    const at = now();
+    this.#largest = Math.max(this.#largest, at - this.#last);
+    this.#last = at;
+  }
+}
+
+const monitor = new LoopMonitor();
+
+/** A full collection, so that a round pays for its own garbage only. */
+function collectGarbage(): void {
+  if (typeof Bun !== "undefined") Bun.gc(true);
+  else (globalThis as { gc?: () => void }).gc?.();
+}
+
+function cpuNanoseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) * 1000;
+}
+
+/** Runs `count` operations, `depth` at once. Blocking ones are not awaited: that would cost them a turn each. */
+function blockOf(operation: Operation, depth: number, blocking: boolean): (count: number) => unknown {
+  if (blocking) {
+    return (count) => {
+      for (let i = 0; i < count; i++) operation.run(0);
+    };
+  }
+  if (depth === 1) {
+    return async (count) => {
+      for (let i = 0; i < count; i++) await operation.run(0);
+    };
+  }
+  return async (count) => {
+    let left = count;
+    const lane = async (number: number): Promise<void> => {
+      while (left-- > 0) await operation.run(number);
+    };
+    await Promise.all(Array.from({ length: depth }, (_, number) => lane(number)));
+  };
+}
+
+/** How many operations fill BLOCK_NS, found by trying; warms the code up as well. */
+async function blockSize(block: (count: number) => unknown, depth: number): Promise<number> {
+  for (let count = depth * 4; ; count *= 2) {
+    const start = now();
+    await block(count);
+    if (now() - start >= BLOCK_NS) return count;
+  }
+}
+
+/** Times every operation by itself; apart from the measured rate, which it would slow down. */
+async function latencies(operation: Operation, depth: number, blocking: boolean, ms: number): Promise<Float64Array> {
+  const samples = new Float64Array(MAX_LATENCIES);
+  const end = now() + ms * 1e6;
+  let count = 0;
+  const lane = async (number: number): Promise<void> => {
+    for (;;) {
+      const start = now();
+      if (blocking) operation.run(number);
+      else await operation.run(number);
+      const done = now();
+      if (count >= MAX_LATENCIES || done >= end) return;
+      samples[count++] = done - start;
+    }
+  };
+  await Promise.all(Array.from({ length: depth }, (_, number) => lane(number)));
+  return samples.subarray(0, count).sort();
+}
+
+function rate(operation: Operation, depth: number, blocking: boolean): (ms: number) => Promise<Round> {
+  const block = blockOf(operation, depth, blocking);
+  let size = 0;
+  return async (ms) => {
+    if (size === 0) size = await blockSize(block, depth);
+    let operations = 0;
+    let cpu = 0;
+    const { avg } = await measure(
+      () => {
+        operations += size;
+        return block(size);
+      },
+      {
+        min_cpu_time: ms * 1e6,
+        min_samples: 4,
+        // Called once, after mitata's warm-up and before its first sample: the measured stretch begins here.
+        gc: () => {
+          collectGarbage();
+          operations = 0;
+          monitor.start();
+          cpu = cpuNanoseconds();
+        },
+      } as object,
+    );
+    const cpuNsPerOp = (cpuNanoseconds() - cpu) / operations;
+    const loopGapMs = monitor.stop();
+    const each = await latencies(operation, depth, blocking, ms / 3);
+    return {
+      nsPerOp: avg / size,
+      cpuNsPerOp,
+      p50Ns: each[Math.floor(each.length * 0.5)],
+      p99Ns: each[Math.floor(each.length * 0.99)],
+      ...(blocking ? {} : { loopGapMs }),
+    };
+  };
+}
+
+function job(operation: Operation, operations: number): () => Promise<Round> {
+  return async () => {
+    collectGarbage();
+    monitor.start();
+    const cpu = cpuNanoseconds();
+    const start = now();
+    await operation.run(0);
+    const elapsed = now() - start;
+    const cpuNsPerOp = (cpuNanoseconds() - cpu) / operations;
+    const loopGapMs = monitor.stop();
+    // The result must be gone before the next contender's turn.
+    collectGarbage();
+    return { nsPerOp: elapsed / operations, cpuNsPerOp, loopGapMs };
+  };
+}
+
+async function main(): Promise<void> {
+  const [modulePath, index, depthText, folder] = process.argv.slice(2);
+  const { default: workload } = (await import(modulePath)) as { default: Workload };
+  const contender = workload.contenders[Number(index)];
+  const depth = Number(depthText);
+  const operation = await contender.open(folder, depth);
+  const round =
+    workload.shape === "rate"
+      ? rate(operation, depth, contender.kind === "sync")
+      : job(operation, workload.operations ?? 1);
+  process.stdout.write("ready\n");
+  for await (const line of createInterface({ input: process.stdin })) {
+    process.stdout.write(`${JSON.stringify(await round(Number(line)))}\n`);
+  }
+  await operation.close?.();
+}
+
+await main();

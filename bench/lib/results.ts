@@ -1,0 +1,142 @@
+// Turns rounds into rows, rows into ratios, and both into the JSON that is kept.
+// Assumes that round i of every contender of a row was measured right after each other's. Prints nothing.
+
+import type { Environment } from "./environment.ts";
+import type { ContenderKind, Round, Target, Workload } from "./workload.ts";
+
+export type RowKind = ContenderKind | "node" | "ceiling" | "command";
+
+/** One contender at one depth: medians over its rounds. */
+export interface Row extends Round {
+  readonly label: string;
+  readonly kind: RowKind;
+  /** The ceiling that ours is compared with. */
+  readonly reference?: boolean;
+  readonly mbPerS?: number;
+  /** Slowest round over the fastest one: how quiet the machine was. */
+  readonly spread: number;
+  readonly rounds: readonly number[];
+}
+
+/** Why a contender has no row. */
+export interface Missing {
+  readonly label: string;
+  readonly why: string;
+}
+
+/** Ours against the others: medians of the ratios of rounds that were measured beside each other. */
+export interface Ratios {
+  /** The best peer's time over ours: larger is better. */
+  readonly peer?: number;
+  readonly peerLabel?: string;
+  /** Our CPU time over that peer's. */
+  readonly cpu?: number;
+  /** Our time over the ceiling's. */
+  readonly ceiling?: number;
+  readonly ceilingLabel?: string;
+  /** Our time over the command's. */
+  readonly command?: number;
+}
+
+export interface Group {
+  readonly workload: string;
+  readonly title: string;
+  readonly conditions: string;
+  readonly depth: number;
+  readonly rows: readonly Row[];
+  readonly missing: readonly Missing[];
+  readonly ratios: Ratios;
+  readonly target: Target;
+}
+
+export interface Results {
+  readonly environment: Environment;
+  readonly roundMs: number;
+  readonly roundCount: number;
+  readonly groups: readonly Group[];
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+function medianOf(rounds: readonly Round[], key: keyof Round): number | undefined {
+  const values = rounds.map((round) => round[key]).filter((value) => value !== undefined);
+  return values.length === 0 ? undefined : median(values);
+}
+
+function largestOf(rounds: readonly Round[], key: keyof Round): number | undefined {
+  const values = rounds.map((round) => round[key]).filter((value) => value !== undefined);
+  return values.length === 0 ? undefined : Math.max(...values);
+}
+
+export function rowOf(
+  label: string,
+  kind: RowKind,
+  rounds: readonly Round[],
+  workload: Workload,
+  reference: boolean,
+): Row {
+  const times = rounds.map(({ nsPerOp }) => nsPerOp);
+  const nsPerOp = median(times);
+  const bytesPerOp = workload.bytes / (workload.operations ?? 1);
+  return {
+    label,
+    kind,
+    ...(reference ? { reference } : {}),
+    nsPerOp,
+    cpuNsPerOp: medianOf(rounds, "cpuNsPerOp")!,
+    p50Ns: medianOf(rounds, "p50Ns"),
+    p99Ns: medianOf(rounds, "p99Ns"),
+    // The worst of all rounds: a gap that was seen once was there.
+    loopGapMs: largestOf(rounds, "loopGapMs"),
+    peakRssBytes: largestOf(rounds, "peakRssBytes"),
+    mbPerS: bytesPerOp === 0 ? undefined : (bytesPerOp * 1e3) / nsPerOp,
+    spread: Math.max(...times) / Math.min(...times),
+    rounds: times.map((time) => Math.round(time * 10) / 10),
+  };
+}
+
+/** Median over the rounds of one row's time divided by another's in the same round. */
+function ratioOf(above: Row, below: Row): number {
+  const count = Math.min(above.rounds.length, below.rounds.length);
+  return median(Array.from({ length: count }, (_, i) => above.rounds[i] / below.rounds[i]));
+}
+
+function fastest(rows: readonly Row[]): Row | undefined {
+  return rows.reduce<Row | undefined>((best, row) => (best && best.nsPerOp <= row.nsPerOp ? best : row), undefined);
+}
+
+export function ratiosOf(rows: readonly Row[]): Ratios {
+  const mine = rows.find(({ kind }) => kind === "ours");
+  if (mine === undefined) return {};
+  const peer = fastest(rows.filter(({ kind }) => kind === "peer"));
+  const ceilings = rows.filter(({ kind }) => kind === "ceiling");
+  const ceiling = ceilings.find(({ reference }) => reference) ?? fastest(ceilings);
+  const command = fastest(rows.filter(({ kind }) => kind === "command"));
+  return {
+    ...(peer && { peer: ratioOf(peer, mine), peerLabel: peer.label, cpu: mine.cpuNsPerOp / peer.cpuNsPerOp }),
+    ...(ceiling && { ceiling: ratioOf(mine, ceiling), ceilingLabel: ceiling.label }),
+    ...(command && { command: ratioOf(mine, command) }),
+  };
+}
+
+/** The targets of a group that were not reached, in words; empty when all were. */
+export function missedTargets({ ratios, target, rows }: Group): string[] {
+  const missed: string[] = [];
+  const below = (name: string, value: number | undefined, least: number | undefined): void => {
+    if (value !== undefined && least !== undefined && value < least)
+      missed.push(`${name} ${value.toFixed(2)} < ${least}`);
+  };
+  const above = (name: string, value: number | undefined, most: number | undefined): void => {
+    if (value !== undefined && most !== undefined && value > most) missed.push(`${name} ${value.toFixed(2)} > ${most}`);
+  };
+  below("times the best peer", ratios.peer, target.peer);
+  above("of its CPU", ratios.cpu, target.cpu);
+  above("times C", ratios.ceiling, target.ceiling);
+  above("times the command", ratios.command, target.command);
+  above("ms loop gap", rows.find(({ kind }) => kind === "ours")?.loopGapMs, 5);
+  return missed;
+}

@@ -1,0 +1,166 @@
+// Starts contenders, ceilings and commands, and asks each for one round at a time, so that rounds can be interleaved.
+// Assumes Linux's /proc for the peak memory of a child. Never lets two of them work at the same moment.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command, Round } from "./workload.ts";
+
+/** Something that can be asked for a round; closed when the workload is done. */
+export interface Session {
+  round(ms: number): Promise<Round>;
+  close(): Promise<void>;
+}
+
+const benchFolder = join(import.meta.dir, "..");
+const buildFolder = join(benchFolder, "..", "build", "bench");
+const nodeFolder = join(buildFolder, "node");
+
+const PATIENCE_MS = 60_000;
+
+/** A child process that answers a line with a line. */
+class LineProcess {
+  readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(argv: readonly string[]) {
+    this.#child = Bun.spawn([...argv], { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+    this.#lines = linesOf(this.#child.stdout);
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  /** The next line. A child that ended, or said nothing for a minute, is an error that tells its last words. */
+  async read(): Promise<string> {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.#child.kill("SIGKILL");
+    }, PATIENCE_MS);
+    const { value, done } = await this.#lines.next();
+    clearTimeout(timer);
+    if (!done) return value;
+    if (late) throw new Error(`no answer in ${PATIENCE_MS / 1000} s`);
+    const words = (await new Response(this.#child.stderr).text()).trim().split("\n");
+    throw new Error(words.find((line) => /error|:/i.test(line)) ?? words.at(-1) ?? "ended without a word");
+  }
+
+  async ask(line: string): Promise<string> {
+    this.#child.stdin.write(`${line}\n`);
+    await this.#child.stdin.flush();
+    return await this.read();
+  }
+
+  async end(): Promise<void> {
+    await this.#child.stdin.end();
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), 5000);
+    await this.#child.exited;
+    clearTimeout(timer);
+  }
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const bytes of stream as unknown as AsyncIterable<Uint8Array>) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
+    rest = lines.pop()!;
+    yield* lines;
+  }
+}
+
+/** Sets the kernel's high-water mark of a process's memory back to what it uses now. */
+function resetPeak(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, "5");
+}
+
+function peakBytes(pid: number): number {
+  const kib = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  return Number(kib) * 1024;
+}
+
+async function withPeak(pid: number, round: () => Promise<Round>): Promise<Round> {
+  resetPeak(pid);
+  const measured = await round();
+  return { ...measured, peakRssBytes: peakBytes(pid) };
+}
+
+async function lineSession(child: LineProcess, parse: (line: string) => Round): Promise<Session> {
+  return {
+    round: (ms) => withPeak(child.pid, async () => parse(await child.ask(`${ms}`))),
+    close: () => child.end(),
+  };
+}
+
+/** A contender under this Bun. */
+export async function contenderSession(
+  workload: string,
+  index: number,
+  depth: number,
+  folder: string,
+): Promise<Session> {
+  const module = join(benchFolder, "workloads", `${workload}.ts`);
+  const script = join(import.meta.dir, "contender.ts");
+  const child = new LineProcess([process.execPath, script, module, `${index}`, `${depth}`, folder]);
+  await child.read();
+  return await lineSession(child, JSON.parse);
+}
+
+/** The same contender under Node, from a bundle. */
+export async function nodeSession(
+  node: string,
+  workload: string,
+  index: number,
+  depth: number,
+  folder: string,
+): Promise<Session> {
+  const module = join(nodeFolder, "workloads", `${workload}.js`);
+  const script = join(nodeFolder, "lib", "contender.js");
+  const child = new LineProcess([node, "--expose-gc", script, module, `${index}`, `${depth}`, folder]);
+  await child.read();
+  return await lineSession(child, JSON.parse);
+}
+
+/** Bundles what Node has to run, since it may be too old to read TypeScript. */
+export async function bundleForNode(workloads: readonly string[]): Promise<void> {
+  await Bun.build({
+    entrypoints: [
+      join(import.meta.dir, "contender.ts"),
+      ...workloads.map((name) => join(benchFolder, "workloads", `${name}.ts`)),
+    ],
+    root: benchFolder,
+    outdir: nodeFolder,
+    target: "node",
+    external: ["../../src/*"],
+  });
+  writeFileSync(join(nodeFolder, "package.json"), '{ "type": "module" }\n');
+}
+
+/** The C program. */
+export async function ceilingSession(program: string, depth: number, folder: string): Promise<Session> {
+  const child = new LineProcess([join(buildFolder, "ceiling"), program, folder, `${depth}`]);
+  return await lineSession(child, (line) => {
+    const { ns_per_op: nsPerOp, cpu_ns_per_op: cpuNsPerOp } = JSON.parse(line);
+    return { nsPerOp, cpuNsPerOp };
+  });
+}
+
+/** A command, started anew for every round. */
+export function commandSession(command: Command, folder: string, operations: number): Session {
+  return {
+    async round() {
+      const start = Bun.nanoseconds();
+      const child = Bun.spawn([...command.argv(folder)], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+      const code = await child.exited;
+      const elapsed = Bun.nanoseconds() - start;
+      if (code !== 0) throw new Error((await new Response(child.stderr).text()).trim());
+      // Not its peak memory: a child's begins with what its parent had when it was forked.
+      return {
+        nsPerOp: elapsed / operations,
+        cpuNsPerOp: (Number(child.resourceUsage()!.cpuTime.total) * 1000) / operations,
+      };
+    },
+    close: async () => {},
+  };
+}

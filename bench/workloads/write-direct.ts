@@ -1,0 +1,65 @@
+// Random blocks written past the page cache, over blocks that are allocated and were written before.
+
+import { constants, openSync, writeSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { alignedBuffers, BLOCK, evict, MIB, makeFile, randomOrder } from "../lib/files.ts";
+import { ours, type Workload } from "../lib/workload.ts";
+
+const FILE_BYTES = 256 * MIB;
+const FLAGS = constants.O_RDWR | constants.O_DIRECT;
+const pathIn = (folder: string): string => join(folder, "direct.bin");
+const nextOffset = (): (() => number) => {
+  const order = randomOrder(FILE_BYTES / BLOCK);
+  return () => order() * BLOCK;
+};
+
+const workload: Workload = {
+  title: "4 KiB O_DIRECT random write",
+  conditions: "256 MiB file, nothing of it in the page cache, overwritten",
+  shape: "rate",
+  depths: [1, 64],
+  bytes: BLOCK,
+  targets: { 1: { peer: 1 }, 64: { peer: 2.2 } },
+  setup(folder) {
+    makeFile(pathIn(folder), FILE_BYTES);
+    evict(pathIn(folder));
+  },
+  contenders: [
+    {
+      label: "bun-uring handle.write",
+      kind: "ours",
+      async open(folder, depth) {
+        const handle = await (await ours()).open(pathIn(folder), FLAGS);
+        const lanes = alignedBuffers(depth, BLOCK);
+        const offset = nextOffset();
+        return { run: (lane) => handle.write(lanes[lane], 0, BLOCK, offset()), close: () => handle.close() };
+      },
+    },
+    {
+      label: "FileHandle.write",
+      kind: "peer",
+      node: true,
+      async open(folder, depth) {
+        const handle = await open(pathIn(folder), FLAGS);
+        const lanes = alignedBuffers(depth, BLOCK);
+        const offset = nextOffset();
+        return { run: (lane) => handle.write(lanes[lane], 0, BLOCK, offset()), close: () => handle.close() };
+      },
+    },
+    {
+      label: "writeSync",
+      kind: "sync",
+      depths: [1],
+      open(folder) {
+        const fd = openSync(pathIn(folder), FLAGS);
+        const [buffer] = alignedBuffers(1, BLOCK);
+        const offset = nextOffset();
+        return { run: () => writeSync(fd, buffer, 0, BLOCK, offset()) };
+      },
+    },
+  ],
+  ceilings: [{ label: "C, liburing", program: "write-direct", reference: true }],
+};
+
+export default workload;
