@@ -1,162 +1,94 @@
-// The bench runner: `bun bench/run.ts --all`, or the names of some workloads. Everything of one row is measured side by
-// side in one run: each contender in its own process, one round of each in turn, medians over the rounds.
+// The bench runner. Everything of one row is measured side by side in one run: each contender in its own process, one
+// round of each in turn, medians over the rounds.
 // Assumes the shim and build/bench are built (`make bench` does), and about 2.5 GiB free below TMPDIR, on a real disk.
 // Never leaves a file or a process behind, also when it is interrupted.
 
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { environmentOf } from "./lib/environment.ts";
-import { type Group, type Missing, type Results, type Row, type RowKind, ratiosOf, rowOf } from "./lib/results.ts";
-import {
-  bundleForNode,
-  ceilingSession,
-  commandSession,
-  contenderSession,
-  nodeSession,
-  type Session,
-} from "./lib/session.ts";
+import { loadWorkload, measureWorkload, type Settings } from "./lib/measure.ts";
+import { type Group, REFERENCE_FILE, RESULTS_FOLDER, type Results, regressions } from "./lib/results.ts";
+import { bundleForNode } from "./lib/session.ts";
 import { printEnvironment, printGroup } from "./lib/table.ts";
-import type { Round, Workload } from "./lib/workload.ts";
+
+const USAGE = `usage: bun bench/run.ts --all | --fio | --check | NAME…   [--rounds N] [--ms N] [--out FILE]
+  --all      every workload
+  --fio      the workloads that fio can do, with fio
+  --check    a short run of the small operations, compared with the committed results; exit code 1 where one is slower
+  --rounds   rounds of each contender (5)
+  --ms       milliseconds of one round (100; with fio 500)
+  --out      where the JSON goes (bench/results/….local.json)`;
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     all: { type: "boolean", default: false },
-    rounds: { type: "string", default: "5" },
-    ms: { type: "string", default: "100" },
+    fio: { type: "boolean", default: false },
+    check: { type: "boolean", default: false },
+    rounds: { type: "string" },
+    ms: { type: "string" },
     out: { type: "string" },
   },
 });
 
-const workloadFolder = join(import.meta.dir, "workloads");
-const known = readdirSync(workloadFolder).map((file) => basename(file, ".ts"));
-const names = options.all ? known.sort() : positionals;
-const unknown = names.filter((name) => !known.includes(name));
-if (names.length === 0 || unknown.length > 0) {
-  console.error(
-    `usage: bun bench/run.ts --all | NAME…   [--rounds 5] [--ms 100] [--out FILE]\nnames: ${known.join(" ")}`,
+/** The order of the table; what is not named here follows. */
+const ORDER = ["read-cached", "read-direct", "read-direct-large", "small-read", "stat", "open-close"];
+const rank = (name: string): number => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
+const known = readdirSync(join(import.meta.dir, "workloads"))
+  .map((file) => basename(file, ".ts"))
+  .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
+
+async function wanted(): Promise<string[]> {
+  if (options.all) return known;
+  if (!options.fio && !options.check) return positionals;
+  const workloads = await Promise.all(known.map(async (name) => ({ name, workload: await loadWorkload(name) })));
+  const fits = workloads.filter(({ workload }) =>
+    options.fio ? workload.fio !== undefined : workload.shape === "rate",
   );
+  return fits.map(({ name }) => name);
+}
+
+const names = await wanted();
+if (names.length === 0 || names.some((name) => !known.includes(name))) {
+  console.error(`${USAGE}\nnames: ${known.join(" ")}`);
   process.exit(2);
 }
 
-const roundCount = Number(options.rounds);
-const roundMs = Number(options.ms);
-const node = Bun.which("node");
+const settings: Settings = {
+  roundCount: Number(options.rounds ?? (options.check ? 3 : 5)),
+  roundMs: Number(options.ms ?? (options.fio ? 500 : 100)),
+  node: options.check ? null : Bun.which("node"),
+  fio: options.fio,
+};
+
 const temporary = mkdtempSync(join(tmpdir(), "bun-uring-bench-"));
-const removeTemporary = (): void => rmSync(temporary, { recursive: true, force: true });
-process.on("exit", removeTemporary);
+process.on("exit", () => rmSync(temporary, { recursive: true, force: true }));
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
 
-/** A session to be, and what its row will be called. */
-interface Entry {
-  readonly label: string;
-  readonly kind: RowKind;
-  readonly reference: boolean;
-  open(): Session | Promise<Session>;
-}
-
-/** Who takes part at this depth, in the order of the table. */
-function entriesOf(name: string, workload: Workload, depth: number, folder: string): Entry[] {
-  const at = ({ depths }: { depths?: readonly number[] }): boolean => depths === undefined || depths.includes(depth);
-  const entries: Entry[] = [];
-  for (const [index, contender] of workload.contenders.entries()) {
-    if (!at(contender)) continue;
-    const { label, kind } = contender;
-    entries.push({ label, kind, reference: false, open: () => contenderSession(name, index, depth, folder) });
-    if (contender.node && node !== null) {
-      const open = (): Promise<Session> => nodeSession(node, name, index, depth, folder);
-      entries.push({ label: `${label}, under Node`, kind: "node", reference: false, open });
-    }
-  }
-  for (const ceiling of workload.ceilings ?? []) {
-    if (!at(ceiling)) continue;
-    const open = (): Promise<Session> => ceilingSession(ceiling.program, depth, folder);
-    entries.push({ label: ceiling.label, kind: "ceiling", reference: ceiling.reference ?? false, open });
-  }
-  for (const command of workload.commands ?? []) {
-    const open = (): Session => commandSession(command, folder, workload.operations ?? 1);
-    entries.push({ label: command.label, kind: "command", reference: false, open });
-  }
-  return entries;
-}
-
-/** One contender while its rounds are collected; a contender that fails once has no row. */
-class Collected {
-  readonly rounds: Round[] = [];
-  session: Session | undefined;
-  why: string | undefined;
-
-  constructor(readonly entry: Entry) {}
-
-  async attempt(work: () => Promise<void>): Promise<void> {
-    if (this.why !== undefined) return;
-    try {
-      await work();
-    } catch (error) {
-      this.why = (error as Error).message;
-    }
-  }
-}
-
-async function measureGroup(name: string, workload: Workload, depth: number, folder: string): Promise<Group> {
-  const all = entriesOf(name, workload, depth, folder).map((entry) => new Collected(entry));
-  for (const one of all) {
-    await one.attempt(async () => {
-      one.session = await one.entry.open();
-    });
-  }
-  // Round 0 warms every one of them up and is thrown away; jobs are long enough to do without.
-  for (let round = workload.shape === "rate" ? 0 : 1; round <= roundCount; round++) {
-    for (const one of all) {
-      if (one.why !== undefined) continue;
-      await workload.prepare?.(folder);
-      await one.attempt(async () => {
-        const measured = await one.session!.round(round === 0 ? roundMs / 3 : roundMs);
-        if (round > 0) one.rounds.push(measured);
-      });
-    }
-  }
-  for (const one of all) await one.session?.close();
-
-  const rows: Row[] = [];
-  const missing: Missing[] = [];
-  for (const { entry, rounds, why } of all) {
-    if (why === undefined) rows.push(rowOf(entry.label, entry.kind, rounds, workload, entry.reference));
-    else missing.push({ label: entry.label, why });
-  }
-  const { title, conditions } = workload;
-  const target = workload.targets?.[depth] ?? {};
-  return { workload: name, title, conditions, depth, rows, missing, ratios: ratiosOf(rows), target };
-}
-
-async function measureWorkload(name: string): Promise<Group[]> {
-  const { default: workload } = (await import(join(workloadFolder, `${name}.ts`))) as { default: Workload };
-  const folder = join(temporary, name);
-  mkdirSync(folder);
-  await workload.setup(folder);
-  const groups: Group[] = [];
-  for (const depth of workload.depths) {
-    const group = await measureGroup(name, workload, depth, folder);
+const environment = environmentOf(temporary, settings.node);
+printEnvironment(environment);
+if (settings.node !== null) await bundleForNode(names);
+const groups: Group[] = [];
+for (const name of names) {
+  for await (const group of measureWorkload(name, temporary, settings)) {
     printGroup(group);
     groups.push(group);
   }
-  rmSync(folder, { recursive: true, force: true });
-  // What this one left dirty is written now, not in the middle of the next one.
-  Bun.spawnSync(["sync", "-f", temporary]);
-  return groups;
 }
 
-const environment = environmentOf(temporary, node);
-printEnvironment(environment);
-if (node !== null) await bundleForNode(names);
-const groups: Group[] = [];
-for (const name of names) groups.push(...(await measureWorkload(name)));
-
+const { roundMs, roundCount } = settings;
 const results: Results = { environment, roundMs, roundCount, groups };
-const out = options.out ?? join(import.meta.dir, "results", `${options.all ? "all" : names.join("+")}.local.json`);
-mkdirSync(join(import.meta.dir, "results"), { recursive: true });
+const mode = options.all ? "all" : options.fio ? "fio" : options.check ? "check" : names.join("+");
+const out = options.out ?? join(RESULTS_FOLDER, `${mode}.local.json`);
 writeFileSync(out, `${JSON.stringify(results, null, 1)}\n`);
-console.log(`results: ${out.replace(`${process.cwd()}/`, "")}`);
+console.log(`results: ${relative(process.cwd(), out)}`);
+
+if (options.check) {
+  const slower = regressions(groups, (JSON.parse(readFileSync(REFERENCE_FILE, "utf8")) as Results).groups);
+  for (const line of slower) console.log(line);
+  console.log(slower.length === 0 ? "no ratio fell below 0.8 of the committed one" : `${slower.length} slower`);
+  process.exit(slower.length === 0 ? 0 : 1);
+}
 process.exit(0);

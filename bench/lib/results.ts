@@ -1,10 +1,15 @@
 // Turns rounds into rows, rows into ratios, and both into the JSON that is kept.
 // Assumes that round i of every contender of a row was measured right after each other's. Prints nothing.
 
+import { join } from "node:path";
 import type { Environment } from "./environment.ts";
 import type { ContenderKind, Round, Target, Workload } from "./workload.ts";
 
-export type RowKind = ContenderKind | "node" | "ceiling" | "command";
+export const RESULTS_FOLDER: string = join(import.meta.dir, "..", "results");
+/** The committed run: what the README shows, and what `make bench-check` compares with. */
+export const REFERENCE_FILE: string = join(RESULTS_FOLDER, "reference.json");
+
+export type RowKind = ContenderKind | "node" | "ceiling" | "fio" | "command";
 
 /** One contender at one depth: medians over its rounds. */
 export interface Row extends Round {
@@ -36,6 +41,8 @@ export interface Ratios {
   readonly ceilingLabel?: string;
   /** Our time over the command's. */
   readonly command?: number;
+  /** Our rate over fio's. */
+  readonly fio?: number;
 }
 
 export interface Group {
@@ -116,10 +123,12 @@ export function ratiosOf(rows: readonly Row[]): Ratios {
   const ceilings = rows.filter(({ kind }) => kind === "ceiling");
   const ceiling = ceilings.find(({ reference }) => reference) ?? fastest(ceilings);
   const command = fastest(rows.filter(({ kind }) => kind === "command"));
+  const fio = rows.find(({ kind }) => kind === "fio");
   return {
     ...(peer && { peer: ratioOf(peer, mine), peerLabel: peer.label, cpu: mine.cpuNsPerOp / peer.cpuNsPerOp }),
     ...(ceiling && { ceiling: ratioOf(mine, ceiling), ceilingLabel: ceiling.label }),
     ...(command && { command: ratioOf(mine, command) }),
+    ...(fio && { fio: ratioOf(fio, mine) }),
   };
 }
 
@@ -134,9 +143,28 @@ export function missedTargets({ ratios, target, rows }: Group): string[] {
     if (value !== undefined && most !== undefined && value > most) missed.push(`${name} ${value.toFixed(2)} > ${most}`);
   };
   below("times the best peer", ratios.peer, target.peer);
+  below("of fio's rate", ratios.fio, target.fio);
   above("of its CPU", ratios.cpu, target.cpu);
   above("times C", ratios.ceiling, target.ceiling);
   above("times the command", ratios.command, target.command);
   above("ms loop gap", rows.find(({ kind }) => kind === "ours")?.loopGapMs, 5);
   return missed;
+}
+
+const ALLOWED = 0.8;
+
+/** Groups whose ratio to the best peer fell below 0.8 of what it was, in words. A group that has gone counts too. */
+export function regressions(now: readonly Group[], before: readonly Group[]): string[] {
+  const lines: string[] = [];
+  for (const { workload, depth, ratios } of now) {
+    const old = before.find((group) => group.workload === workload && group.depth === depth)?.ratios.peer;
+    if (old === undefined) continue;
+    const name = `${workload} at ${depth}`;
+    if (ratios.peer === undefined)
+      lines.push(`${name}: was ${old.toFixed(2)} × the best peer, could not be measured now`);
+    else if (ratios.peer < old * ALLOWED) {
+      lines.push(`${name}: was ${old.toFixed(2)} × the best peer, is ${ratios.peer.toFixed(2)}`);
+    }
+  }
+  return lines;
 }

@@ -3,7 +3,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Command, Round } from "./workload.ts";
+import type { Command, FioJob, Round } from "./workload.ts";
 
 /** Something that can be asked for a round; closed when the workload is done. */
 export interface Session {
@@ -159,6 +159,37 @@ export function commandSession(command: Command, folder: string, operations: num
       return {
         nsPerOp: elapsed / operations,
         cpuNsPerOp: (Number(child.resourceUsage()!.cpuTime.total) * 1000) / operations,
+      };
+    },
+    close: async () => {},
+  };
+}
+
+/** fio, started anew for every round; its own start-up is not part of what it reports. */
+export function fioSession(job: FioJob, depth: number, folder: string): Session {
+  return {
+    async round(ms) {
+      const argv = ["fio", "--name=bench", "--ioengine=io_uring", "--direct=1", "--fixedbufs", "--registerfiles"];
+      argv.push(`--filename=${join(folder, job.file)}`, `--rw=${job.mode}`, `--bs=${job.block}`, `--iodepth=${depth}`);
+      argv.push(
+        "--time_based",
+        `--runtime=${Math.round(ms)}ms`,
+        "--output-format=json",
+        "--norandommap",
+        "--invalidate=0",
+      );
+      const child = Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+      const output = await new Response(child.stdout).text();
+      if ((await child.exited) !== 0) throw new Error((await new Response(child.stderr).text()).trim());
+      const [result] = JSON.parse(output.slice(output.indexOf("{"))).jobs;
+      const side = job.mode === "randread" ? result.read : result.write;
+      const elapsed = side.runtime * 1e6;
+      const busy = (result.usr_cpu + result.sys_cpu) / 100;
+      return {
+        nsPerOp: elapsed / side.total_ios,
+        cpuNsPerOp: (elapsed * busy) / side.total_ios,
+        p50Ns: side.clat_ns.percentile["50.000000"],
+        p99Ns: side.clat_ns.percentile["99.000000"],
       };
     },
     close: async () => {},

@@ -50,7 +50,7 @@ export function printGroup(group: Group): void {
   console.log(dim("".padEnd(LABEL_WIDTH) + COLUMNS.map(([heading, width]) => heading.padStart(width)).join("")));
   for (const row of group.rows) {
     const line = row.label.padEnd(LABEL_WIDTH) + COLUMNS.map(([, width, cell]) => cell(row).padStart(width)).join("");
-    console.log(row.kind === "ours" ? bold(line) : row.kind === "ceiling" || row.kind === "sync" ? dim(line) : line);
+    console.log(row.kind === "ours" ? bold(line) : ["ceiling", "fio", "sync"].includes(row.kind) ? dim(line) : line);
   }
   for (const { label, why } of group.missing) console.log(dim(`${label.padEnd(LABEL_WIDTH)}  not measured: ${why}`));
   const words = ratioWords(group);
@@ -68,5 +68,6 @@ function ratioWords({ ratios }: Group): string {
   }
   if (ratios.ceiling !== undefined) words.push(`${ratios.ceiling.toFixed(2)} × the time of ${ratios.ceilingLabel}`);
   if (ratios.command !== undefined) words.push(`${ratios.command.toFixed(2)} × the time of the command`);
+  if (ratios.fio !== undefined) words.push(`${ratios.fio.toFixed(2)} of fio's rate`);
   return words.join("; ");
 }

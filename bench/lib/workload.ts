@@ -42,6 +42,14 @@ export interface Command {
   argv(folder: string): readonly string[];
 }
 
+/** The same work by fio's io_uring engine, for `make bench-fio`: O_DIRECT, registered file and buffers. */
+export interface FioJob {
+  /** Below the workload's folder; there already, and as large as it will be. */
+  readonly file: string;
+  readonly mode: "randread" | "randwrite";
+  readonly block: number;
+}
+
 /** What is to be reached at one depth. Ratios of medians; times are ours against theirs. */
 export interface Target {
   /** At least so many times as fast as the best peer. */
@@ -52,6 +60,8 @@ export interface Target {
   readonly ceiling?: number;
   /** At most so many times the command's time. */
   readonly command?: number;
+  /** At least this part of fio's rate. */
+  readonly fio?: number;
 }
 
 export interface Workload {
@@ -68,6 +78,7 @@ export interface Workload {
   readonly contenders: readonly Contender[];
   readonly ceilings?: readonly Ceiling[];
   readonly commands?: readonly Command[];
+  readonly fio?: FioJob;
   readonly targets?: Readonly<Record<number, Target>>;
   /** Makes the files, below a folder that is empty at first and removed at the end. */
   setup(folder: string): void | Promise<void>;

@@ -20,7 +20,7 @@ const workload: Workload = {
   shape: "rate",
   depths: [1, 64],
   bytes: BLOCK,
-  targets: { 1: { peer: 1.2, ceiling: 1.7 }, 64: { peer: 2, cpu: 0.25, ceiling: 1.7 } },
+  targets: { 1: { peer: 1.2, ceiling: 1.7 }, 64: { peer: 2, cpu: 0.25, ceiling: 1.7, fio: 0.97 } },
   setup(folder) {
     makeFile(pathIn(folder), FILE_BYTES);
     evict(pathIn(folder));
@@ -60,6 +60,7 @@ const workload: Workload = {
     },
   ],
   ceilings: [{ label: "C, liburing", program: "read-direct", reference: true }],
+  fio: { file: "direct.bin", mode: "randread", block: BLOCK },
 };
 
 export default workload;

@@ -20,7 +20,7 @@ const workload: Workload = {
   shape: "rate",
   depths: [1, 64],
   bytes: BLOCK,
-  targets: { 1: { peer: 1 }, 64: { peer: 2.2 } },
+  targets: { 1: { peer: 1 }, 64: { peer: 2.2, fio: 0.95 } },
   setup(folder) {
     makeFile(pathIn(folder), FILE_BYTES);
     evict(pathIn(folder));
@@ -60,6 +60,7 @@ const workload: Workload = {
     },
   ],
   ceilings: [{ label: "C, liburing", program: "write-direct", reference: true }],
+  fio: { file: "direct.bin", mode: "randwrite", block: BLOCK },
 };
 
 export default workload;
