@@ -4,7 +4,7 @@
 // Never sleeps, and never runs two operations of one folder at once.
 
 import { isDeepStrictEqual } from "node:util";
-import { type Fs, forEachImplementation } from "../helpers/backends.ts";
+import { forEachImplementation } from "../helpers/backends.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 import { drawOperation, ModelRun, type Operation, type Outcome, Random, RealRun } from "./operations.ts";
 

@@ -74,6 +74,7 @@ export class Model {
 
   /** The caller has made sure that the handle is on a file and may read. */
   read(handle: ModelHandle, length: number, position: number | null): Buffer {
+    if (length === 0) return Buffer.alloc(0);
     const from = position ?? handle.position;
     const bytes = Buffer.from((handle.file as FileNode).bytes.subarray(from, from + length));
     if (position === null) handle.position += bytes.length;
@@ -82,15 +83,16 @@ export class Model {
 
   /** The caller has made sure that the handle may write. */
   write(handle: ModelHandle, data: Buffer, position: number | null): number {
+    if (data.length === 0) return 0;
     const file = handle.file as FileNode;
     const at = handle.append ? file.bytes.length : (position ?? handle.position);
-    const size = Math.max(file.bytes.length, data.length === 0 ? 0 : at + data.length);
+    const size = Math.max(file.bytes.length, at + data.length);
     const bytes = Buffer.alloc(size);
     file.bytes.copy(bytes);
     data.copy(bytes, at);
     file.bytes = bytes;
     // pwrite(2) leaves the file's own position alone, O_APPEND or not; write(2) leaves it behind what it wrote.
-    if (position === null && data.length > 0) handle.position = at + data.length;
+    if (position === null) handle.position = at + data.length;
     return data.length;
   }
 

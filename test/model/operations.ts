@@ -120,12 +120,12 @@ export class ModelRun {
         this.handles[a] = undefined;
         return null;
       case "read":
-        return digest(b === 0 ? (this.at(a), Buffer.alloc(0)) : model.read(this.at(a, "read"), b, c));
+        return digest(model.read(this.at(a, b === 0 ? undefined : "read"), b, c));
       case "readv":
         return digest(model.read(this.at(a, "read"), b + c, d));
       case "write":
         // Node returns at once for an empty buffer, even on a handle that cannot write.
-        return c === 0 ? (this.at(a), 0) : model.write(this.at(a, "write"), filled(b, c), d);
+        return model.write(this.at(a, c === 0 ? undefined : "write"), filled(b, c), d);
       case "writev":
         return model.write(this.at(a, "write"), Buffer.concat([filled(b, c), filled(b ^ 1, 3)]), d);
       case "handleReadFile":

@@ -1,0 +1,178 @@
+// Owns readdir and opendir: names, Dirents, encodings, recursion, the Dir object.
+// Assumes nothing about the order in which a folder gives its entries.
+// Never covers glob.
+
+import { expect } from "bun:test";
+import { execFileSync } from "node:child_process";
+import fsSync, { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { forEachImplementation } from "../helpers/backends.ts";
+import { expectArgumentError, rejection } from "../helpers/expect-error.ts";
+import { scratch } from "../helpers/tmp.ts";
+
+/** a, b/, b/c, b/d/, b/d/e, link -> a. Node itself wavers on links to folders, so there is none. */
+function plant(folder: string): string {
+  writeFileSync(join(folder, "a"), "");
+  mkdirSync(join(folder, "b/d"), { recursive: true });
+  writeFileSync(join(folder, "b/c"), "");
+  writeFileSync(join(folder, "b/d/e"), "");
+  symlinkSync("a", join(folder, "link"));
+  return folder;
+}
+
+forEachImplementation((fs, _name, it) => {
+  const tmp = scratch();
+  const readdir = fs.readdir as (path: any, options?: any) => Promise<any[]>;
+  const opendir = fs.opendir as (path: any, options?: any) => Promise<any>;
+
+  it("readdir gives the names, without . and ..", async () => {
+    const folder = plant(tmp.folder());
+    expect((await readdir(folder)).sort()).toEqual(["a", "b", "link"]);
+    expect(await readdir(tmp.folder())).toEqual([]);
+    for (const options of [null, undefined, {}, "utf8", { encoding: null }]) {
+      expect((await readdir(folder, options)).sort()).toEqual(["a", "b", "link"]);
+    }
+  });
+
+  it("readdir reads a folder of 3000 names", async () => {
+    const folder = tmp.folder();
+    const names = Array.from({ length: 3000 }, (_, i) => `name-${String(i).padStart(4, "0")}`);
+    for (const name of names) writeFileSync(join(folder, name), "");
+    expect((await readdir(folder)).sort()).toEqual(names);
+    expect((await readdir(folder, { withFileTypes: true })).map(({ name }) => name).sort()).toEqual(names);
+  });
+
+  it("readdir gives Buffers and other encodings", async () => {
+    const folder = tmp.folder();
+    writeFileSync(join(folder, "ä"), "");
+    expect(await readdir(folder, "buffer")).toEqual([Buffer.from("ä")]);
+    expect(await readdir(folder, { encoding: "buffer" })).toEqual([Buffer.from("ä")]);
+    expect(await readdir(folder, "hex")).toEqual(["c3a4"]);
+  });
+
+  it("readdir withFileTypes gives node:fs's Dirents", async () => {
+    const folder = plant(tmp.folder());
+    execFileSync("mkfifo", [join(folder, "fifo")]);
+    const entries = (await readdir(folder, { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
+    expect(entries.map(({ name }) => name)).toEqual(["a", "b", "fifo", "link"]);
+    const kinds = [
+      "isFile",
+      "isDirectory",
+      "isFIFO",
+      "isSymbolicLink",
+      "isSocket",
+      "isBlockDevice",
+      "isCharacterDevice",
+    ];
+    expect(entries.map((entry) => kinds.filter((kind) => entry[kind]()))).toEqual([
+      ["isFile"],
+      ["isDirectory"],
+      ["isFIFO"],
+      ["isSymbolicLink"],
+    ]);
+    for (const entry of entries) {
+      expect(entry).toBeInstanceOf(fsSync.Dirent);
+      expect(entry.parentPath).toBe(folder);
+    }
+  });
+
+  it("readdir withFileTypes and encoding buffer gives Buffer names", async () => {
+    const folder = tmp.folder();
+    writeFileSync(join(folder, "x"), "");
+    const [entry] = await readdir(folder, { withFileTypes: true, encoding: "buffer" });
+    expect(entry.name).toEqual(Buffer.from("x"));
+    expect(entry.isFile()).toBe(true);
+  });
+
+  it("readdir recursive gives paths from the folder", async () => {
+    const folder = plant(tmp.folder());
+    expect((await readdir(folder, { recursive: true })).sort()).toEqual(["a", "b", "b/c", "b/d", "b/d/e", "link"]);
+  });
+
+  it("readdir recursive withFileTypes gives each entry its own parent", async () => {
+    const folder = plant(tmp.folder());
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+    expect(entries.map(({ parentPath, name }) => join(parentPath, name)).sort()).toEqual(
+      ["a", "b", "b/c", "b/d", "b/d/e", "link"].map((name) => join(folder, name)),
+    );
+    expect(entries.find(({ name }) => name === "d").isDirectory()).toBe(true);
+  });
+
+  it("readdir recursive scales over many folders", async () => {
+    const folder = tmp.folder();
+    for (let i = 0; i < 40; i++) {
+      mkdirSync(join(folder, `d${i}/e/f`), { recursive: true });
+      writeFileSync(join(folder, `d${i}/e/f/g`), "");
+    }
+    expect(await readdir(folder, { recursive: true })).toHaveLength(160);
+    expect(tmp.openFiles()).toEqual([]);
+  });
+
+  it("readdir refuses bad options", async () => {
+    const folder = tmp.folder();
+    await expectArgumentError(
+      () => readdir(folder, "nope"),
+      "ERR_INVALID_ARG_VALUE",
+      "The argument 'encoding' is invalid encoding. Received 'nope'",
+    );
+    await expectArgumentError(
+      () => readdir(folder, 1),
+      "ERR_INVALID_ARG_TYPE",
+      'The "options" argument must be one of type string or object. Received type number (1)',
+    );
+  });
+
+  it("opendir gives a Dir that iterates and closes itself", async () => {
+    const folder = plant(tmp.folder());
+    const dir = await opendir(folder);
+    expect(dir).toBeInstanceOf(fsSync.Dir);
+    expect(dir.path).toBe(folder);
+    const names: string[] = [];
+    for await (const entry of dir) {
+      expect(entry).toBeInstanceOf(fsSync.Dirent);
+      names.push(entry.name);
+    }
+    expect(names.sort()).toEqual(["a", "b", "link"]);
+    expect((await rejection(dir.read())).code).toBe("ERR_DIR_CLOSED");
+    expect(tmp.openFiles()).toEqual([]);
+  });
+
+  it("opendir reads one by one, then null; close ends it", async () => {
+    const dir = await opendir(plant(tmp.folder()));
+    const names: string[] = [];
+    for (let entry = await dir.read(); entry !== null; entry = await dir.read()) names.push(entry.name);
+    expect(names.sort()).toEqual(["a", "b", "link"]);
+    expect(await dir.read()).toBeNull();
+    expect(await dir.close()).toBeUndefined();
+    expect((await rejection(dir.close())).code).toBe("ERR_DIR_CLOSED");
+  });
+
+  it("opendir closes when the loop is left early", async () => {
+    const dir = await opendir(plant(tmp.folder()));
+    for await (const _entry of dir) break;
+    expect((await rejection(dir.close())).code).toBe("ERR_DIR_CLOSED");
+    expect(tmp.openFiles()).toEqual([]);
+  });
+
+  it("opendir is disposable", async () => {
+    {
+      await using dir = await opendir(tmp.folder());
+      expect(await dir.read()).toBeNull();
+    }
+    expect(tmp.openFiles()).toEqual([]);
+  });
+
+  it("opendir takes recursive, encoding and bufferSize", async () => {
+    const folder = plant(tmp.folder());
+    const paths: string[] = [];
+    for await (const entry of await opendir(folder, { recursive: true, bufferSize: 1 })) {
+      paths.push(join(entry.parentPath, entry.name));
+    }
+    expect(paths.sort()).toEqual(["a", "b", "b/c", "b/d", "b/d/e", "link"].map((name) => join(folder, name)));
+    await expectArgumentError(
+      () => opendir(folder, { encoding: "nope" }),
+      "ERR_INVALID_ARG_VALUE",
+      "The argument 'encoding' is invalid encoding. Received 'nope'",
+    );
+  });
+}, "readdir-opendir");
