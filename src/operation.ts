@@ -18,6 +18,8 @@ const ignore = (): void => {};
 export class Operation {
   readonly slot: number;
   generation: number = 1;
+  /** Which life of a slot with many CQEs this is (`acquireMany`); -1 in an ordinary slot. */
+  life: number = -1;
   /** CQEs still to come. */
   pending: number = 0;
   finish: Finish = ignore;
@@ -51,6 +53,34 @@ export const SLOT_MASK = 0xff_ffff;
 export const LINK_SHIFT = 24;
 const MAX_SLOTS = SLOT_MASK + 1;
 
+// A slot with many CQEs (a batch) tells them apart by an index, for which 8 bits of link are too few. Such slots are
+// never used for anything else, so their user_data can be cut differently: 24 bits of slot and 8 of life in the low
+// word, 12 of life and 20 of index in the high one. A stale CQE of an ordinary operation names an ordinary slot, one of
+// an earlier batch carries another of 2^20 lives, and a doubled one finds its index done: each is told from a good one.
+const INDEX_BITS = 20;
+const INDEX_MASK = 2 ** INDEX_BITS - 1;
+const LIFE_MASK = 0xf_ffff;
+const LIFE_LOW_BITS = 12;
+/** CQEs that one operation can have. One less than the index has room for: see NO_GENERATION. */
+export const MAX_MANY: number = INDEX_MASK;
+/** High word that no CQE of a batch has: all of its index bits are set. */
+const NO_GENERATION = -1;
+
+/** Low word of the user_data of an operation with many CQEs. */
+export function lowOfMany(operation: Operation): number {
+  return operation.slot | ((operation.life >>> LIFE_LOW_BITS) << LINK_SHIFT);
+}
+
+/** High word of the user_data of its CQE number `index`: this plus the index. */
+export function highOfMany(operation: Operation): number {
+  return operation.life << INDEX_BITS;
+}
+
+/** The index that a CQE's high word names. */
+export function indexOfMany(high: number): number {
+  return high & INDEX_MASK;
+}
+
 let resolveOfLast: (value: any) => void = ignore;
 let rejectOfLast: (reason: unknown) => void = ignore;
 // One executor for all promises: no closure is made per operation.
@@ -63,6 +93,7 @@ const capture = (resolve: (value: any) => void, reject: (reason: unknown) => voi
 export class OperationTable {
   readonly #slots: Operation[] = [];
   readonly #free: Operation[] = [];
+  readonly #freeOfMany: Operation[] = [];
 
   /** Takes a slot for an operation that gets `pending` CQEs. The promise to return is `promiseFor(operation)`. */
   acquire(finish: Finish, pending: number): Operation {
@@ -86,10 +117,43 @@ export class OperationTable {
     return operation;
   }
 
+  /** Takes a slot for an operation with up to MAX_MANY CQEs; `finish` gets their index as `link`. */
+  acquireMany(finish: Finish, pending: number): Operation {
+    let operation = this.#freeOfMany.pop();
+    if (operation === undefined) {
+      operation = this.#grow();
+      operation.generation = NO_GENERATION;
+      operation.life = 0;
+    }
+    operation.finish = finish;
+    operation.pending = pending;
+    return operation;
+  }
+
+  /** As `find`, for CQEs of slots with many. */
+  findMany(low: number, high: number): Operation | null {
+    const operation = this.#slots[low & SLOT_MASK];
+    if (operation === undefined || operation.life < 0 || operation.pending === 0) return null;
+    const life = ((low >>> LINK_SHIFT) << LIFE_LOW_BITS) | (high >>> INDEX_BITS);
+    return operation.life === life ? operation : null;
+  }
+
+  /** Frees the slot of an operation with many CQEs. */
+  releaseMany(operation: Operation): void {
+    operation.life = (operation.life + 1) & LIFE_MASK;
+    this.#clear(operation);
+    this.#freeOfMany.push(operation);
+  }
+
   /** Frees the slot. Nothing of the old life stays reachable from it. */
   release(operation: Operation): void {
-    operation.pending = 0;
     operation.generation = (operation.generation + 1) | 0;
+    this.#clear(operation);
+    this.#free.push(operation);
+  }
+
+  #clear(operation: Operation): void {
+    operation.pending = 0;
     operation.finish = ignore;
     operation.resolve = ignore;
     operation.reject = ignore;
@@ -100,7 +164,6 @@ export class OperationTable {
     operation.cell = null;
     operation.memory = null;
     operation.state = null;
-    this.#free.push(operation);
   }
 
   /** Operations that still wait for a CQE. */

@@ -4,7 +4,7 @@
 
 import { CQE_TABLE, CQE_WORDS, Header, RingInfo, SQE_WORDS } from "./layout.ts";
 import { type Address, memoryAt, type Native } from "./native.ts";
-import { type Finish, LINK_SHIFT, type Operation, OperationTable, SLOT_MASK } from "./operation.ts";
+import { type Finish, indexOfMany, LINK_SHIFT, type Operation, OperationTable, SLOT_MASK } from "./operation.ts";
 
 /** IORING_SETUP_ flags this package uses (never SQPOLL: such a ring keeps old credentials after setuid, CVE-2024-22017). */
 export const SetupFlag = {
@@ -98,9 +98,18 @@ export class Ring {
 
   /** A slot for an operation that gets `pending` CQEs; throws what broke the ring, if it is broken or closed. */
   acquire(finish: Finish, pending: number): Operation {
-    if (this.poisoned !== null) throw this.poisoned;
-    if (this.closed) throw new Error("bun-uring: this ring is closed");
+    if (this.poisoned !== null || this.closed) this.#refuse();
     return this.operations.acquire(finish, pending);
+  }
+
+  /** As `acquire`, for one that gets up to MAX_MANY CQEs. */
+  acquireMany(finish: Finish, pending: number): Operation {
+    if (this.poisoned !== null || this.closed) this.#refuse();
+    return this.operations.acquireMany(finish, pending);
+  }
+
+  #refuse(): never {
+    throw this.poisoned ?? new Error("bun-uring: this ring is closed");
   }
 
   /** Reserves the next SQE and returns its first word in `words`. Take `words` after this call: it may have grown. */
@@ -113,12 +122,25 @@ export class Ring {
     return this.#tail++ * SQE_WORDS;
   }
 
+  /** As `next`, for `count` SQEs that lie one after another: linked ones, or those of a batch. */
+  nextMany(count: number): number {
+    if (this.#tail + count > this.#capacity) this.#makeRoom(count);
+    if (!this.scheduled) {
+      this.scheduled = true;
+      this.onStaged();
+    }
+    const first = this.#tail;
+    this.#tail += count;
+    return first * SQE_WORDS;
+  }
+
   #makeRoom(count: number): void {
     const queued = this.#tail - this.#head;
     if (this.#head >= this.#capacity >>> 1 && queued + count <= this.#capacity) {
       this.words.copyWithin(0, this.#head * SQE_WORDS, this.#tail * SQE_WORDS);
     } else {
-      this.#capacity *= 2;
+      do this.#capacity *= 2;
+      while (queued + count > this.#capacity);
       const grown = new Uint32Array(this.#capacity * SQE_WORDS);
       grown.set(this.words.subarray(this.#head * SQE_WORDS, this.#tail * SQE_WORDS));
       this.words = grown;
@@ -172,13 +194,24 @@ export class Ring {
       for (let i = 0, end = count * CQE_WORDS; i < end; i += CQE_WORDS) {
         const low = cqes[i]!;
         const operation = this.operations.find(low, cqes[i + 1]!);
-        if (operation === null) return this.poison(`a CQE for slot ${low & SLOT_MASK} that waits for none`);
+        if (operation === null) {
+          if (this.#finishOneOfMany(low, cqes[i + 1]!, cqes[i + 2]!, cqes[i + 3]!)) continue;
+          return this.poison(`a CQE for slot ${low & SLOT_MASK} that waits for none`);
+        }
         operation.pending--;
         operation.finish(operation, cqes[i + 2]!, cqes[i + 3]!, low >>> LINK_SHIFT);
       }
     } catch (error) {
       this.poison(`finishing an operation threw ${error}`, error);
     }
+  }
+
+  #finishOneOfMany(low: number, high: number, res: number, flags: number): boolean {
+    const operation = this.operations.findMany(low, high);
+    if (operation === null) return false;
+    operation.pending--;
+    operation.finish(operation, res, flags, indexOfMany(high));
+    return true;
   }
 
   /** The kernel has SQEs that it did not take, or deferred work for us: another turn is due. */
