@@ -106,9 +106,9 @@ async function measureGroup(
     if (why === undefined) rows.push(rowOf(entry.label, entry.kind, rounds, workload, entry.reference));
     else missing.push({ label: entry.label, why });
   }
-  const { title, conditions } = workload;
+  const { title, conditions, shape } = workload;
   const target = workload.targets?.[depth] ?? {};
-  return { workload: name, title, conditions, depth, rows, missing, ratios: ratiosOf(rows), target };
+  return { workload: name, title, conditions, shape, depth, rows, missing, ratios: ratiosOf(rows), target };
 }
 
 export async function loadWorkload(name: string): Promise<Workload> {

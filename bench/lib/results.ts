@@ -49,6 +49,7 @@ export interface Group {
   readonly workload: string;
   readonly title: string;
   readonly conditions: string;
+  readonly shape: Workload["shape"];
   readonly depth: number;
   readonly rows: readonly Row[];
   readonly missing: readonly Missing[];

@@ -35,8 +35,13 @@ const COLUMNS: readonly [heading: string, width: number, cell: (row: Row) => str
 
 const LABEL_WIDTH = 40;
 
-export function depthText(depth: number): string {
-  return depth === 1 ? "1 at a time" : `${depth} at once`;
+export function depthText({ shape, depth }: Group): string {
+  return shape === "job" ? "" : depth === 1 ? "1 at a time" : `${depth} at once`;
+}
+
+/** A group's name in one line. */
+export function nameOf(group: Group): string {
+  return [group.title, depthText(group)].filter((text) => text !== "").join(", ");
 }
 
 export function printEnvironment(environment: Environment): void {
@@ -46,7 +51,7 @@ export function printEnvironment(environment: Environment): void {
 }
 
 export function printGroup(group: Group): void {
-  console.log(`${bold(group.title)} · ${depthText(group.depth)}  ${dim(group.conditions)}`);
+  console.log(`${bold(nameOf(group))}  ${dim(group.conditions)}`);
   console.log(dim("".padEnd(LABEL_WIDTH) + COLUMNS.map(([heading, width]) => heading.padStart(width)).join("")));
   for (const row of group.rows) {
     const line = row.label.padEnd(LABEL_WIDTH) + COLUMNS.map(([, width, cell]) => cell(row).padStart(width)).join("");
