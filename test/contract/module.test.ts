@@ -2,9 +2,9 @@
 // Assumes Node 26's list; what Bun adds to it is no promise of this package.
 // Never covers what a function does.
 
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { constants } from "node:fs";
-import { forEachImplementation } from "../helpers/backends.ts";
+import { forEachImplementation, ours } from "../helpers/backends.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const FUNCTIONS =
@@ -53,3 +53,12 @@ forEachImplementation((fs, _name, it) => {
     }
   });
 }, "module");
+
+const asked = process.env.BUN_URING_BACKEND;
+test.skipIf(ours === undefined || asked === undefined || asked === "auto")(
+  "runs on the backend that was asked for",
+  async () => {
+    const { backend } = await import("../../src/index.ts" as string);
+    expect(backend).toBe(asked === "node" ? "node" : "io_uring");
+  },
+);

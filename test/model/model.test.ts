@@ -3,8 +3,10 @@
 // Assumes SEED and OPS from the environment, or a random seed and 20,000; a failure prints the seed and the last steps.
 // Never sleeps, and never runs two operations of one folder at once.
 
+import { expect, test } from "bun:test";
+import * as nodeFs from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
-import { forEachImplementation } from "../helpers/backends.ts";
+import { forEachImplementation, ours } from "../helpers/backends.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 import { drawOperation, ModelRun, type Operation, type Outcome, Random, RealRun } from "./operations.ts";
 
@@ -53,3 +55,24 @@ forEachImplementation((fs, name, it) => {
     { timeoutMs: 600_000 },
   );
 }, "model");
+
+const [oursDir, bunsDir] = [tmpDir(), tmpDir()];
+test.skipIf(ours === undefined)(
+  `${OPS} random operations agree with Bun's own API, result by result`,
+  async () => {
+    const random = new Random(SEED + 1);
+    const ourRun = new RealRun(ours!, oursDir);
+    const bunRun = new RealRun(nodeFs, bunsDir);
+    const operations: Operation[] = [];
+    for (let step = 0; step < OPS; step++) {
+      const operation = drawOperation(random);
+      operations.push(operation);
+      const [actual, bun] = await Promise.all([ourRun.do(operation), bunRun.do(operation)]);
+      const expected = settle(bun, operation, true);
+      if (!isDeepStrictEqual(actual, expected)) throw new Error(report(step, operations, expected, actual));
+    }
+    await Promise.all([ourRun.close(), bunRun.close()]);
+    expect(operations).toHaveLength(OPS);
+  },
+  600_000,
+);
