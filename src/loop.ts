@@ -8,7 +8,7 @@ import type { Ring } from "./ring.ts";
 export interface LoopLimits {
   /** Flushes in microtasks before one must go through the event loop (DESIGN D5: no cost at 64). */ microtaskRounds: number;
   /** Milliseconds of such flushes before one must. */ microtaskMs: number;
-  /** Calls answered at once, without the ring, between two turns of the event loop. */ inlineCalls: number;
+  /** Estimated microseconds of calls answered at once, without the ring, between two turns of the event loop. */ inlineUs: number;
   /** Rounds of setImmediate at most before sleeping. */ spinRounds: number;
   /** Microseconds a completion may be expected to take for spinning to be tried. */ spinUs: number;
 }
@@ -16,7 +16,7 @@ export interface LoopLimits {
 export const DEFAULT_LIMITS: LoopLimits = {
   microtaskRounds: 64,
   microtaskMs: 0.5,
-  inlineCalls: 256,
+  inlineUs: 500,
   spinRounds: 24,
   spinUs: 40,
 };
@@ -29,7 +29,7 @@ export class Loop {
   readonly #ring: Ring;
   #doorbell: Doorbell | null = null;
   #rounds = 0;
-  #inlineCalls = 0;
+  #inlineUs = 0;
   #turnStart = 0;
   /** A setImmediate of ours is due. */
   #polling = false;
@@ -38,6 +38,8 @@ export class Loop {
   #waitStart = 0;
   /** Microseconds from starting to wait until a CQE came, smoothed. */
   #expectedUs = 10;
+  #asked = false;
+  readonly #forget = (): void => void (this.#asked = false);
   readonly #flush = (): void => this.flush();
   readonly #step = (): void => this.#poll();
 
@@ -56,11 +58,21 @@ export class Loop {
     else this.#yield();
   }
 
-  /** Whether one more call may be answered at once; after some, the event loop gets its turn first. */
-  mayAnswerInline(): boolean {
-    if (this.#inlineCalls++ < this.limits.inlineCalls) return true;
+  /** Whether a call of about so many microseconds may be answered at once; after some, the event loop has its turn first. */
+  mayAnswerInline(us: number): boolean {
+    this.#inlineUs += us;
+    if (this.#inlineUs < this.limits.inlineUs) return true;
+    this.#rounds = this.limits.microtaskRounds; // the next flush waits for the event loop, too
     this.#yield();
     return false;
+  }
+
+  /** Whether this is the first such question since the last microtask checkpoint: what comes along can ride together. */
+  firstOfTurn(): boolean {
+    if (this.#asked) return false;
+    this.#asked = true;
+    queueMicrotask(this.#forget);
+    return true;
   }
 
   /** The next flush waits for a full iteration of the event loop. */
@@ -101,7 +113,7 @@ export class Loop {
     const ring = this.#ring;
     this.#polling = false;
     this.#rounds = 0;
-    this.#inlineCalls = 0;
+    this.#inlineUs = 0;
     if (ring.closed || ring.poisoned !== null) return;
     const before = ring.completed;
     ring.spins++;

@@ -27,6 +27,7 @@ export interface Native {
   regionFree(ring: Address, address: Address): number;
   regionHandOver(ring: Address, address: Address): number;
   statCached(path: Address, noFollow: number, out: Address): number;
+  readCached(path: Address, flags: number, into: Address, capacity: number, opened: Address): number;
   fstat(fd: number, dontSync: number, out: Address): number;
   mountsChanged(fd: number): number;
   close(ring: Address, deadlineMs: number): number;
@@ -64,6 +65,7 @@ const SYMBOLS = {
   bun_uring_region_free: { args: [pointer, pointer], returns: i32 },
   bun_uring_region_hand_over: { args: [pointer, pointer], returns: i32 },
   bun_uring_stat_cached: { args: [pointer, i32, pointer], returns: i32 },
+  bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
   bun_uring_mounts_changed: { args: [i32], returns: i32 },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
@@ -141,6 +143,7 @@ export function loadNative(): Loaded {
       regionFree: symbols.bun_uring_region_free,
       regionHandOver: symbols.bun_uring_region_hand_over,
       statCached: symbols.bun_uring_stat_cached,
+      readCached: symbols.bun_uring_read_cached,
       fstat: symbols.bun_uring_fstat,
       mountsChanged: symbols.bun_uring_mounts_changed,
       close: symbols.bun_uring_close,

@@ -239,7 +239,7 @@ export function fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntSt
   if (file.fd < 0) return Promise.reject(closedError("fstat"));
   const t = thread();
   const cell = t.cells.take();
-  if (!file.slow && t.loop.mayAnswerInline()) {
+  if (!file.slow && t.loop.mayAnswerInline(1)) {
     const rc = t.native.fstat(file.fd, 0, cell.address + CELL_HALF);
     const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
     t.cells.give(cell);

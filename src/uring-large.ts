@@ -8,6 +8,7 @@ import { MAX_TRANSFER, stableAddress } from "./buffer.ts";
 import { constants } from "./constants.ts";
 import { abortError, systemError } from "./errno.ts";
 import { LANE_BYTES, type Lane } from "./lane.ts";
+import { fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
 import { type Address, memoryAt } from "./native.ts";
 import { type Operation, promiseFor } from "./operation.ts";
 import { Opcode, SqeFlag } from "./sqe.ts";
@@ -21,8 +22,8 @@ const PIECE_BYTES = 1024 * 1024;
 const PIECES = 4;
 /** Results from this size on are mapped, with huge pages, instead of allocated. */
 const MAPPED_BYTES = 1024 * 1024;
-/** Node's limit for a whole file. */
-const MAX_FILE_BYTES = 2 ** 31 - 1;
+/** Looking for the end of a file takes a small piece first (over 1000 bytes: it doesn't move). */
+const FIRST_LOOK_BYTES = 4096;
 
 function finishCount(operation: Operation, res: number): void {
   const { resolve } = operation;
@@ -30,12 +31,18 @@ function finishCount(operation: Operation, res: number): void {
   resolve(res);
 }
 
-/** One operation on a direct descriptor; resolves to its result, a negative errno included. */
-async function onDirect(
+/** What is read or written: an fd, or a direct descriptor with the SQE flag that says so. */
+export interface Source {
+  fd: number;
+  sqeFlag: number;
+}
+
+/** One operation on a source; resolves to its result, a negative errno included. */
+async function run(
   t: RingThread,
   opcode: number,
   sqeFlags: number,
-  slot: number,
+  source: Source,
   position: number,
   address: Address,
   length: number,
@@ -45,7 +52,7 @@ async function onDirect(
     if (signal?.aborted) throw abortError(signal);
     const operation = begin(t, finishCount, "", null);
     const { generation } = operation;
-    stage(t, operation, opcode, sqeFlags | SqeFlag.FIXED_FILE, slot, position, address, length, 0);
+    stage(t, operation, opcode, sqeFlags | source.sqeFlag, source.fd, position, address, length, 0);
     const onAbort = (): void => {
       if (operation.generation === generation) cancel(t, operation);
     };
@@ -56,14 +63,23 @@ async function onDirect(
   }
 }
 
-function tooLarge(size: number): Error {
-  return Object.assign(new RangeError(`File size (${size}) is greater than 2 GiB`), { code: "ERR_FS_FILE_TOO_LARGE" });
+/** Reads all of an open file that nothing was read from yet. */
+export async function readAll(
+  t: RingThread,
+  source: Source,
+  regularSize: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  if (regularSize > MAX_FILE_BYTES) throw fileTooLarge(regularSize);
+  if (regularSize === 0) return readToEnd(t, source, [], 0, encoding, signal);
+  return readSized(t, source, [], 0, regularSize, encoding, signal);
 }
 
 /** Reads on from a direct descriptor whose first `first + second` bytes are in the lane. */
 export async function readRest(
   t: RingThread,
-  slot: number,
+  source: Source,
   path: Path,
   lane: Lane,
   first: number,
@@ -77,9 +93,9 @@ export async function readRest(
   const have = first + second;
   // Only a hint for the allocation: what is read is what the descriptor gives, whatever the path means by now.
   const size = await sizeHint(path);
-  if (size > MAX_FILE_BYTES) throw tooLarge(size);
-  if (size > have) return readSized(t, slot, lane, head, have, size, encoding, signal);
-  return readToEnd(t, slot, head, have, encoding, signal);
+  if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
+  if (size > have) return readSized(t, source, head, have, size, encoding, signal);
+  return readToEnd(t, source, head, have, encoding, signal);
 }
 
 async function sizeHint(path: Path): Promise<number> {
@@ -94,7 +110,7 @@ async function sizeHint(path: Path): Promise<number> {
 /** Reads to the end through the file's own position: for what has no size, or has grown past it. */
 async function readToEnd(
   t: RingThread,
-  slot: number,
+  source: Source,
   parts: Buffer[],
   have: number,
   encoding: BufferEncoding | null,
@@ -103,12 +119,12 @@ async function readToEnd(
   let length = have;
   for (let piece = LANE_BYTES; ; piece = Math.min(PIECE_BYTES, piece * 2)) {
     const part = Buffer.allocUnsafeSlow(piece);
-    const res = await onDirect(t, Opcode.READ, 0, slot, OWN_POSITION, stableAddress(part, 0), piece, signal);
+    const res = await run(t, Opcode.READ, 0, source, OWN_POSITION, stableAddress(part, 0), piece, signal);
     if (res < 0) throw systemError(res, "read");
     if (res === 0) break;
     parts.push(part.subarray(0, res));
     length += res;
-    if (length > MAX_FILE_BYTES) throw tooLarge(length);
+    if (length > MAX_FILE_BYTES) throw fileTooLarge(length);
   }
   return present(Buffer.concat(parts, length), encoding);
 }
@@ -126,8 +142,7 @@ function present(bytes: Buffer, encoding: BufferEncoding | null): Buffer | strin
 /** Reads a file whose size is probably `size`: several pieces at once, straight into the result. */
 async function readSized(
   t: RingThread,
-  slot: number,
-  lane: Lane,
+  source: Source,
   head: Buffer[],
   have: number,
   size: number,
@@ -151,7 +166,8 @@ async function readSized(
       const stop = next;
       while (done < stop) {
         const address = target.address + done;
-        const res = await onDirect(t, Opcode.READ, SqeFlag.ASYNC, slot, done, address, stop - done, signal);
+        const flag = t.transferFlag(stop - done);
+        const res = await run(t, Opcode.READ, flag, source, done, address, stop - done, signal);
         if (res < 0) throw systemError(res, "read");
         if (res === 0) {
           fileEnd = Math.min(fileEnd, done); // it shrank
@@ -169,31 +185,28 @@ async function readSized(
   }
   const bytes = target.take(fileEnd);
   if (fileEnd < size) return present(bytes, encoding);
-  const more = await onDirect(t, Opcode.READ, 0, slot, size, lane.address, LANE_BYTES, signal);
-  if (more < 0) throw systemError(more, "read");
-  if (more === 0) return present(bytes, encoding);
-  return readGrown(t, slot, [bytes, Buffer.from(lane.bytes.subarray(0, more))], size + more, encoding, signal);
+  const parts = [bytes];
+  const length = await readGrown(t, source, parts, size, signal);
+  return present(parts.length === 1 ? bytes : Buffer.concat(parts, length), encoding);
 }
 
-/** The file grew while it was read: goes on behind what is there. */
+/** Reads what is behind the expected end: nothing, unless the file grew meanwhile. Returns the new length. */
 async function readGrown(
   t: RingThread,
-  slot: number,
+  source: Source,
   parts: Buffer[],
   have: number,
-  encoding: BufferEncoding | null,
   signal: AbortSignal | null,
-): Promise<Buffer | string> {
+): Promise<number> {
   let length = have;
-  for (;;) {
-    const part = Buffer.allocUnsafeSlow(PIECE_BYTES);
-    const address = stableAddress(part, 0);
-    const res = await onDirect(t, Opcode.READ, SqeFlag.ASYNC, slot, length, address, PIECE_BYTES, signal);
+  for (let piece = FIRST_LOOK_BYTES; ; piece = PIECE_BYTES) {
+    const part = Buffer.allocUnsafeSlow(piece);
+    const res = await run(t, Opcode.READ, 0, source, length, stableAddress(part, 0), piece, signal);
     if (res < 0) throw systemError(res, "read");
-    if (res === 0) return present(Buffer.concat(parts, length), encoding);
+    if (res === 0) return length;
     parts.push(part.subarray(0, res));
     length += res;
-    if (length > MAX_FILE_BYTES) throw tooLarge(length);
+    if (length > MAX_FILE_BYTES) throw fileTooLarge(length);
   }
 }
 
@@ -233,23 +246,23 @@ function allocate(t: RingThread, size: number): Target {
 /** Writes `data[written…]` to a direct descriptor at its own position, then flushes if asked. */
 export async function writeRest(
   t: RingThread,
-  slot: number,
+  source: Source,
   data: Uint8Array,
   written: number,
   flush: boolean,
   signal: AbortSignal | null,
 ): Promise<void> {
   const resizable = (data.buffer as ArrayBuffer).resizable === true;
-  const source = resizable ? Buffer.from(data) : data;
+  const bytes = resizable ? Buffer.from(data) : data;
   let done = written;
-  while (done < source.length) {
-    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, source.length - done);
-    const address = stableAddress(source, 0) + done;
-    const res = await onDirect(t, Opcode.WRITE, SqeFlag.ASYNC, slot, OWN_POSITION, address, length, signal);
+  while (done < bytes.length) {
+    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, bytes.length - done);
+    const address = stableAddress(bytes, 0) + done;
+    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, OWN_POSITION, address, length, signal);
     if (res < 0) throw systemError(res, "write");
     done += res;
   }
   if (!flush) return;
-  const res = await onDirect(t, Opcode.FSYNC, 0, slot, 0, 0, 0, null);
+  const res = await run(t, Opcode.FSYNC, 0, source, 0, 0, 0, null);
   if (res < 0) throw systemError(res, "fsync");
 }

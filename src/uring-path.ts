@@ -7,7 +7,7 @@ import { CELL_HALF, putPath } from "./buffer.ts";
 import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, constants, O_CLOEXEC } from "./constants.ts";
 import { systemError } from "./errno.ts";
 import { type Operation, promiseFor } from "./operation.ts";
-import { AT_FDCWD, Opcode } from "./sqe.ts";
+import { AT_FDCWD, Opcode, SqeFlag } from "./sqe.ts";
 import { statsFromStatx } from "./stats.ts";
 import { finishStat, stageStat } from "./uring-file.ts";
 import {
@@ -24,7 +24,11 @@ import {
   thread,
 } from "./uring-operation.ts";
 
-function stageOpen(operation: Operation): void {
+/** An open that has been sent to a thread because it has to wait. */
+const WAITS = -2;
+const ENXIO = -6;
+
+function stageOpen(operation: Operation, sqeFlags: number): void {
   const t = thread();
   const path = operation.path!;
   const address = pathAddress(operation, operation.cell!, 0, path);
@@ -32,7 +36,7 @@ function stageOpen(operation: Operation): void {
     t,
     operation,
     Opcode.OPENAT,
-    pathFlag(t, path),
+    sqeFlags | pathFlag(t, path),
     AT_FDCWD,
     0,
     address,
@@ -42,7 +46,15 @@ function stageOpen(operation: Operation): void {
 }
 
 function finishOpen(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR ? stageOpen(operation) : fail(operation, res);
+  if (res < 0) {
+    if (res === EINTR) return stageOpen(operation, 0);
+    // Inline, the kernel opens with O_NONBLOCK, and a FIFO without a reader says ENXIO: a thread waits for the reader.
+    if (res === ENXIO && operation.fd !== WAITS && (operation.offset & constants.O_NONBLOCK) === 0) {
+      operation.fd = WAITS;
+      return stageOpen(operation, SqeFlag.ASYNC);
+    }
+    return fail(operation, res);
+  }
   const { resolve, state } = operation;
   const t = thread();
   const file = new OpenFile(res);
@@ -65,7 +77,8 @@ export function open<T>(
   operation.length = mode;
   operation.state = wrap;
   operation.cell = t.cells.take();
-  stageOpen(operation);
+  operation.fd = -1;
+  stageOpen(operation, 0);
   return promiseFor(operation);
 }
 
@@ -75,7 +88,7 @@ function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats
   const syscall = noFollow ? "lstat" : "stat";
   const address = putPath(cell, 0, path);
   // DESIGN D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block.
-  if (address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.loop.mayAnswerInline()) {
+  if (address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.loop.mayAnswerInline(2)) {
     const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
     if (rc !== EAGAIN) {
       const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);

@@ -2,17 +2,24 @@
 // CLOSE; writing: OPENAT, WRITE, FSYNC if asked, CLOSE. What does not fit the chain goes on in uring-large.ts.
 // A chain never closes before the end of the file is seen: a FIFO or a /proc file gives its data in parts.
 
-import type { Path, ReadFileOptions, WriteFileOptions } from "./backend-interface.ts";
-import { stableAddress } from "./buffer.ts";
+import { OpenFile, type Path, type ReadFileOptions, type WriteFileOptions } from "./backend-interface.ts";
+import { CELL_HALF, putPath, stableAddress } from "./buffer.ts";
+import { constants } from "./constants.ts";
 import { abortError, systemError } from "./errno.ts";
 import { LANE_BYTES, type Lane } from "./lane.ts";
 import { LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
-import { readRest, writeRest } from "./uring-large.ts";
+import { close } from "./uring-file.ts";
+import { readAll, readRest, writeRest } from "./uring-large.ts";
 import { cancel, EAGAIN, EINTR, end, pathAddress, pathFlag, thread } from "./uring-operation.ts";
 
 const ECANCELED = -125;
+const EINPROGRESS = -115;
+/** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */
+const CACHED_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOATIME | constants.O_NONBLOCK;
+/** What copying costs, for the budget of inline calls. */
+const BYTES_PER_US = 8192;
 /** Data up to this length is written by one chain. */
 const CHAIN_WRITE_BYTES = 512 * 1024;
 /** `off` of an SQE: the file's own position. */
@@ -135,13 +142,64 @@ function watchSignal(operation: Operation, chain: Chain): void {
 export function readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string> {
   if (options.signal?.aborted) return Promise.reject(abortError(options.signal));
   const t = thread();
+  const known = options.encoding;
+  const encoding = known == null || known === "buffer" ? null : known;
+  const answer = readCached(t, path, flags, encoding, options.signal ?? null);
+  if (answer !== null) return answer;
   const operation = t.ring.acquire(finishRead, 3);
   operation.syscall = "open";
   const promise = promiseFor(operation);
   const slot = t.direct.tryTake();
-  if (slot >= 0) startRead(t, operation, slot, path, flags, options);
-  else t.direct.take((late) => startRead(t, operation, late, path, flags, options));
+  if (slot >= 0) startRead(t, operation, slot, path, flags, encoding, options.signal);
+  else t.direct.take((late) => startRead(t, operation, late, path, flags, encoding, options.signal));
   return promise;
+}
+
+/**
+ * Reads a file that is in the caches by plain calls that can't block: open, fstat, read and close in one native call
+ * (measured: a fifth faster than the chain for one file at a time; of many in one turn the chain is the faster by a
+ * quarter, so only a turn's first file goes this way). null: not so, use the ring.
+ */
+function readCached(
+  t: RingThread,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> | null {
+  if ((flags & ~CACHED_FLAGS) !== 0 || (t.mounts.any && t.mounts.holdsPath(path))) return null;
+  if (!t.loop.firstOfTurn() || !t.loop.mayAnswerInline(3 + t.lanes.expected / BYTES_PER_US)) return null;
+  const cell = t.cells.take();
+  const lane = t.lanes.take();
+  const address = putPath(cell, 0, path);
+  const opened = cell.address + CELL_HALF;
+  const res = address < 0 ? EAGAIN : t.native.readCached(address, flags, lane.address, LANE_BYTES, opened);
+  const result = res < 0 ? null : t.lanes.result(lane, res, encoding);
+  t.lanes.give(lane);
+  t.cells.give(cell);
+  if (result !== null) return Promise.resolve(result);
+  if (res === EAGAIN) return null;
+  if (res !== EINPROGRESS) return Promise.reject(systemError(res, "open", path));
+  const at = cell.halfWord;
+  const { words } = cell;
+  const regular = (words[at + 1]! & constants.S_IFMT) === constants.S_IFREG;
+  return readOpened(t, words[at]!, regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0, encoding, signal);
+}
+
+/** Reads a file that is open already through the ring, and closes it. */
+async function readOpened(
+  t: RingThread,
+  fd: number,
+  size: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  const file = new OpenFile(fd);
+  try {
+    return await readAll(t, { fd, sqeFlag: 0 }, size, encoding, signal);
+  } finally {
+    await close(file);
+  }
 }
 
 function startRead(
@@ -150,11 +208,11 @@ function startRead(
   slot: number,
   path: Path,
   flags: number,
-  options: ReadFileOptions,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null | undefined,
 ): void {
-  const { encoding } = options;
-  const chain = newChain(t, slot, options.signal);
-  chain.encoding = encoding == null || encoding === "buffer" ? null : encoding;
+  const chain = newChain(t, slot, signal);
+  chain.encoding = encoding;
   operation.state = chain;
   if (chain.signal?.aborted) {
     chain.error = abortError(chain.signal);
@@ -194,7 +252,7 @@ async function goOnReading(operation: Operation, chain: Chain, first: number, se
   // The slot stays taken while no CQE is owed: this operation is kept out of the table's reach by its state alone.
   const { t, lane, slot, encoding, signal } = chain;
   try {
-    chain.result = await readRest(t, slot, operation.path!, lane!, first, second, encoding, signal);
+    chain.result = await readRest(t, { fd: slot, sqeFlag: SqeFlag.FIXED_FILE }, operation.path!, lane!, first, second, encoding, signal);
   } catch (error) {
     chain.error ??= error as Error;
   }
@@ -288,7 +346,7 @@ async function goOnWriting(operation: Operation, chain: Chain, closeError: numbe
     if (first < 0 && !again(first) && first !== ECANCELED) throw systemError(first, "write");
     if (chain.second < 0 && chain.second !== ECANCELED) throw systemError(chain.second, "fsync");
     if (closeError < 0) throw systemError(closeError, "close");
-    await writeRest(t, slot, data!, written, chain.flush, signal);
+    await writeRest(t, { fd: slot, sqeFlag: SqeFlag.FIXED_FILE }, data!, written, chain.flush, signal);
   } catch (error) {
     chain.error ??= error as Error;
   }
