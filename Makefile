@@ -40,10 +40,10 @@ test-fault: setup build fault ## the long tests: injected faults, memory pressur
 soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1
 	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
-bench: setup build bench-c ## every bench, side by side with Bun and C (under 5 minutes); results in bench/results/
+bench: setup-bench build bench-c ## every bench, side by side with Bun and C (under 5 minutes); results in bench/results/
 	@$(BUN) bench/run.ts --all
 
-bench-%: setup build bench-c
+bench-%: setup-bench build bench-c
 	@$(BUN) bench/run.ts $*
 
 bench-fio: setup-fio build bench-c ## the O_DIRECT benches beside fio's io_uring engine
@@ -80,10 +80,13 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo "  make bench-NAME     one bench; the names: $(sort $(notdir $(basename $(wildcard bench/workloads/*.ts))))"
 
-setup-fio:
-	@scripts/setup.sh fio
+setup-bench:
+	@scripts/setup.sh wrk
 
-.PHONY: setup-fio liburing
+setup-fio:
+	@scripts/setup.sh wrk fio
+
+.PHONY: setup-bench setup-fio liburing
 liburing:
 	@echo '#include <liburing.h>' | $(CC) -E - >/dev/null 2>&1 || { \
 	  echo "liburing's header is missing: run 'make setup', or install the package liburing-dev" >&2; exit 1; }

@@ -5,7 +5,7 @@
 
 import { createInterface } from "node:readline";
 import { measure } from "mitata";
-import type { Operation, Round, Workload } from "./workload.ts";
+import { Counted, type Operation, type Round, type Workload } from "./workload.ts";
 
 const TICK_MS = 5;
 const MAX_LATENCIES = 200_000;
@@ -140,19 +140,28 @@ function rate(operation: Operation, depth: number, blocking: boolean): (ms: numb
   };
 }
 
+async function timeJob(operation: Operation, operations: number): Promise<Round> {
+  monitor.start();
+  const cpu = cpuNanoseconds();
+  const start = now();
+  const result = await operation.run(0);
+  const elapsed = now() - start;
+  const busy = cpuNanoseconds() - cpu;
+  const loopGapMs = monitor.stop();
+  if (result instanceof Counted) {
+    const { operations: count, p50Ns, p99Ns } = result;
+    return { nsPerOp: elapsed / count, cpuNsPerOp: busy / count, p50Ns, p99Ns, loopGapMs };
+  }
+  return { nsPerOp: elapsed / operations, cpuNsPerOp: busy / operations, loopGapMs };
+}
+
 function job(operation: Operation, operations: number): () => Promise<Round> {
   return async () => {
     collectGarbage();
-    monitor.start();
-    const cpu = cpuNanoseconds();
-    const start = now();
-    await operation.run(0);
-    const elapsed = now() - start;
-    const cpuNsPerOp = (cpuNanoseconds() - cpu) / operations;
-    const loopGapMs = monitor.stop();
-    // The result must be gone before the next contender's turn.
+    const round = await timeJob(operation, operations);
+    // A result of a gigabyte must be gone before the next contender's turn.
     collectGarbage();
-    return { nsPerOp: elapsed / operations, cpuNsPerOp, loopGapMs };
+    return round;
   };
 }
 

@@ -132,6 +132,7 @@ export async function bundleForNode(workloads: readonly string[]): Promise<void>
     root: benchFolder,
     outdir: nodeFolder,
     target: "node",
+    splitting: true,
     external: ["../../src/*"],
   });
   writeFileSync(join(nodeFolder, "package.json"), '{ "type": "module" }\n');

@@ -8,6 +8,15 @@ export interface Operation {
   close?(): unknown;
 }
 
+/** What a job may return when it is itself many operations that something else has counted and timed. */
+export class Counted {
+  constructor(
+    readonly operations: number,
+    readonly p50Ns: number,
+    readonly p99Ns: number,
+  ) {}
+}
+
 /**
  * - `ours`: this package by the function that a user would take first; the ratios are about it.
  * - `more`: this package by another function, shown beside it.
