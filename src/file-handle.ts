@@ -1,0 +1,372 @@
+// FileHandle: Node's class of that name, over the backend. Validates, keeps operations at the file's own position in
+// order, makes a failed fsync final, and closes only when everything that it started has ended.
+// The usual read and write add no promise and no closure of their own: they return the backend's promise.
+
+import { EventEmitter } from "node:events";
+import type { BigIntStats, Mode, ReadPosition, StatOptions, Stats, TimeLike } from "node:fs";
+import { abortable, throwIfAborted } from "./abort.ts";
+import { currentBackend } from "./backend.ts";
+import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
+import { closedError, systemError } from "./errno.ts";
+import { fchmod, fchown, futimes } from "./file-attributes.ts";
+import { readContent, validateReadFileBuffer, writePieces } from "./file-content.ts";
+import {
+  type DataPieces,
+  fileOptions,
+  flushOption,
+  isPieces,
+  statOptions,
+  stringBytes,
+  viewOf,
+  type WholeData,
+} from "./options.ts";
+import { isPlain, numberOrCurrent, readTransfer, writeTransfer } from "./transfer.ts";
+import { Turns } from "./turns.ts";
+import { invalidArgType, validateBufferArray, validateInteger } from "./validate.ts";
+import { bytesOf, writeAll } from "./whole-file.ts";
+
+type View = NodeJS.ArrayBufferView;
+
+interface ReadRange {
+  offset?: number | null | undefined;
+  length?: number | null | undefined;
+  position?: ReadPosition | null | undefined;
+}
+interface ReadFileOptions {
+  encoding?: BufferEncoding | null | undefined;
+  signal?: AbortSignal | undefined;
+}
+interface WriteFileOptions extends ReadFileOptions {
+  flush?: boolean | undefined;
+}
+
+/** IOV_MAX of Linux: the kernel refuses a longer vector. */
+const MAX_VECTOR = 1024;
+
+/** Closes what was never closed, and says so: a descriptor that waits for the garbage collector is a leak. */
+const collected = new FinalizationRegistry<OpenFile>((file) => {
+  if (file.fd < 0) return;
+  process.emitWarning(`Closing file descriptor ${file.fd} on garbage collection`);
+  process.emitWarning(
+    "Closing a FileHandle object on garbage collection is deprecated. Please close FileHandle objects explicitly " +
+      "using FileHandle.prototype.close(). In the future, an error will be thrown if a file descriptor is closed " +
+      "during garbage collection.",
+    "DeprecationWarning",
+    "DEP0137",
+  );
+  currentBackend()
+    .close(file)
+    .catch(() => {});
+});
+
+/**
+ * An open file. Made by `open`, emits "close" when `close()` is called.
+ *
+ * Every method returns a promise. It rejects with the system's error (`errno`, `code`, `syscall`, no path), with Node's
+ * ERR_* errors for wrong arguments, before anything is queued, and with EBADF "file closed" on a closed handle.
+ */
+export class FileHandle extends EventEmitter {
+  readonly #backend: Backend = currentBackend();
+  readonly #file: OpenFile;
+  readonly #turns: Turns;
+  #closed: Promise<void> | null = null;
+  /** What fsync failed with: the kernel reports lost data once, so a second fsync's success would be a lie. */
+  #syncErrno: number = 0;
+
+  constructor(file: OpenFile) {
+    super();
+    this.#file = file;
+    this.#turns = new Turns(file);
+    collected.register(this, file, file);
+  }
+
+  /** The file descriptor; -1 once the file is closed. */
+  get fd(): number {
+    return this.#file.fd;
+  }
+
+  /**
+   * Reads into `buffer`: `length` bytes (default: what fits) from `position` on, to `offset` (default 0).
+   * `position` null, undefined or -1 reads at the file's own position and advances it; such reads are done in the order
+   * of the calls. Without a buffer, one of 16 KiB is made. Resolves to `{ bytesRead, buffer }`; 0 is the end of the file.
+   */
+  read<T extends View>(
+    buffer: T,
+    offset?: number | null,
+    length?: number | null,
+    position?: ReadPosition | null,
+  ): Promise<ReadResult<T>>;
+  read<T extends View>(buffer: T, options?: ReadRange | null): Promise<ReadResult<T>>;
+  read<T extends View = Buffer<ArrayBuffer>>(options?: (ReadRange & { buffer?: T }) | null): Promise<ReadResult<T>>;
+  read(first?: unknown, offset?: unknown, length?: unknown, position?: unknown): Promise<ReadResult<any>> {
+    if (isPlain(first, offset, length, position)) {
+      return this.#backend.read(this.#file, first as View, offset as number, length as number, position as number);
+    }
+    return this.#readChecked(first, offset, length, position);
+  }
+
+  #readChecked(first: unknown, second: unknown, third: unknown, fourth: unknown): Promise<ReadResult<View>> {
+    try {
+      this.#mustBeOpen("read");
+      const { view, offset, length, position } = readTransfer(first, second, third, fourth);
+      if (length === 0) return Promise.resolve({ bytesRead: 0, buffer: view });
+      return this.#turns.at(position, length, () => this.#backend.read(this.#file, view, offset, length, position));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Writes `length` bytes (default: the rest) of `buffer` from `offset` (default 0) on at `position`, or a string in an
+   * encoding (default utf8). A `position` that is no number is the file's own; such writes are done in the order of the
+   * calls. Resolves to `{ bytesWritten, buffer }`; fewer bytes than asked for may be written.
+   */
+  write<T extends View>(
+    buffer: T,
+    offset?: number | null,
+    length?: number | null,
+    position?: number | null,
+  ): Promise<WriteResult<T>>;
+  write<T extends View>(
+    buffer: T,
+    options?: { offset?: number; length?: number; position?: number | null } | null,
+  ): Promise<WriteResult<T>>;
+  write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<WriteResult<string>>;
+  write(data: unknown, second?: unknown, third?: unknown, fourth?: unknown): Promise<WriteResult<any>> {
+    if (isPlain(data, second, third, fourth)) {
+      return this.#backend.write(this.#file, data as View, second as number, third as number, fourth as number);
+    }
+    return this.#writeChecked(data, second, third, fourth);
+  }
+
+  #writeChecked(data: unknown, second: unknown, third: unknown, fourth: unknown): Promise<WriteResult<unknown>> {
+    try {
+      this.#mustBeOpen("write");
+      if (!ArrayBuffer.isView(data)) return this.#writeString(data, second, third);
+      const { view, offset, length, position } = writeTransfer(data as View, second, third, fourth);
+      if (length === 0) return Promise.resolve({ bytesWritten: 0, buffer: view });
+      return this.#turns.at(position, length, () => this.#backend.write(this.#file, view, offset, length, position));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #writeString(data: unknown, position: unknown, encoding: unknown): Promise<WriteResult<string>> {
+    if (typeof data !== "string") {
+      throw invalidArgType("buffer", ["string", "Buffer", "TypedArray", "DataView"], data);
+    }
+    const bytes = stringBytes(data, encoding);
+    if (bytes.byteLength === 0) return Promise.resolve({ bytesWritten: 0, buffer: data });
+    const at = numberOrCurrent(position);
+    const write = (): Promise<WriteResult<Buffer>> => this.#backend.write(this.#file, bytes, 0, bytes.byteLength, at);
+    return this.#turns.at(at, bytes.byteLength, write).then(({ bytesWritten }) => ({ bytesWritten, buffer: data }));
+  }
+
+  /** Reads into one buffer after the other, 1024 at most, at `position` or the file's own. */
+  readv<T extends readonly View[]>(buffers: T, position?: number | null): Promise<ReadvResult<T>> {
+    try {
+      this.#mustBeOpen("readv");
+      validateBufferArray(buffers);
+      const at = numberOrCurrent(position);
+      if (buffers.length <= MAX_VECTOR) {
+        return this.#turns.at(at, byteLengthOf(buffers), () => this.#backend.readv(this.#file, buffers, at));
+      }
+      const first = buffers.slice(0, MAX_VECTOR);
+      return this.#turns
+        .at(at, byteLengthOf(first), () => this.#backend.readv(this.#file, first, at))
+        .then(({ bytesRead }) => ({ bytesRead, buffers }));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Writes one buffer after the other at `position` or the file's own. */
+  writev<T extends readonly View[]>(buffers: T, position?: number | null): Promise<WritevResult<T>> {
+    try {
+      this.#mustBeOpen("writev");
+      validateBufferArray(buffers);
+      if (buffers.length === 0) return Promise.resolve({ bytesWritten: 0, buffers });
+      const at = numberOrCurrent(position);
+      if (buffers.length <= MAX_VECTOR) {
+        return this.#turns.at(at, byteLengthOf(buffers), () => this.#backend.writev(this.#file, buffers, at));
+      }
+      return this.#turns.inOrder(() => this.#writeLongVector(buffers, at));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  async #writeLongVector<T extends readonly View[]>(buffers: T, position: number): Promise<WritevResult<T>> {
+    let written = 0;
+    for (let i = 0; i < buffers.length; i += MAX_VECTOR) {
+      const part = buffers.slice(i, i + MAX_VECTOR);
+      const at = position < 0 ? position : position + written;
+      const { bytesWritten } = await this.#backend.writev(this.#file, part, at);
+      written += bytesWritten;
+      if (bytesWritten < byteLengthOf(part)) break;
+    }
+    return { bytesWritten: written, buffers };
+  }
+
+  /**
+   * Reads from the file's own position to its end, up to 2 GiB - 1. Resolves to a Buffer, or to a string if an encoding
+   * is given. With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part
+   * that was filled. An abort of `signal` rejects at once.
+   */
+  readFile<T extends View>(
+    options: ReadFileOptions & { encoding?: null | undefined; buffer: T | ((size: number) => T) },
+  ): Promise<Buffer<T["buffer"]>>;
+  readFile(options?: (ReadFileOptions & { encoding?: null | undefined }) | null): Promise<Buffer<ArrayBuffer>>;
+  readFile(options: (ReadFileOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>;
+  readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer<ArrayBuffer>>;
+  readFile(options?: unknown): Promise<any> {
+    try {
+      this.#mustBeOpen("readFile");
+      const checked = fileOptions(options);
+      validateReadFileBuffer(checked);
+      throwIfAborted(checked.signal);
+      const content = this.#turns.inOrder(() => readContent(this.#backend, this.#file, checked));
+      return checked.signal ? abortable(content, checked.signal) : content;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Writes all of `data` at the file's own position and truncates nothing. `data` is a string (`encoding`, default utf8),
+   * a view, or anything that is iterated, also asynchronously, and yields those. `flush` syncs afterwards. `signal` is
+   * looked at between writes.
+   */
+  writeFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    try {
+      this.#mustBeOpen("writeFile");
+      const checked = fileOptions(options);
+      const flush = flushOption(checked);
+      const { signal } = checked;
+      if (isPieces(data)) {
+        throwIfAborted(signal);
+        // Each piece takes its own turn: the source may itself read from this handle.
+        const write = (bytes: Uint8Array): Promise<void> =>
+          this.#turns.inOrder(() => writeAll(this.#backend, this.#file, bytes, signal));
+        return this.#turns.hold(() => this.#flushed(writePieces(data, checked, write), flush));
+      }
+      const bytes = bytesOf(viewOf(data, "data", checked.encoding));
+      throwIfAborted(signal);
+      return this.#turns.inOrder(() => this.#flushed(writeAll(this.#backend, this.#file, bytes, signal), flush));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** The same as writeFile: it is opening with "a" that makes writes append. */
+  appendFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    return this.writeFile(data, options);
+  }
+
+  #flushed(written: Promise<void>, flush: boolean): Promise<void> {
+    return flush ? written.then(() => this.#synchronize("fsync")) : written;
+  }
+
+  /** fsync: resolves when data and metadata are on the storage device. Once it has failed, it fails for good. */
+  sync(): Promise<void> {
+    return this.#synchronize("fsync");
+  }
+
+  /** fdatasync: as `sync`, without metadata that reading the data back doesn't need. */
+  datasync(): Promise<void> {
+    return this.#synchronize("fdatasync");
+  }
+
+  #synchronize(syscall: "fsync" | "fdatasync"): Promise<void> {
+    if (this.#file.fd < 0) return Promise.reject(closedError(syscall));
+    if (this.#syncErrno !== 0) return Promise.reject(systemError(this.#syncErrno, syscall));
+    return this.#backend[syscall](this.#file).then(
+      () => {
+        // Another one, begun before or after this, was told of the loss instead.
+        if (this.#syncErrno !== 0) throw systemError(this.#syncErrno, syscall);
+      },
+      (error) => {
+        this.#syncErrno = error.errno ?? 0;
+        throw error;
+      },
+    );
+  }
+
+  /** The file's Stats; with `bigint: true` BigIntStats. */
+  stat(options?: StatOptions & { bigint?: false | undefined }): Promise<Stats>;
+  stat(options: StatOptions & { bigint: true }): Promise<BigIntStats>;
+  stat(options?: StatOptions): Promise<Stats | BigIntStats>;
+  stat(options?: unknown): Promise<any> {
+    if (options === undefined) return this.#backend.fstat(this.#file, false);
+    try {
+      this.#mustBeOpen("fstat");
+      const { bigint, signal } = statOptions(options);
+      throwIfAborted(signal);
+      const stats = this.#backend.fstat(this.#file, bigint);
+      return signal === undefined ? stats : abortable(stats, signal);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Makes the file `length` bytes long (default 0; negative is 0), with zeros where it grows. */
+  truncate(length: number = 0): Promise<void> {
+    try {
+      this.#mustBeOpen("ftruncate");
+      validateInteger(length, "len");
+      return this.#backend.ftruncate(this.#file, Math.max(0, length));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Changes the permissions: a number or a string of octal digits. */
+  chmod(mode: Mode): Promise<void> {
+    return this.#delegate("fchmod", (fd) => fchmod(fd, mode));
+  }
+
+  /** Changes owner and group; -1 leaves one as it is. */
+  chown(uid: number, gid: number): Promise<void> {
+    return this.#delegate("fchown", (fd) => fchown(fd, uid, gid));
+  }
+
+  /** Sets the times of access and modification: seconds since 1970 as a number or string, or a Date. */
+  utimes(atime: TimeLike, mtime: TimeLike): Promise<void> {
+    return this.#delegate("futimes", (fd) => futimes(fd, atime, mtime));
+  }
+
+  #delegate(name: string, call: (fd: number) => Promise<void>): Promise<void> {
+    try {
+      this.#mustBeOpen(name);
+      return this.#turns.hold(() => call(this.#file.fd));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** Closes the file once all operations that were started have ended. Further calls give the same promise. */
+  close(): Promise<void> {
+    if (this.#closed !== null) return this.#closed;
+    collected.unregister(this.#file);
+    const drained = this.#turns.drain();
+    const close = (): Promise<void> => this.#backend.close(this.#file);
+    this.#closed = drained === null ? close() : drained.then(close);
+    this.emit("close");
+    return this.#closed;
+  }
+
+  /** `await using` closes the file. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #mustBeOpen(name: string): void {
+    if (this.#file.fd < 0) throw closedError(name);
+  }
+}
+
+function byteLengthOf(buffers: readonly View[]): number {
+  let total = 0;
+  for (const view of buffers) total += view.byteLength;
+  return total;
+}

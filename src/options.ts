@@ -1,0 +1,93 @@
+// The options that readFile, writeFile, appendFile and stat share, and the forms in which data and times are given.
+// Assumes nothing of its arguments: they come straight from the user. Never changes what it is given.
+
+import {
+  invalidArgType,
+  validateAbortSignal,
+  validateBoolean,
+  validateEncoding,
+  validateObject,
+  validateStringData,
+} from "./validate.ts";
+
+type View = NodeJS.ArrayBufferView;
+
+/** What the user may have given; only `encoding` and `signal` are checked, the rest by whoever uses it. */
+export interface FileOptions {
+  encoding?: BufferEncoding | null;
+  flag?: unknown;
+  mode?: unknown;
+  flush?: unknown;
+  buffer?: unknown;
+  signal?: AbortSignal;
+}
+
+const NONE: FileOptions = {};
+
+/** Options, an encoding, or nothing. Throws as Node does for anything else. */
+export function fileOptions(options: unknown): FileOptions {
+  if (options === undefined || options === null || typeof options === "function") return NONE;
+  if (typeof options === "string") {
+    if (options !== "buffer") validateEncoding(options);
+    return { encoding: options as BufferEncoding };
+  }
+  if (typeof options !== "object") throw invalidArgType("options", ["string", "Object"], options);
+  const given = options as FileOptions;
+  if ((given.encoding as string) !== "buffer") validateEncoding(given.encoding);
+  validateAbortSignal(given.signal, "options.signal");
+  return given;
+}
+
+/** `options.flush`, false by default. */
+export function flushOption(options: FileOptions): boolean {
+  const flush = options.flush ?? false;
+  validateBoolean(flush, "options.flush");
+  return flush;
+}
+
+export interface StatOptions {
+  bigint: boolean;
+  throwIfNoEntry: boolean;
+  signal: AbortSignal | undefined;
+}
+
+/** The options of stat, lstat and FileHandle.stat. */
+export function statOptions(options: unknown): StatOptions {
+  validateObject(options, "options");
+  const { bigint, throwIfNoEntry = true, signal } = options as Record<string, unknown>;
+  validateAbortSignal(signal, "options.signal");
+  return { bigint: bigint === true, throwIfNoEntry: Boolean(throwIfNoEntry), signal };
+}
+
+/** Data that writeFile and appendFile take as a whole. */
+export type WholeData = string | View;
+/** Data that they take piece by piece. */
+export type DataPieces = Iterable<WholeData> | AsyncIterable<WholeData>;
+
+/** Arrays, sets, generators, streams: what is iterated, and neither a string nor a view. */
+export function isPieces(data: unknown): data is DataPieces {
+  if (data === null || typeof data !== "object" || ArrayBuffer.isView(data)) return false;
+  const { [Symbol.iterator]: iterator, [Symbol.asyncIterator]: asyncIterator } = data as Record<symbol, unknown>;
+  return typeof iterator === "function" || typeof asyncIterator === "function";
+}
+
+/** Whole data as bytes: a view as it is, a string in its encoding, utf8 if none is given. */
+export function viewOf(data: unknown, name: string, encoding?: BufferEncoding | null): View {
+  if (ArrayBuffer.isView(data)) return data as View;
+  if (typeof data !== "string") throw invalidArgType(name, ["string", "Buffer", "TypedArray", "DataView"], data);
+  return Buffer.from(data, encoding || "utf8");
+}
+
+/** The bytes of a string given to FileHandle.write. Node takes an encoding it doesn't know for utf8 here. */
+export function stringBytes(data: string, encoding: unknown): Buffer {
+  validateStringData(data, encoding);
+  return Buffer.from(data, Buffer.isEncoding(encoding as string) ? (encoding as BufferEncoding) : "utf8");
+}
+
+/** Seconds since 1970 of a number, a numeric string or a Date. A negative number is the present, as in Node. */
+export function unixSeconds(time: unknown, name: string): number {
+  if (typeof time === "string" && String(Number(time)) !== "NaN") return Number(time);
+  if (typeof time === "number" && Number.isFinite(time)) return time < 0 ? Date.now() / 1000 : time;
+  if (time instanceof Date) return time.getTime() / 1000;
+  throw invalidArgType(name, ["Date", "Time in seconds"], time);
+}
