@@ -35,13 +35,14 @@ export interface ErrorRecord {
   errno?: number;
   syscall?: string;
   path?: string;
+  dest?: string;
   bytesWritten?: number;
   stack?: string;
 }
 
 export function describeError(error: any): ErrorRecord {
-  const { name, message, code, errno, syscall, path, bytesWritten, stack } = error;
-  return { name, message, code, errno, syscall, path, bytesWritten, stack };
+  const { name, message, code, errno, syscall, path, dest, bytesWritten, stack } = error;
+  return { name, message, code, errno, syscall, path, dest, bytesWritten, stack };
 }
 
 /** What became of a promise, as plain data without a stack: "value" for fulfilled. */

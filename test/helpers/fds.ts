@@ -48,6 +48,11 @@ export function threads(pid: number | "self" = "self"): Map<number, string> {
   return found;
 }
 
+/** Names of threads but for those that come and go by themselves: Bun's pools, JavaScriptCore's helpers, io-wq's workers. */
+export function lastingThreads(pid: number | "self" = "self"): string[] {
+  return [...threads(pid).values()].filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-)/.test(name)).toSorted();
+}
+
 /** io-wq's worker threads: the kernel's helpers of a ring, seen as threads of the process. */
 export function ioWorkers(pid: number | "self" = "self"): string[] {
   return [...threads(pid).values()].filter((name) => name.startsWith("iou-wrk"));

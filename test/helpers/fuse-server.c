@@ -10,6 +10,7 @@
  *     ok | error (errno) | short (half of what was asked) | slow (ms) | hang (until the mode changes, or an interrupt,
  *     which gets EINTR) | hang-ignore (interrupts change nothing)
  *     ops: which requests (default read,write,fsync); after: skip so many first; count: spoil so many, then no more
+ *   cache SECONDS    how long the kernel may keep a name it looked up (default 0); attributes are always asked for
  *   stats    read=N write=N fsync=N open=N interrupt=N held=N
  * End of stdin (the test ended, or died) ends it; a guard process then unmounts and removes the mount point, also when
  * the server itself was killed.
@@ -42,6 +43,7 @@ static struct file files[MAX_FILES]; /* nodeid = index + 2; 1 is the directory *
 static struct held held[MAX_HELD];
 static int held_count, device;
 static enum mode mode;
+static uint64_t name_cache_s;
 static int mode_errno = EIO, mode_ms, after_left, count_left = -1;
 static char mode_ops[128] = "read,write,fsync";
 static unsigned long seen_read, seen_write, seen_fsync, seen_open, seen_interrupt;
@@ -111,7 +113,7 @@ static struct fuse_attr attributes(uint64_t id) {
 
 static struct fuse_entry_out entry(struct file *f) {
   uint64_t id = (uint64_t)(f - files) + 2;
-  return (struct fuse_entry_out){.nodeid = id, .attr = attributes(id)};
+  return (struct fuse_entry_out){.nodeid = id, .attr = attributes(id), .entry_valid = name_cache_s};
 }
 
 static void do_readdir(uint64_t unique, const struct fuse_read_in *in) {
@@ -325,6 +327,7 @@ static int set_mode(const char *line) {
 
 static void command(const char *line) {
   if (strncmp(line, "mode ", 5) == 0) printf(set_mode(line) ? "ok\n" : "unknown mode\n");
+  else if (sscanf(line, "cache %lu", &name_cache_s) == 1) printf("ok\n");
   else if (strcmp(line, "stats") == 0)
     printf("read=%lu write=%lu fsync=%lu open=%lu interrupt=%lu held=%d\n", seen_read, seen_write, seen_fsync, seen_open,
            seen_interrupt, held_count);

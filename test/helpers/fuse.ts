@@ -42,6 +42,8 @@ export interface Fuse {
   readonly path: string;
   readonly serverPid: number;
   mode(mode: FuseMode): Promise<void>;
+  /** How long the kernel may keep names that it looks up from now on, in seconds (default 0). */
+  cacheNames(seconds: number): Promise<void>;
   stats(): Promise<FuseStats>;
   /** Answers what is held with an error, unmounts, and waits for the server's end. */
   stop(): Promise<void>;
@@ -61,13 +63,15 @@ export async function startFuse(): Promise<Fuse> {
     if (reply === null) throw new Error(`fuse-server is gone: ${await new Response(server.stderr).text()}`);
     return reply;
   };
+  const tell = async (line: string): Promise<void> => {
+    const reply = await ask(line);
+    if (reply !== "ok") throw new Error(`fuse-server: ${reply}`);
+  };
   return {
     path,
     serverPid: server.pid,
-    async mode(mode) {
-      const reply = await ask(modeLine(mode));
-      if (reply !== "ok") throw new Error(`fuse-server: ${reply}`);
-    },
+    mode: (mode) => tell(modeLine(mode)),
+    cacheNames: (seconds) => tell(`cache ${seconds}`),
     async stats() {
       const pairs = (await ask("stats")).split(" ").map((pair) => pair.split("="));
       return Object.fromEntries(pairs.map(([name, value]) => [name, Number(value)])) as unknown as FuseStats;

@@ -2,8 +2,9 @@
 // Assumes nothing: each need is looked at once, and only when a test names it.
 // Never hides a skip: bun:test counts it and the reason stands in its name.
 
+import { dlopen, FFIType } from "bun:ffi";
 import { expect, test } from "bun:test";
-import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, statSync } from "node:fs";
 import { NOBODY } from "./as-user.ts";
 import { kernelLogMark, kernelTrouble } from "./kernel-log.ts";
 
@@ -19,6 +20,7 @@ export type Need =
   | "memoryCgroup"
   | "otherUser"
   | "ioUringSysctl"
+  | "ioUring"
   | "slow";
 
 const isRoot = (): boolean => process.getuid?.() === 0;
@@ -42,6 +44,7 @@ const reasons: Record<Need, () => string | null> = {
       : existsSync("/proc/sys/kernel/io_uring_disabled")
         ? null
         : "kernel without io_uring_disabled",
+  ioUring: () => (kernelGivesRing() ? null : "io_uring is refused here"),
   slow: () => (process.env.BUN_URING_SLOW === "1" ? null : "slow: set BUN_URING_SLOW=1 (make test-fault)"),
 };
 
@@ -52,6 +55,15 @@ function canOpen(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Asks the kernel itself: a package that fell back by mistake must fail these tests, not skip them. */
+function kernelGivesRing(): boolean {
+  const IO_URING_SETUP = 425;
+  const libc = dlopen("libc.so.6", { syscall: { args: [FFIType.i64, FFIType.i64, FFIType.ptr], returns: FFIType.i64_fast } });
+  const fd = Number(libc.symbols.syscall(IO_URING_SETUP, 1, new Uint8Array(120)));
+  if (fd >= 0) closeSync(fd);
+  return fd >= 0;
 }
 
 function needMkfs(): string | null {

@@ -11,6 +11,8 @@ export interface StraceOptions {
   trace?: string[];
   /** strace's own words, e.g. "io_uring_enter:error=EAGAIN:when=3..20+3". */
   inject?: string[];
+  /** Only calls on this file, as /proc/<pid>/fd shows it: "anon_inode:[io_uring]" for the rings. Marks do not work then. */
+  path?: string;
 }
 
 export interface Strace {
@@ -25,7 +27,7 @@ export interface Strace {
 
 const MARK_CALLS = ["access", "faccessat", "faccessat2"];
 
-export function strace({ trace = ["io_uring_enter"], inject = [] }: StraceOptions = {}): Strace {
+export function strace({ trace = ["io_uring_enter"], inject = [], path }: StraceOptions = {}): Strace {
   const dir = mkdtempSync(join(tmpdir(), "bun-uring-strace-"));
   const log = join(dir, "log");
   const calls = new Set([...trace, ...inject.map((rule) => rule.split(":")[0]!), ...MARK_CALLS]);
@@ -35,6 +37,7 @@ export function strace({ trace = ["io_uring_enter"], inject = [] }: StraceOption
   return {
     prefix: [
       ...["strace", "-f", "-qq", "-o", log, "-e", `trace=${traced}`, "-e", "signal=none"],
+      ...(path === undefined ? [] : ["-P", path]),
       ...inject.flatMap((rule) => ["-e", `inject=${rule}`]),
     ],
     lines,

@@ -1,0 +1,134 @@
+// Owns the cases of workers.test.ts: the main thread with Workers beside it, each with a ring of its own.
+// Assumes workers.worker.ts. Never leaves a Worker: each case waits for their exit.
+
+import { closeSync, cpSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import * as fs from "../../src/index.ts";
+import { runCases } from "../helpers/cases.ts";
+import { lastingThreads, openFds } from "../helpers/fds.ts";
+
+const workerFile = join(import.meta.dir, "workers.worker.ts");
+
+interface Task {
+  kind: "verify" | "busy" | "parked";
+  id: number;
+  dir: string;
+  fifo: string;
+}
+
+/** Starts a Worker and waits for its word. */
+async function start(task: Task, wanted: unknown = "started"): Promise<Worker> {
+  const worker = new Worker(workerFile);
+  const ready = new Promise<void>((resolve, reject) => {
+    worker.on("message", (message) => void (message === wanted && resolve()));
+    worker.on("error", reject);
+  });
+  worker.postMessage(task);
+  await ready;
+  return worker;
+}
+
+async function finished(worker: Worker): Promise<unknown> {
+  let last: unknown;
+  worker.on("message", (message) => {
+    last = message;
+  });
+  await new Promise((resolve) => worker.on("exit", resolve));
+  return last;
+}
+
+/** Descriptors of the package itself. A Worker's open files are its user's, and Bun leaves those open at terminate(). */
+const ownFds = (dir: string): number => [...openFds().values()].filter((target) => !target.startsWith(dir)).length;
+const rings = (): number => [...openFds().values()].filter((target) => target.includes("io_uring")).length;
+
+async function verifyHere(dir: string, rounds: number): Promise<number> {
+  let wrong = 0;
+  for (let i = 0; i < rounds; i++) {
+    const bytes = Buffer.alloc(5000, i);
+    await fs.writeFile(`${dir}/main`, bytes);
+    if (!(await fs.readFile(`${dir}/main`)).equals(bytes)) wrong++;
+  }
+  return wrong;
+}
+
+await runCases({
+  /** The main thread and eight Workers at the same time. */
+  async together({ dir, fifo }: { dir: string; fifo: string }) {
+    await verifyHere(dir, 1);
+    const before = rings();
+    const workers = await Promise.all(Array.from({ length: 8 }, (_, id) => start({ kind: "verify", id, dir, fifo })));
+    const results = workers.map((worker) => finished(worker));
+    const wrong = await verifyHere(dir, 50);
+    const seen = await Promise.all(results);
+    for (let i = 0; i < 200 && rings() > before; i++) await Bun.sleep(10);
+    return { wrong, seen, ringsLeft: rings() - before };
+  },
+
+  /** Workers that are terminated with work in the kernel, one after the other, beside a main thread that goes on. */
+  async terminated({
+    dir,
+    fifo,
+    rounds,
+    kind,
+  }: {
+    dir: string;
+    fifo: string;
+    rounds: number;
+    kind: "busy" | "parked";
+  }) {
+    writeFileSync(`${dir}/shared`, Buffer.alloc(1 << 20, 5));
+    const feeder = openSync(fifo, "r+");
+    const wanted = kind === "parked" ? "parked" : "started";
+    const warmUp = await start({ kind, id: 0, dir, fifo }, wanted);
+    await warmUp.terminate();
+    await verifyHere(dir, 5);
+    await Bun.sleep(200);
+    const before = { fds: ownFds(dir), threads: lastingThreads().length, rings: rings() };
+    let wrong = 0;
+    for (let round = 0; round < rounds; round++) {
+      const worker = await start({ kind, id: round % 10, dir, fifo }, wanted);
+      await Bun.sleep(round % 7);
+      const ending = worker.terminate();
+      const canary = Array.from({ length: 50 }, () => new Uint8Array(70_000).fill(0x3c));
+      if (kind === "parked") writeSync(feeder, "late".repeat(100));
+      wrong += await verifyHere(dir, 2);
+      await ending;
+      if (!canary.every((view) => view.every((byte) => byte === 0x3c))) wrong++;
+    }
+    const left = (): { fds: number; threads: number; rings: number } => ({
+      fds: ownFds(dir) - before.fds,
+      threads: lastingThreads().length - before.threads,
+      rings: rings() - before.rings,
+    });
+    for (let i = 0; i < 300 && (left().fds > 0 || left().threads > 0); i++) await Bun.sleep(10);
+    closeSync(feeder);
+    return { wrong, ...left() };
+  },
+
+  /** A second copy of the package in the same thread: its own ring, its own results. */
+  async twoCopies({ dir }: { dir: string }) {
+    const root = join(import.meta.dir, "../..");
+    cpSync(join(root, "src"), `${dir}/copy/src`, { recursive: true });
+    process.env.BUN_URING_LIB ??= String(
+      (fs.capabilities() as { library?: string }).library ?? join(root, "build/liburing-shim.so"),
+    );
+    const other: typeof fs = await import(`${dir}/copy/src/index.ts`);
+    const bytes = (i: number): Buffer => Buffer.alloc(4000, i);
+    let wrong = 0;
+    for (let round = 0; round < 20; round++) {
+      await Promise.all(
+        Array.from({ length: 10 }, async (_, i) => {
+          const [mine, theirs] = [`${dir}/mine${i}`, `${dir}/theirs${i}`];
+          await Promise.all([fs.writeFile(mine, bytes(i)), other.writeFile(theirs, bytes(i + 100))]);
+          const [a, b] = await Promise.all([other.readFile(mine), fs.readFile(theirs)]);
+          if (!a.equals(bytes(i)) || !b.equals(bytes(i + 100))) wrong++;
+        }),
+      );
+    }
+    const separate = other.stats().submitted > 0 && other.stats !== fs.stats;
+    await other.shutdown();
+    const after = (await fs.readFile(`${dir}/mine1`)).equals(bytes(1));
+    return { wrong, backends: [fs.backend, other.backend], separate, after };
+  },
+});
