@@ -43,7 +43,7 @@ class LoopMonitor {
 
 const monitor = new LoopMonitor();
 
-/** A full collection, so that a round pays for its own garbage only. */
+/** A full collection, so that nobody pays for the garbage of a round before. */
 function collectGarbage(): void {
   if (typeof Bun !== "undefined") Bun.gc(true);
   else (globalThis as { gc?: () => void }).gc?.();
@@ -108,6 +108,9 @@ function rate(operation: Operation, depth: number, blocking: boolean): (ms: numb
   let size = 0;
   return async (ms) => {
     if (size === 0) size = await blockSize(block, depth);
+    // What the others left in the caches goes, and the heap is as in a program that has run for a while.
+    collectGarbage();
+    for (const end = now() + (ms * 1e6) / 3; now() < end; ) await block(size);
     let operations = 0;
     let cpu = 0;
     const { avg } = await measure(
@@ -118,9 +121,9 @@ function rate(operation: Operation, depth: number, blocking: boolean): (ms: numb
       {
         min_cpu_time: ms * 1e6,
         min_samples: 4,
-        // Called once, after mitata's warm-up and before its first sample: the measured stretch begins here.
+        // In place of a collection, which would make the first samples pay for fresh memory. Called once, after mitata's
+        // own warm-up and before its first sample: the measured stretch begins here.
         gc: () => {
-          collectGarbage();
           operations = 0;
           monitor.start();
           cpu = cpuNanoseconds();
