@@ -31,7 +31,7 @@ export function begin(t: RingThread, finish: Finish, syscall: string, owner: InF
   return operation;
 }
 
-/** Stages the operation's SQE. */
+/** Stages the operation's SQE, the first time or again; from here on it waits for one CQE. */
 export function stage(
   t: RingThread,
   operation: Operation,
@@ -45,6 +45,7 @@ export function stage(
 ): number {
   const i = t.ring.next();
   if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
+  operation.pending = 1;
   writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, operation.slot, operation.generation);
   return i;
 }
