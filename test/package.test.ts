@@ -50,7 +50,8 @@ beforeAll(() => {
 
 describe("the tarball", () => {
   test("holds the library, the shim for this machine, the command line and the licences; no tests, no benches", () => {
-    expect(readdirSync(installed).sort()).toEqual([
+    const entries = readdirSync(installed).filter((name) => !name.startsWith("."));
+    expect(entries.sort()).toEqual([
       "CHANGELOG.md",
       "LICENSE",
       "Makefile",
@@ -63,7 +64,14 @@ describe("the tarball", () => {
       "src",
     ]);
     expect(statSync(shim).size).toBeGreaterThan(10_000);
-    expect(readFileSync(join(installed, "dist", "cli.js"), "utf8")).toStartWith("#!/usr/bin/env bun\n");
+  });
+
+  test("the command line uses the package's own sources, and has no second copy of them", () => {
+    const bundle = readFileSync(join(installed, "dist", "cli.js"), "utf8");
+    expect(bundle.split("\n")[0]).toBe("#!/usr/bin/env bun");
+    // Compared as booleans: a failure must not print the whole bundle.
+    expect(/from "\.\.\/src\/[a-z-]+\.ts"/.test(bundle)).toBe(true);
+    expect(bundle.includes("bun:ffi")).toBe(false);
   });
 
   test("brings nothing else into node_modules", () => {
