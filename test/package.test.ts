@@ -74,6 +74,16 @@ describe("the tarball", () => {
     expect(bundle.includes("bun:ffi")).toBe(false);
   });
 
+  test("names the licence of everything that is bundled", () => {
+    const bundle = readFileSync(join(installed, "dist", "cli.js"), "utf8");
+    const licences = readFileSync(join(installed, "THIRD_PARTY_LICENSES"), "utf8");
+    const bundled = new Set(
+      Array.from(bundle.matchAll(/^\/\/ node_modules\/((?:@[^/]+\/)?[^/]+)\//gm), ([, name]) => name!),
+    );
+    expect([...bundled].filter((name) => !new RegExp(`\\b${name} \\d`).test(licences))).toEqual([]);
+    expect(licences).toContain("liburing");
+  });
+
   test("brings nothing else into node_modules", () => {
     expect(readdirSync(join(app, "node_modules")).filter((name) => !name.startsWith("."))).toEqual(["bun-uring"]);
   });

@@ -10,9 +10,9 @@ const MAX_LINES = 400;
 
 /** From the public face down to the pure tables. A file imports from its own floor or lower ones. */
 const FLOORS: readonly (readonly string[])[] = [
-  ["errno", "validate", "constants", "stats", "path", "flags", "abort", "limits"],
+  ["errno", "validate", "constants", "stats", "path", "flags", "abort", "limits", "options", "transfer"],
   ["native", "layout"],
-  ["sqe", "buffer", "descriptor", "doorbell", "lane", "mounts"],
+  ["sqe", "buffer", "lease", "descriptor", "doorbell", "lane", "mounts", "submission"],
   ["ring", "operation", "loop", "capabilities", "thread"],
   [
     "backend",
@@ -24,9 +24,26 @@ const FLOORS: readonly (readonly string[])[] = [
     "uring-path",
     "uring-whole",
     "uring-large",
+    "uring-batch",
+    "whole-file",
+    "introspect",
   ],
-  ["promises", "file-handle", "file", "stream", "durable", "copy", "tree", "root"],
-  ["index", "cli"],
+  [
+    "promises",
+    "file-handle",
+    "file-content",
+    "file-attributes",
+    "batch",
+    "make-path",
+    "turns",
+    "file",
+    "stream",
+    "durable",
+    "copy",
+    "tree",
+    "root",
+  ],
+  ["index", "cli", "cli-cp", "cli-doctor", "cli-progress", "cli-text", "cli-verify"],
 ];
 
 /** What a file other than the command line may import besides its neighbours: nothing is installed with the package. */
