@@ -23,7 +23,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 // Raised whenever a signature, struct or the shared header below changes; src/layout.ts holds the same number.
-#define BUN_URING_ABI 1
+#define BUN_URING_ABI 2
 
 // Words of the header at the start of the memory shared with JavaScript; the CQE table follows it.
 enum {
@@ -68,6 +68,15 @@ struct ring_info {
     uint32_t sq_entries, cq_entries;
     uint32_t features;
     uint32_t unmap_low, unmap_high; // address of region_unmap, the finalizer for handed-over memory
+};
+
+// What copies give their targets: the mode (unless NO_MODE) and both times, in this order, of `count` paths.
+struct attributes {
+    uint64_t path;
+    int64_t access_seconds, modification_seconds;
+    uint32_t access_nanoseconds, modification_nanoseconds;
+    uint32_t mode;
+    int32_t result; // out: 0 or -errno
 };
 
 static void close_thread_rings(void *first);
@@ -120,6 +129,8 @@ EXPORT int32_t bun_uring_layout(uint32_t *out, uint32_t capacity)
         offsetof(struct statx, stx_atime),
         offsetof(struct statx, stx_dev_major),
         sizeof(struct ring_info),
+        sizeof(struct attributes),
+        offsetof(struct attributes, mode),
         HEADER_BYTES,
     };
     const uint32_t count = sizeof(values) / sizeof(values[0]);
@@ -513,6 +524,35 @@ EXPORT int32_t bun_uring_fstat(int32_t fd, int32_t dont_sync, struct statx *out)
 {
     const int flags = AT_EMPTY_PATH | (dont_sync ? AT_STATX_DONT_SYNC : 0);
     return statx(fd, "", flags, STATX_BASIC_STATS | STATX_BTIME, out) ? -errno : 0;
+}
+
+// lseek for SEEK_DATA (3) and SEEK_HOLE (4), which have no opcode; a double holds every offset below 2^53 exactly.
+EXPORT double bun_uring_seek(int32_t fd, double offset, int32_t whence)
+{
+    const off_t found = lseek(fd, (off_t)offset, whence);
+    return found < 0 ? -errno : (double)found;
+}
+
+#define NO_MODE 0xffffffffu
+
+// chmod and utimensat have no opcode either. Symbolic links are not followed for the times; they have no mode.
+// Returns how many failed. On local file systems a few microseconds each: the caller bounds `count`.
+EXPORT int32_t bun_uring_set_attributes(struct attributes *list, uint32_t count)
+{
+    int32_t failed = 0;
+    for (struct attributes *a = list; a < list + count; a++) {
+        const char *path = (const char *)(uintptr_t)a->path;
+        const struct timespec times[2] = {
+            {.tv_sec = a->access_seconds, .tv_nsec = a->access_nanoseconds},
+            {.tv_sec = a->modification_seconds, .tv_nsec = a->modification_nanoseconds},
+        };
+        a->result = 0;
+        if ((a->mode != NO_MODE && chmod(path, a->mode)) || utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW)) {
+            a->result = -errno;
+            failed++;
+        }
+    }
+    return failed;
 }
 
 // Whether /proc/self/mountinfo (an open fd on it) has changed since the last look: 1 or 0.

@@ -29,6 +29,8 @@ export interface Native {
   statCached(path: Address, noFollow: number, out: Address): number;
   readCached(path: Address, flags: number, into: Address, capacity: number, opened: Address): number;
   fstat(fd: number, dontSync: number, out: Address): number;
+  seek(fd: number, offset: number, whence: number): number;
+  setAttributes(list: Uint32Array, count: number): number;
   mountsChanged(fd: number): number;
   close(ring: Address, deadlineMs: number): number;
 }
@@ -67,6 +69,8 @@ const SYMBOLS = {
   bun_uring_stat_cached: { args: [pointer, i32, pointer], returns: i32 },
   bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
+  bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
+  bun_uring_set_attributes: { args: [pointer, u32], returns: i32 },
   bun_uring_mounts_changed: { args: [i32], returns: i32 },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
@@ -145,6 +149,8 @@ export function loadNative(): Loaded {
       statCached: symbols.bun_uring_stat_cached,
       readCached: symbols.bun_uring_read_cached,
       fstat: symbols.bun_uring_fstat,
+      seek: symbols.bun_uring_seek,
+      setAttributes: symbols.bun_uring_set_attributes,
       mountsChanged: symbols.bun_uring_mounts_changed,
       close: symbols.bun_uring_close,
     },

@@ -2,6 +2,7 @@
 // alive until then (buffers, paths, the promise) and a generation, so that a late or doubled CQE can't reach its successor.
 
 import type { Cell } from "./buffer.ts";
+import type { LeasedMemory, LeasedVector } from "./lease.ts";
 
 /** What runs when a CQE comes: `link` numbers the SQEs of an operation that has several. */
 export type Finish = (operation: Operation, res: number, flags: number, link: number) => void;
@@ -40,6 +41,8 @@ export class Operation {
   /** Shim memory of the operation, and other memory that must live until the CQE. */
   cell: Cell | null = null;
   memory: Buffer | null = null;
+  /** The pools' memory that the operation uses: not lent out again before the CQE. */
+  lease: LeasedMemory | LeasedVector | null = null;
   /** Whatever else `finish` needs. */
   state: any = null;
 
@@ -163,6 +166,7 @@ export class OperationTable {
     operation.dest = undefined;
     operation.cell = null;
     operation.memory = null;
+    operation.lease = null;
     operation.state = null;
   }
 

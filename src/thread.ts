@@ -20,6 +20,8 @@ export class RingThread {
   readonly lanes: Lanes;
   readonly direct: DirectTable;
   readonly mounts: Mounts;
+  /** Called before the ring is closed, for whoever has memory of it in use. */
+  readonly beforeClose: Set<() => void> = new Set();
   /** Bytes that one submit may copy on this JavaScript thread; what is beyond goes to io-wq threads (DESIGN D6). */
   inlineBudget: number = 256 * 1024;
   #inlineLeft = 0;
@@ -54,6 +56,7 @@ export class RingThread {
       loop.flush();
       await new Promise((resolve) => (ring.inFlight > 0 ? setTimeout(resolve, 1) : setImmediate(resolve)));
     }
+    for (const prepare of this.beforeClose) prepare();
     loop.close();
     this.mounts.close();
     ring.close(100);

@@ -6,8 +6,9 @@ import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } fro
 import { CELL_BYTES, CELL_HALF, isResizable, MAX_TRANSFER, stableAddress } from "./buffer.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "./constants.ts";
 import { closedError, systemError } from "./errno.ts";
+import { holdAllLeased, holdLeased, LeasedMemory } from "./lease.ts";
 import { type Operation, promiseFor } from "./operation.ts";
-import { Opcode, SqeFlag, setOffset } from "./sqe.ts";
+import { Opcode, SqeFlag, setBufferIndex, setOffset } from "./sqe.ts";
 import { statsFromStatx } from "./stats.ts";
 import { begin, EAGAIN, EINTR, end, fail, finishVoid, stage, thread } from "./uring-operation.ts";
 
@@ -61,9 +62,13 @@ function stageTransfer(operation: Operation, opcode: number): void {
   const standIn = operation.state as Buffer | null;
   const address = standIn === null ? stableAddress(operation.view!, operation.offset) : stableAddress(standIn, 0);
   const flags = file.slow ? SqeFlag.ASYNC : file.direct ? 0 : t.transferFlag(length);
-  const { fd } = operation; // the file's own may be -1 by now: it is being closed, after us
-  if (typeof position === "number") stage(t, operation, opcode, flags, fd, position, address, length, 0);
-  else setOffset(t.ring.words, stage(t, operation, opcode, flags, fd, 0, address, length, 0), position);
+  const { fd, lease } = operation; // the file's own fd may be -1 by now: it is being closed, after us
+  const fixed = lease instanceof LeasedMemory && lease.region.fixedIndex >= 0;
+  const operationCode = fixed ? (opcode === Opcode.READ ? Opcode.READ_FIXED : Opcode.WRITE_FIXED) : opcode;
+  const at = typeof position === "number" ? position : 0;
+  const i = stage(t, operation, operationCode, flags, fd, at, address, length, 0);
+  if (fixed) setBufferIndex(t.ring.words, i, lease.region.fixedIndex);
+  if (typeof position === "bigint") setOffset(t.ring.words, i, position);
 }
 
 function transfer(
@@ -76,6 +81,7 @@ function transfer(
 ): Promise<any> {
   operation.fd = (operation.owner as OpenFile).fd;
   operation.view = view;
+  operation.lease = holdLeased(view);
   operation.byteLength = view.byteLength;
   operation.offset = offset;
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
@@ -183,6 +189,7 @@ function vectored(
   }
   operation.fd = file.fd;
   operation.position = position;
+  operation.lease = holdAllLeased(buffers);
   operation.state = { buffers, views: [...buffers], lengths, opcode, address, total } satisfies Vector;
   stageVector(operation);
   return promiseFor(operation);

@@ -53,9 +53,10 @@ export function stage(
 /** Ends the operation: its slot, cell and memory are free, its owner may close. */
 export function end(operation: Operation): void {
   const t = known!;
-  const { owner, cell } = operation;
+  const { owner, cell, lease } = operation;
   if (cell !== null) t.cells.give(cell);
   t.ring.operations.release(operation);
+  if (lease !== null) lease.done();
   if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
 }
 

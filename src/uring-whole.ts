@@ -7,6 +7,7 @@ import { CELL_HALF, putPath, stableAddress } from "./buffer.ts";
 import { constants } from "./constants.ts";
 import { abortError, systemError } from "./errno.ts";
 import { LANE_BYTES, type Lane } from "./lane.ts";
+import { holdLeased } from "./lease.ts";
 import { LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
@@ -252,7 +253,16 @@ async function goOnReading(operation: Operation, chain: Chain, first: number, se
   // The slot stays taken while no CQE is owed: this operation is kept out of the table's reach by its state alone.
   const { t, lane, slot, encoding, signal } = chain;
   try {
-    chain.result = await readRest(t, { fd: slot, sqeFlag: SqeFlag.FIXED_FILE }, operation.path!, lane!, first, second, encoding, signal);
+    chain.result = await readRest(
+      t,
+      { fd: slot, sqeFlag: SqeFlag.FIXED_FILE },
+      operation.path!,
+      lane!,
+      first,
+      second,
+      encoding,
+      signal,
+    );
   } catch (error) {
     chain.error ??= error as Error;
   }
@@ -299,6 +309,7 @@ function startWrite(
   const data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   chain.data = data;
   operation.view = view;
+  operation.lease = holdLeased(view);
   operation.byteLength = view.byteLength;
   chain.flush = options.flush === true;
   // Creating a file and writing to it both go to io-wq: let one thread run the whole chain.
