@@ -12,8 +12,8 @@ const MAX_LINES = 400;
 const FLOORS: readonly (readonly string[])[] = [
   ["errno", "validate", "constants", "stats", "path", "flags", "abort", "limits", "options", "transfer"],
   ["native", "layout"],
-  ["sqe", "buffer", "lease", "descriptor", "doorbell", "lane", "mounts", "submission"],
-  ["ring", "operation", "loop", "capabilities", "thread"],
+  ["sqe", "buffer", "lease", "descriptor", "doorbell", "lane", "mounts", "submission", "draft"],
+  ["ring", "operation", "loop", "capabilities", "thread", "pool-memory"],
   [
     "backend",
     "backend-interface",
@@ -34,6 +34,7 @@ const FLOORS: readonly (readonly string[])[] = [
     "file-content",
     "file-attributes",
     "batch",
+    "pool",
     "make-path",
     "turns",
     "file",

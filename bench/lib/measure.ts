@@ -7,6 +7,8 @@ import { type Group, type Missing, type Row, type RowKind, ratiosOf, rowOf } fro
 import { ceilingSession, commandSession, contenderSession, fioSession, nodeSession, type Session } from "./session.ts";
 import type { Round, Workload } from "./workload.ts";
 
+const WARM_UP_MS = 400;
+
 export interface Settings {
   readonly roundCount: number;
   readonly roundMs: number;
@@ -87,13 +89,13 @@ async function measureGroup(
       one.session = await one.entry.open();
     });
   }
-  // Round 0 warms every one of them up and is thrown away; jobs are long enough to do without.
+  // Round 0 is thrown away: the JIT has compiled what is hot by then. Jobs are long enough to do without.
   for (let round = workload.shape === "rate" ? 0 : 1; round <= roundCount; round++) {
     for (const one of all) {
       if (one.why !== undefined) continue;
       await workload.prepare?.(folder);
       await one.attempt(async () => {
-        const measured = await one.session!.round(round === 0 ? roundMs / 3 : roundMs);
+        const measured = await one.session!.round(round === 0 ? WARM_UP_MS : roundMs);
         if (round > 0) one.rounds.push(measured);
       });
     }
