@@ -3,7 +3,7 @@
 // Assumes the shim and build/bench are built (`make bench` does), and about 2.5 GiB free below TMPDIR, on a real disk.
 // Never leaves a file or a process behind, also when it is interrupted.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join, relative } from "node:path";
 import { parseArgs } from "node:util";
@@ -53,6 +53,11 @@ async function wanted(): Promise<string[]> {
 const names = await wanted();
 if (names.length === 0 || names.some((name) => !known.includes(name))) {
   console.error(`${USAGE}\nnames: ${known.join(" ")}`);
+  process.exit(2);
+}
+
+if (options.check && !existsSync(REFERENCE_FILE)) {
+  console.error("there is no committed run to compare with: make bench, then make bench-report");
   process.exit(2);
 }
 
