@@ -53,6 +53,7 @@ export interface WritevResult<T> {
 }
 
 export interface ReadFileOptions {
+  /** Ends the work early where that is possible; that an abort rejects at once is for the caller to see to. */
   signal?: AbortSignal | null | undefined;
   /** Absent, null or "buffer": the result is a Buffer. */
   encoding?: BufferEncoding | "buffer" | null | undefined;
@@ -106,14 +107,14 @@ export interface Backend {
     position: number | bigint,
   ): Promise<WriteResult<T>>;
 
-  /** Resolves with the same array object that was given; more than IOV_MAX (1024) buffers are read in part. */
+  /** From 1 to IOV_MAX (1024) buffers. Resolves with the same array object that was given. */
   readv<T extends readonly NodeJS.ArrayBufferView[]>(
     file: OpenFile,
     buffers: T,
     position: number | bigint,
   ): Promise<ReadvResult<T>>;
 
-  /** Resolves with the same array object that was given; more than IOV_MAX (1024) buffers are written in part. */
+  /** From 1 to IOV_MAX (1024) buffers. Resolves with the same array object that was given. */
   writev<T extends readonly NodeJS.ArrayBufferView[]>(
     file: OpenFile,
     buffers: T,

@@ -7,7 +7,7 @@ import type { BigIntStats, Mode, ReadPosition, StatOptions, Stats, TimeLike } fr
 import { abortable, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
-import { closedError, systemError } from "./errno.ts";
+import { closedError, errnoOf, systemError } from "./errno.ts";
 import { fchmod, fchown, futimes } from "./file-attributes.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./file-content.ts";
 import {
@@ -76,7 +76,7 @@ export class FileHandle extends EventEmitter {
   constructor(file: OpenFile) {
     super();
     this.#file = file;
-    this.#turns = new Turns(file);
+    this.#turns = new Turns(this.#backend, file);
     collected.register(this, file, file);
   }
 
@@ -110,7 +110,7 @@ export class FileHandle extends EventEmitter {
       this.#mustBeOpen("read");
       const { view, offset, length, position } = readTransfer(first, second, third, fourth);
       if (length === 0) return Promise.resolve({ bytesRead: 0, buffer: view });
-      return this.#turns.at(position, length, () => this.#backend.read(this.#file, view, offset, length, position));
+      return this.#turns.read(position, length, () => this.#backend.read(this.#file, view, offset, length, position));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -145,7 +145,7 @@ export class FileHandle extends EventEmitter {
       if (!ArrayBuffer.isView(data)) return this.#writeString(data, second, third);
       const { view, offset, length, position } = writeTransfer(data as View, second, third, fourth);
       if (length === 0) return Promise.resolve({ bytesWritten: 0, buffer: view });
-      return this.#turns.at(position, length, () => this.#backend.write(this.#file, view, offset, length, position));
+      return this.#turns.write(position, length, () => this.#backend.write(this.#file, view, offset, length, position));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -159,7 +159,7 @@ export class FileHandle extends EventEmitter {
     if (bytes.byteLength === 0) return Promise.resolve({ bytesWritten: 0, buffer: data });
     const at = numberOrCurrent(position);
     const write = (): Promise<WriteResult<Buffer>> => this.#backend.write(this.#file, bytes, 0, bytes.byteLength, at);
-    return this.#turns.at(at, bytes.byteLength, write).then(({ bytesWritten }) => ({ bytesWritten, buffer: data }));
+    return this.#turns.write(at, bytes.byteLength, write).then(({ bytesWritten }) => ({ bytesWritten, buffer: data }));
   }
 
   /** Reads into one buffer after the other, 1024 at most, at `position` or the file's own. */
@@ -167,13 +167,15 @@ export class FileHandle extends EventEmitter {
     try {
       this.#mustBeOpen("readv");
       validateBufferArray(buffers);
+      // The kernel would read nothing and succeed; libuv, and so Node, refuses.
+      if (buffers.length === 0) throw systemError(errnoOf("EINVAL"), "read");
       const at = numberOrCurrent(position);
       if (buffers.length <= MAX_VECTOR) {
-        return this.#turns.at(at, byteLengthOf(buffers), () => this.#backend.readv(this.#file, buffers, at));
+        return this.#turns.read(at, byteLengthOf(buffers), () => this.#backend.readv(this.#file, buffers, at));
       }
       const first = buffers.slice(0, MAX_VECTOR);
       return this.#turns
-        .at(at, byteLengthOf(first), () => this.#backend.readv(this.#file, first, at))
+        .read(at, byteLengthOf(first), () => this.#backend.readv(this.#file, first, at))
         .then(({ bytesRead }) => ({ bytesRead, buffers }));
     } catch (error) {
       return Promise.reject(error);
@@ -188,9 +190,9 @@ export class FileHandle extends EventEmitter {
       if (buffers.length === 0) return Promise.resolve({ bytesWritten: 0, buffers });
       const at = numberOrCurrent(position);
       if (buffers.length <= MAX_VECTOR) {
-        return this.#turns.at(at, byteLengthOf(buffers), () => this.#backend.writev(this.#file, buffers, at));
+        return this.#turns.write(at, byteLengthOf(buffers), () => this.#backend.writev(this.#file, buffers, at));
       }
-      return this.#turns.inOrder(() => this.#writeLongVector(buffers, at));
+      return this.#turns.writeInOrder(() => this.#writeLongVector(buffers, at));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -225,7 +227,7 @@ export class FileHandle extends EventEmitter {
       const checked = fileOptions(options);
       validateReadFileBuffer(checked);
       throwIfAborted(checked.signal);
-      const content = this.#turns.inOrder(() => readContent(this.#backend, this.#file, checked));
+      const content = this.#turns.readInOrder(() => readContent(this.#backend, this.#file, checked));
       return checked.signal ? abortable(content, checked.signal) : content;
     } catch (error) {
       return Promise.reject(error);
@@ -247,12 +249,12 @@ export class FileHandle extends EventEmitter {
         throwIfAborted(signal);
         // Each piece takes its own turn: the source may itself read from this handle.
         const write = (bytes: Uint8Array): Promise<void> =>
-          this.#turns.inOrder(() => writeAll(this.#backend, this.#file, bytes, signal));
+          this.#turns.writeInOrder(() => writeAll(this.#backend, this.#file, bytes, signal));
         return this.#turns.hold(() => this.#flushed(writePieces(data, checked, write), flush));
       }
       const bytes = bytesOf(viewOf(data, "data", checked.encoding));
       throwIfAborted(signal);
-      return this.#turns.inOrder(() => this.#flushed(writeAll(this.#backend, this.#file, bytes, signal), flush));
+      return this.#turns.writeInOrder(() => this.#flushed(writeAll(this.#backend, this.#file, bytes, signal), flush));
     } catch (error) {
       return Promise.reject(error);
     }

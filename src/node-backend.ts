@@ -3,7 +3,7 @@
 // in places; nothing here is tuned, it only has to give the results that the ring gives.
 
 import * as fs from "node:fs";
-import { abortable, throwIfAborted } from "./abort.ts";
+import { throwIfAborted } from "./abort.ts";
 import {
   type Backend,
   OpenFile,
@@ -16,6 +16,7 @@ import {
   type WritevResult,
 } from "./backend-interface.ts";
 import { closedError, errnoOf, systemError } from "./errno.ts";
+import { holdAllLeased, holdLeased } from "./lease.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
 import { bytesOf, readToEnd, writeAll } from "./whole-file.ts";
 
@@ -75,17 +76,17 @@ function onFile<R>(file: OpenFile, syscall: string, start: (fd: number, done: Do
   return attempt<R>(syscall, (done) => start(fd, done), undefined, undefined, file);
 }
 
+/** The operation's result; until then pool memory that it uses is lent to nobody else. */
+function keeping<R>(held: { done(): void } | null, result: Promise<R>): Promise<R> {
+  return held === null ? result : result.finally(() => held.done());
+}
+
 /** Bun reads a bigint here as "no position". Beyond 2^53 lies the end of every file, and its limit for writes. */
 function positionFor(position: number | bigint): number | null {
   if (position === -1 || position === -1n) return null;
   return typeof position === "number" ? position : Number(position > MAX_SAFE ? MAX_SAFE : position);
 }
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
-
-/** Node's readv of no buffers is libuv's EINVAL; the kernel and Bun would read nothing and succeed. */
-function readvOfNothing(): Promise<never> {
-  return Promise.reject(systemError(errnoOf("EINVAL"), "read"));
-}
 
 class NodeBackend implements Backend {
   readonly name = "node";
@@ -133,9 +134,12 @@ class NodeBackend implements Backend {
     length: number,
     position: number | bigint,
   ): Promise<ReadResult<T>> {
-    return onFile(file, "read", (fd, done) =>
-      fs.read(fd, buffer, offset, length, positionFor(position), (error, bytesRead) =>
-        done(error, { bytesRead, buffer }),
+    return keeping(
+      holdLeased(buffer),
+      onFile(file, "read", (fd, done) =>
+        fs.read(fd, buffer, offset, length, positionFor(position), (error, bytesRead) =>
+          done(error, { bytesRead, buffer }),
+        ),
       ),
     );
   }
@@ -147,26 +151,36 @@ class NodeBackend implements Backend {
     length: number,
     position: number | bigint,
   ): Promise<WriteResult<T>> {
-    return onFile(file, "write", (fd, done) =>
-      fs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
-        done(error, { bytesWritten, buffer }),
+    return keeping(
+      holdLeased(buffer),
+      onFile(file, "write", (fd, done) =>
+        fs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
+          done(error, { bytesWritten, buffer }),
+        ),
       ),
     );
   }
 
   readv<T extends readonly View[]>(file: OpenFile, buffers: T, position: number | bigint): Promise<ReadvResult<T>> {
     if (file.fd < 0) return Promise.reject(closedError("readv"));
-    if (buffers.length === 0) return readvOfNothing();
-    return onFile(file, "read", (fd, done) =>
-      fs.readv(fd, buffers, positionFor(position) as number, (error, bytesRead) => done(error, { bytesRead, buffers })),
+    return keeping(
+      holdAllLeased(buffers),
+      onFile(file, "read", (fd, done) =>
+        fs.readv(fd, buffers, positionFor(position) as number, (error, bytesRead) =>
+          done(error, { bytesRead, buffers }),
+        ),
+      ),
     );
   }
 
   writev<T extends readonly View[]>(file: OpenFile, buffers: T, position: number | bigint): Promise<WritevResult<T>> {
     if (file.fd < 0) return Promise.reject(closedError("writev"));
-    return onFile(file, "write", (fd, done) =>
-      fs.writev(fd, buffers, positionFor(position) as number, (error, bytesWritten) =>
-        done(error, { bytesWritten, buffers }),
+    return keeping(
+      holdAllLeased(buffers),
+      onFile(file, "write", (fd, done) =>
+        fs.writev(fd, buffers, positionFor(position) as number, (error, bytesWritten) =>
+          done(error, { bytesWritten, buffers }),
+        ),
       ),
     );
   }
@@ -223,10 +237,9 @@ class NodeBackend implements Backend {
   }
 
   readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
-    const content = readWhole(path, flags, signal).then((bytes) =>
+    return readWhole(path, flags, signal).then((bytes) =>
       encoding && encoding !== "buffer" ? bytes.toString(encoding) : bytes,
     );
-    return signal ? abortable(content, signal) : content;
   }
 
   writeFile(path: Path, data: View, flags: number, mode: number, { signal, flush }: WriteFileOptions): Promise<void> {

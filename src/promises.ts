@@ -99,7 +99,8 @@ export function readFile(file: unknown, options?: unknown): Promise<any> {
     const path = toPath(file);
     const flags = parseFlags(checked.flag || "r", "options.flag");
     if (checked.buffer !== undefined) return readIntoCallers(path, flags, checked);
-    return currentBackend().readFile(path, flags, { encoding: encoding || null, signal });
+    const content = currentBackend().readFile(path, flags, { encoding: encoding || null, signal });
+    return signal === undefined ? content : abortable(content, signal);
   } catch (error) {
     return Promise.reject(error);
   }
