@@ -123,11 +123,6 @@ export const DIFFERENCES: readonly Difference[] = [
     tests: ["errors > own keys come in Node's order"],
   },
   {
-    id: "fifo-abort",
-    unstable: true,
-    tests: ["abort-signal > an abort frees a readFile that waits on a FIFO"],
-  },
-  {
     id: "long-path-syscall",
     tests: ["paths > a name of 255 bytes works, one of 256 and a path of 4096 do not"],
   },
@@ -250,6 +245,10 @@ export const DIFFERENCES: readonly Difference[] = [
   {
     id: "stat-throw-if-no-entry",
     tests: ["stat-lstat > throwIfNoEntry: false makes stat resolve to undefined for a missing file"],
+  },
+  {
+    id: "stats-date-rounding",
+    tests: ["stat-lstat > rounds Dates to the nearest millisecond"],
   },
   {
     id: "truncate-error-syscall",
