@@ -30,12 +30,12 @@ setup: ## install what is missing: liburing-dev, strace, and node_modules with t
 demo: setup build ## copy and verify a real tree; compare with node:fs/promises and cp
 	@$(BUN) examples/demo.ts
 
-test: setup build ## all quick tests; then behaviour and units again on the node backend
-	$(BUN) test --path-ignore-patterns '**/*.slow.test.ts'
-	BUN_URING_BACKEND=node $(BUN) test test/contract test/unit --path-ignore-patterns '**/*.slow.test.ts'
+test: setup build fault ## all quick tests; then behaviour and units again on the node backend
+	$(BUN) test
+	BUN_URING_BACKEND=node $(BUN) test test/contract test/unit
 
 test-fault: setup build fault ## the long tests: injected faults, memory pressure, killed processes
-	$(BUN) test .slow.test.ts
+	BUN_URING_SLOW=1 $(BUN) test test/fault test/lifetime test/durability test/model test/native
 
 soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1
 	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
