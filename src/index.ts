@@ -1,0 +1,13 @@
+// The public face of `bun-uring`: a list of what there is, and which backend this process runs on.
+// Assumes nothing: importing it never throws, on any platform, unless BUN_URING_BACKEND asks for what can't be had.
+
+import { currentBackend } from "./backend.ts";
+
+export type { Reason } from "./capabilities.ts";
+export { type Capabilities, capabilities, type Limits, shutdown, stats } from "./introspect.ts";
+export { type AcquireOptions, type BufferLease, BufferPool, type BufferPoolOptions } from "./pool.ts";
+export * from "./promises.ts";
+export type { RingStats } from "./ring.ts";
+
+/** What runs the file operations of this thread: "io_uring", or "node" where that can't be had (see `capabilities()`). */
+export const backend: "io_uring" | "node" = currentBackend().name;
