@@ -42,17 +42,63 @@ export const Opcode = {
   /** 6.9 */ FTRUNCATE: 55,
 } as const;
 
-/** IOSQE_ flags of an SQE. */
+/** Name of an opcode in `Opcode`. */
+export type OpcodeName = keyof typeof Opcode;
+
+/** The first kernel with each opcode, as it stands beside it above: for messages. Never asked to decide anything. */
+export const OPCODE_SINCE: Readonly<Record<OpcodeName, string>> = {
+  NOP: "5.1",
+  READV: "5.1",
+  WRITEV: "5.1",
+  FSYNC: "5.1",
+  READ_FIXED: "5.1",
+  WRITE_FIXED: "5.1",
+  POLL_ADD: "5.1",
+  SYNC_FILE_RANGE: "5.2",
+  TIMEOUT: "5.4",
+  ASYNC_CANCEL: "5.5",
+  LINK_TIMEOUT: "5.5",
+  FALLOCATE: "5.6",
+  OPENAT: "5.6",
+  CLOSE: "5.6",
+  FILES_UPDATE: "5.6",
+  STATX: "5.6",
+  READ: "5.6",
+  WRITE: "5.6",
+  FADVISE: "5.6",
+  MADVISE: "5.6",
+  OPENAT2: "5.6",
+  SPLICE: "5.7",
+  TEE: "5.8",
+  RENAMEAT: "5.11",
+  UNLINKAT: "5.11",
+  MKDIRAT: "5.15",
+  SYMLINKAT: "5.15",
+  LINKAT: "5.15",
+  FSETXATTR: "5.19",
+  SETXATTR: "5.19",
+  FGETXATTR: "5.19",
+  GETXATTR: "5.19",
+  FIXED_FD_INSTALL: "6.8",
+  FTRUNCATE: "6.9",
+};
+
+/** IOSQE_ flags of an SQE, with the first kernel that has each. */
 export const SqeFlag = {
-  /** `fd` is the index of a direct descriptor. */ FIXED_FILE: 1,
-  /** Start only when everything before has completed. */ IO_DRAIN: 2,
-  /** The next SQE starts when this one has succeeded in full; else it is cancelled. */ IO_LINK: 4,
-  /** The next SQE starts when this one has ended, however. */ IO_HARDLINK: 8,
-  /** Run in an io-wq thread from the start. */ ASYNC: 16,
+  /** 5.1. `fd` is the index of a direct descriptor. */ FIXED_FILE: 1,
+  /** 5.2. Start only when everything before has completed. */ IO_DRAIN: 2,
+  /** 5.3. The next SQE starts when this one has succeeded in full; else it is cancelled. */ IO_LINK: 4,
+  /** 5.5. The next SQE starts when this one has ended, however. */ IO_HARDLINK: 8,
+  /** 5.6. Run in an io-wq thread from the start. */ ASYNC: 16,
 } as const;
 
-/** IORING_CQE_F_ flags of a CQE. */
-export const CqeFlag = { BUFFER: 1, MORE: 2, SOCK_NONEMPTY: 4, NOTIF: 8 } as const;
+/** IORING_CQE_F_ flags of a CQE, with the first kernel that has each. */
+export const CqeFlag = {
+  /** 5.7. The upper 16 bits name the provided buffer that was used. */ BUFFER: 1,
+  /** 5.13. More CQEs of the same SQE will come. */ MORE: 2,
+  /** 5.19. The socket has more to read. */ SOCK_NONEMPTY: 4,
+  /** 6.0. A zero-copy send is done with its memory. */ NOTIF: 8,
+} as const;
 
 /** `fd` for "relative to the working directory". */
 export const AT_FDCWD = -100;
