@@ -67,11 +67,11 @@ fault: build/liburing-shim-fault.so ## a second shim with fault injection (never
 
 asan: build/liburing-shim-asan.so ## a third one with AddressSanitizer and UBSan
 
-pack: setup ## the npm tarball, with the prebuilt shim and the bundled command line
+pack: setup ## the npm tarball, with the prebuilt shim and the bundles
 	@mkdir -p build
 	$(BUN) pm pack --destination build
 
-prebuild: setup $(PREBUILT) dist/cli.js dist/types/index.d.ts
+prebuild: setup $(PREBUILT) dist/index.js dist/types/index.d.ts
 
 clean: ## remove what was built (node_modules stays)
 	rm -rf build prebuilds dist
@@ -114,9 +114,9 @@ $(PREBUILT): build/liburing-shim.so
 	@mkdir -p $(@D)
 	cp $< $@
 
-dist/cli.js: $(wildcard src/*.ts) scripts/bundle-cli.ts package-lock.json
-	@mkdir -p dist
-	$(BUN) scripts/bundle-cli.ts
+# Makes dist/promises.js and dist/cli.js as well.
+dist/index.js: $(wildcard src/*.ts) scripts/bundle.ts package.json package-lock.json
+	$(BUN) scripts/bundle.ts
 
 # Declarations, so that a user's compiler settings need not suit our sources.
 dist/types/index.d.ts: $(wildcard src/*.ts) scripts/tsconfig.types.json package-lock.json
