@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -378,6 +379,9 @@ EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *stag
     if (io_uring_sq_ready(&ring->uring)) {
         ring->header[HEADER_ENTERS]++;
         io_uring_submit_and_get_events(&ring->uring);
+    } else if ((ring->uring.flags & IORING_SETUP_IOPOLL) && ring->header[HEADER_IN_FLIGHT]) {
+        ring->header[HEADER_ENTERS]++;
+        io_uring_get_events(&ring->uring); // a polled completion is found only by looking for it
     }
     if (kernel_wants_us(ring))
         run_task_work(ring);
@@ -553,6 +557,20 @@ EXPORT int32_t bun_uring_set_attributes(struct attributes *list, uint32_t count)
         }
     }
     return failed;
+}
+
+// Names of the extended attributes of a path (NULL: of fd), each with its NUL. Returns their bytes, or -errno; with a
+// capacity of 0 the bytes there are. No opcode does this; it may wait for a disk, so never call it for a file server.
+EXPORT int32_t bun_uring_list_xattr(const char *path, int32_t fd, void *out, uint32_t capacity)
+{
+    const ssize_t length = path ? listxattr(path, out, capacity) : flistxattr(fd, out, capacity);
+    return length < 0 ? -errno : (int32_t)length;
+}
+
+// Removes an extended attribute of a path (NULL: of fd). Under the same conditions.
+EXPORT int32_t bun_uring_remove_xattr(const char *path, int32_t fd, const char *name)
+{
+    return (path ? removexattr(path, name) : fremovexattr(fd, name)) ? -errno : 0;
 }
 
 // Whether /proc/self/mountinfo (an open fd on it) has changed since the last look: 1 or 0.

@@ -31,6 +31,8 @@ export interface Native {
   fstat(fd: number, dontSync: number, out: Address): number;
   seek(fd: number, offset: number, whence: number): number;
   setAttributes(list: Uint32Array, count: number): number;
+  listXattr(path: Address, fd: number, out: Address, capacity: number): number;
+  removeXattr(path: Address, fd: number, name: Address): number;
   mountsChanged(fd: number): number;
   close(ring: Address, deadlineMs: number): number;
 }
@@ -71,6 +73,8 @@ const SYMBOLS = {
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
   bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
   bun_uring_set_attributes: { args: [pointer, u32], returns: i32 },
+  bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
+  bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
   bun_uring_mounts_changed: { args: [i32], returns: i32 },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
@@ -151,6 +155,8 @@ export function loadNative(): Loaded {
       fstat: symbols.bun_uring_fstat,
       seek: symbols.bun_uring_seek,
       setAttributes: symbols.bun_uring_set_attributes,
+      listXattr: symbols.bun_uring_list_xattr,
+      removeXattr: symbols.bun_uring_remove_xattr,
       mountsChanged: symbols.bun_uring_mounts_changed,
       close: symbols.bun_uring_close,
     },
