@@ -1,0 +1,162 @@
+// The functions of node:fs/promises for which io_uring has no opcode (DESIGN D12): arguments are checked here, Bun's own
+// API does the work, and its errors are given Node's shape. Also truncate by path, link and symlink, which need no room.
+// Assumes nothing of its arguments. Folders are in directory.ts.
+
+import type {
+  BigIntStatsFs,
+  BufferEncodingOption,
+  EncodingOption,
+  Mode,
+  ObjectEncodingOptions,
+  PathLike,
+  StatFsOptions,
+  StatsFs,
+  TimeLike,
+} from "node:fs";
+import * as bun from "node:fs/promises";
+import { currentBackend } from "./backend.ts";
+import { constants } from "./constants.ts";
+import { systemError } from "./errno.ts";
+import { parseMode } from "./flags.ts";
+import { fileOptions, unixSeconds } from "./options.ts";
+import { toPath } from "./path.ts";
+import { codedError, validateInteger, validateObject, validateOneOf } from "./validate.ts";
+
+type Path = string | Buffer;
+
+/** The largest uid_t and gid_t. */
+const MAX_ID = 2 ** 32 - 1;
+
+/** Runs one of Bun's functions; what the system refused is told as Node tells it. */
+export async function delegate<T>(syscall: string, path: Path, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    const { errno } = error as NodeJS.ErrnoException;
+    throw typeof errno === "number" ? systemError(errno, syscall, path) : error;
+  }
+}
+
+/** A Buffer path as it is now: Bun reads it later, on another thread. */
+export function ownPath(path: unknown, name?: string): Path {
+  const checked = toPath(path, name);
+  return typeof checked === "string" ? checked : Buffer.from(checked);
+}
+
+/** Whether this process may use a path: `mode` is F_OK (default) or R_OK, W_OK, X_OK combined. */
+export async function access(path: PathLike, mode: number = constants.F_OK): Promise<void> {
+  const checked = ownPath(path);
+  validateInteger(mode, "mode", 0, 7);
+  await delegate("access", checked, () => bun.access(checked, mode));
+}
+
+/** Changes permissions: a number, or a string of octal digits. */
+export async function chmod(path: PathLike, mode: Mode): Promise<void> {
+  const checked = ownPath(path);
+  const bits = parseMode(mode, "mode");
+  await delegate("chmod", checked, () => bun.chmod(checked, bits));
+}
+
+/** Linux has no permissions of symbolic links. */
+export async function lchmod(_path: PathLike, _mode: Mode): Promise<void> {
+  throw codedError(Error, "ERR_METHOD_NOT_IMPLEMENTED", "The lchmod() method is not implemented");
+}
+
+/** Changes owner and group; -1 leaves one as it is. */
+export async function chown(path: PathLike, uid: number, gid: number): Promise<void> {
+  const checked = ownPath(path);
+  validateIds(uid, gid);
+  await delegate("chown", checked, () => bun.chown(checked, uid, gid));
+}
+
+/** As chown, for the symbolic link itself. */
+export async function lchown(path: PathLike, uid: number, gid: number): Promise<void> {
+  const checked = ownPath(path);
+  validateIds(uid, gid);
+  await delegate("lchown", checked, () => bun.lchown(checked, uid, gid));
+}
+
+function validateIds(uid: unknown, gid: unknown): void {
+  validateInteger(uid, "uid", -1, MAX_ID);
+  validateInteger(gid, "gid", -1, MAX_ID);
+}
+
+/** Sets the times of access and modification: seconds since 1970 as a number or string, or a Date. */
+export async function utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
+  const checked = ownPath(path);
+  const accessed = unixSeconds(atime, "atime");
+  const modified = unixSeconds(mtime, "mtime");
+  await delegate("utime", checked, () => bun.utimes(checked, accessed, modified));
+}
+
+/** As utimes, for the symbolic link itself. */
+export async function lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
+  const checked = ownPath(path);
+  const accessed = unixSeconds(atime, "atime");
+  const modified = unixSeconds(mtime, "mtime");
+  await delegate("lutime", checked, () => bun.lutimes(checked, accessed, modified));
+}
+
+/** Gives a file a further name. */
+export async function link(existingPath: PathLike, newPath: PathLike): Promise<void> {
+  const existing = toPath(existingPath, "existingPath");
+  await currentBackend().link(existing, toPath(newPath, "newPath"));
+}
+
+/** Makes a symbolic link at `path` with `target` as its text. `type` matters on Windows only. */
+export async function symlink(target: PathLike, path: PathLike, type?: string | null): Promise<void> {
+  validateOneOf(type, "type", ["dir", "file", "junction", null, undefined]);
+  const text = toPath(target, "target");
+  await currentBackend().symlink(text, toPath(path, "path"));
+}
+
+/** Makes the file `length` bytes long (default 0; negative is 0), with zeros where it grows. */
+export async function truncate(path: PathLike, length: number | null = 0): Promise<void> {
+  const checked = toPath(path);
+  const backend = currentBackend();
+  const bytes = length ?? 0;
+  validateInteger(bytes, "len");
+  const file = await backend.open(checked, constants.O_RDWR, 0o666);
+  try {
+    await backend.ftruncate(file, Math.max(0, bytes));
+  } finally {
+    await backend.close(file);
+  }
+}
+
+/** The text of a symbolic link. */
+export function readlink(path: PathLike, options?: EncodingOption): Promise<string>;
+export function readlink(path: PathLike, options: BufferEncodingOption): Promise<Buffer>;
+export function readlink(
+  path: PathLike,
+  options?: ObjectEncodingOptions | string | null,
+): Promise<string | Buffer>;
+export async function readlink(path: PathLike, options?: unknown): Promise<any> {
+  const { encoding } = fileOptions(options);
+  const checked = ownPath(path);
+  return delegate("readlink", checked, () => bun.readlink(checked, { encoding }));
+}
+
+/** The path without symbolic links, `.` and `..`. */
+export function realpath(path: PathLike, options?: EncodingOption): Promise<string>;
+export function realpath(path: PathLike, options: BufferEncodingOption): Promise<Buffer>;
+export function realpath(
+  path: PathLike,
+  options?: ObjectEncodingOptions | string | null,
+): Promise<string | Buffer>;
+export async function realpath(path: PathLike, options?: unknown): Promise<any> {
+  const { encoding } = fileOptions(options);
+  const checked = ownPath(path);
+  return delegate("realpath", checked, () => bun.realpath(checked, { encoding }));
+}
+
+/** What statfs(2) says of the file system that a path lies on; with `bigint` as BigInts. */
+export function statfs(path: PathLike, options?: StatFsOptions & { bigint?: false | undefined }): Promise<StatsFs>;
+export function statfs(path: PathLike, options: StatFsOptions & { bigint: true }): Promise<BigIntStatsFs>;
+export function statfs(path: PathLike, options?: StatFsOptions): Promise<StatsFs | BigIntStatsFs>;
+export async function statfs(path: PathLike, options: StatFsOptions = {}): Promise<any> {
+  const checked = ownPath(path);
+  validateObject(options, "options");
+  const bigint = options.bigint === true;
+  return delegate("statfs", checked, () => bun.statfs(checked, { bigint }));
+}
