@@ -2,8 +2,10 @@
 // A draft is complete before any of it is queued, so a mistake in the last SQE leaves nothing behind. It copies paths,
 // names and vectors into shim memory; the user's views it keeps and watches. It never submits.
 
+import type { OpenFile } from "./backend-interface.ts";
 import { CELL_BYTES, CELL_HALF, type Cell, type Cells, ownPath, putPath, stableAddress } from "./buffer.ts";
 import { closedError } from "./errno.ts";
+import { FileHandle, fileOf } from "./file-handle.ts";
 import { SQE_WORDS } from "./layout.ts";
 import { holdLeased, type LeasedMemory } from "./lease.ts";
 import { toPath } from "./path.ts";
@@ -59,6 +61,7 @@ export class Draft {
   readonly #views: View[] = [];
   readonly #byteLengths: number[] = [];
   readonly #leases: LeasedMemory[] = [];
+  readonly #files: OpenFile[] = [];
   /** That of the view kept last, if it is one. */
   #lastLease: LeasedMemory | null = null;
 
@@ -115,11 +118,19 @@ export class Draft {
     if (typeof fd === "object" && fd !== null) {
       validateInt32(fd.fd, "sqe.fd.fd");
       if (fd.fd < 0) throw closedError(form.name.toLowerCase());
+      if (fd instanceof FileHandle) this.#hold(form, fileOf(fd));
       return fd.fd;
     }
     validateInt32(fd, "sqe.fd");
     if (fixed && form.fields.has("fd")) this.#heldSlot(fd, "sqe.fd");
     return fd;
+  }
+
+  /** A handle's descriptor is not closed before this draft is over. */
+  #hold(form: Form, file: OpenFile): void {
+    if (form.name === "CLOSE") throw invalidArgValue("sqe.fd", "a FileHandle", "must be closed by its own close()");
+    file.inFlight++;
+    this.#files.push(file);
   }
 
   #heldSlot(slot: number, name: string): void {
@@ -334,7 +345,14 @@ export class Draft {
   release(): void {
     for (const cell of this.#cells) this.#context.cells.give(cell);
     for (const lease of this.#leases) lease.done();
-    this.#leases.length = this.#cells.length = this.#kept.length = this.#views.length = this.#byteLengths.length = 0;
+    for (const file of this.#files) if (--file.inFlight === 0 && file.closing !== null) file.closing();
+    this.#files.length =
+      this.#leases.length =
+      this.#cells.length =
+      this.#kept.length =
+      this.#views.length =
+      this.#byteLengths.length =
+        0;
   }
 }
 

@@ -7,6 +7,7 @@ import type { BigIntStats, Mode, ReadPosition, StatOptions, Stats, TimeLike } fr
 import { abortable, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
+import { type ReadBatchOptions, readBatch } from "./batch.ts";
 import { closedError, errnoOf, systemError } from "./errno.ts";
 import { fchmod, fchown, futimes } from "./file-attributes.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./file-content.ts";
@@ -59,6 +60,9 @@ const collected = new FinalizationRegistry<OpenFile>((file) => {
     .catch(() => {});
 });
 
+/** The state behind a handle, for what counts as one of its operations: the SQEs of a Ring. */
+export let fileOf: (handle: FileHandle) => OpenFile;
+
 /**
  * An open file. Made by `open`, emits "close" when `close()` is called.
  *
@@ -72,6 +76,10 @@ export class FileHandle extends EventEmitter {
   #closed: Promise<void> | null = null;
   /** What fsync failed with: the kernel reports lost data once, so a second fsync's success would be a lie. */
   #syncErrno: number = 0;
+
+  static {
+    fileOf = (handle) => handle.#file;
+  }
 
   constructor(file: OpenFile) {
     super();
@@ -263,6 +271,11 @@ export class FileHandle extends EventEmitter {
   /** The same as writeFile: it is opening with "a" that makes writes append. */
   appendFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     return this.writeFile(data, options);
+  }
+
+  /** Many positioned reads with one promise: `readBatch` of batch.ts says how. Resolves to each read's bytes or -errno. */
+  readBatch(options: ReadBatchOptions): Promise<Int32Array> {
+    return readBatch(this.#file, options);
   }
 
   #flushed(written: Promise<void>, flush: boolean): Promise<void> {
