@@ -18,6 +18,7 @@ import {
 import { closedError, errnoOf, systemError } from "./errno.ts";
 import { holdAllLeased, holdLeased } from "./lease.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
+import { roundDates } from "./stats.ts";
 import { bytesOf, readToEnd, writeAll } from "./whole-file.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -74,6 +75,11 @@ function onFile<R>(file: OpenFile, syscall: string, start: (fd: number, done: Do
   const { fd } = file;
   if (fd < 0) return Promise.reject(closedError(syscall));
   return attempt<R>(syscall, (done) => start(fd, done), undefined, undefined, file);
+}
+
+/** Passes Stats on with Node's Dates. */
+function rounded(done: Done<fs.Stats | fs.BigIntStats>): Done<fs.Stats | fs.BigIntStats> {
+  return (error, stats) => done(error, stats && roundDates(stats));
 }
 
 /** The operation's result; until then pool memory that it uses is lent to nobody else. */
@@ -201,15 +207,15 @@ class NodeBackend implements Backend {
   }
 
   fstat(file: OpenFile, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
-    return onFile(file, "fstat", (fd, done) => fs.fstat(fd, { bigint }, done));
+    return onFile(file, "fstat", (fd, done) => fs.fstat(fd, { bigint }, rounded(done)));
   }
 
   stat(path: Path, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
-    return attempt("stat", (done) => fs.stat(path, { bigint }, done), path);
+    return attempt("stat", (done) => fs.stat(path, { bigint }, rounded(done)), path);
   }
 
   lstat(path: Path, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
-    return attempt("lstat", (done) => fs.lstat(path, { bigint }, done), path);
+    return attempt("lstat", (done) => fs.lstat(path, { bigint }, rounded(done)), path);
   }
 
   mkdir(path: Path, mode: number): Promise<void> {
