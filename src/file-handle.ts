@@ -46,7 +46,6 @@ const MAX_VECTOR = 1024;
 
 /** Closes what was never closed, and says so: a descriptor that waits for the garbage collector is a leak. */
 const collected = new FinalizationRegistry<OpenFile>((file) => {
-  if (file.fd < 0) return;
   process.emitWarning(`Closing file descriptor ${file.fd} on garbage collection`);
   process.emitWarning(
     "Closing a FileHandle object on garbage collection is deprecated. Please close FileHandle objects explicitly " +
@@ -293,15 +292,13 @@ export class FileHandle extends EventEmitter {
   }
 
   #synchronize(syscall: "fsync" | "fdatasync"): Promise<void> {
-    if (this.#file.fd < 0) return Promise.reject(closedError(syscall));
-    if (this.#syncErrno !== 0) return Promise.reject(systemError(this.#syncErrno, syscall));
     return this.#backend[syscall](this.#file).then(
       () => {
-        // Another one, begun before or after this, was told of the loss instead.
+        // The kernel told another one of the loss, and this one that all is well.
         if (this.#syncErrno !== 0) throw systemError(this.#syncErrno, syscall);
       },
       (error) => {
-        this.#syncErrno = error.errno ?? 0;
+        this.#syncErrno ||= error.errno ?? 0;
         throw error;
       },
     );
