@@ -573,6 +573,12 @@ EXPORT int32_t bun_uring_remove_xattr(const char *path, int32_t fd, const char *
     return (path ? removexattr(path, name) : fremovexattr(fd, name)) ? -errno : 0;
 }
 
+// Whether an open file has positions: 0, or -ESPIPE for pipes, sockets and terminals.
+EXPORT int32_t bun_uring_seekable(int32_t fd)
+{
+    return lseek(fd, 0, SEEK_CUR) < 0 ? -errno : 0;
+}
+
 // Whether /proc/self/mountinfo (an open fd on it) has changed since the last look: 1 or 0.
 EXPORT int32_t bun_uring_mounts_changed(int32_t fd)
 {

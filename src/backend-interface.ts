@@ -18,8 +18,8 @@ export class OpenFile {
   inFlight = 0;
   /** Called by the backend when `inFlight` falls to 0 after `Backend.close`; null while nobody closes the file. */
   closing: (() => void) | null = null;
-  /** The descriptor between `Backend.close` and the end of the operations in flight, for those that must be retried. */
-  closingFd = -1;
+  /** Known to have positions: no pipe, socket or terminal. */
+  seekable = false;
   /** Opened with O_DIRECT. */
   direct = false;
   /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */

@@ -127,10 +127,7 @@ export async function truncate(path: PathLike, length: number | null = 0): Promi
 /** The text of a symbolic link. */
 export function readlink(path: PathLike, options?: EncodingOption): Promise<string>;
 export function readlink(path: PathLike, options: BufferEncodingOption): Promise<Buffer>;
-export function readlink(
-  path: PathLike,
-  options?: ObjectEncodingOptions | string | null,
-): Promise<string | Buffer>;
+export function readlink(path: PathLike, options?: ObjectEncodingOptions | string | null): Promise<string | Buffer>;
 export async function readlink(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = ownPath(path);
@@ -140,10 +137,7 @@ export async function readlink(path: PathLike, options?: unknown): Promise<any> 
 /** The path without symbolic links, `.` and `..`. */
 export function realpath(path: PathLike, options?: EncodingOption): Promise<string>;
 export function realpath(path: PathLike, options: BufferEncodingOption): Promise<Buffer>;
-export function realpath(
-  path: PathLike,
-  options?: ObjectEncodingOptions | string | null,
-): Promise<string | Buffer>;
+export function realpath(path: PathLike, options?: ObjectEncodingOptions | string | null): Promise<string | Buffer>;
 export async function realpath(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = ownPath(path);

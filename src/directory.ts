@@ -1,7 +1,6 @@
 // Folders: readdir, opendir, mkdtemp, and watch and glob, which look into folders. io_uring has no opcode that reads one.
 // Bun's own API does the work; what it lacks of Node's (Dirents with Buffer names, error texts) is made up here.
 
-import * as fs from "node:fs";
 import type {
   BufferEncodingOption,
   Dir,
@@ -17,11 +16,12 @@ import type {
   WatchOptionsWithBufferEncoding,
   WatchOptionsWithStringEncoding,
 } from "node:fs";
-import * as bun from "node:fs/promises";
+import * as fs from "node:fs";
 import type { DisposableTempDir, FileChangeInfo } from "node:fs/promises";
+import * as bun from "node:fs/promises";
 import { resolve } from "node:path";
-import { abortError, systemError } from "./errno.ts";
 import { delegate, ownPath } from "./delegated.ts";
+import { abortError, systemError } from "./errno.ts";
 import { fileOptions } from "./options.ts";
 import { rm } from "./remove.ts";
 import {
@@ -108,10 +108,7 @@ export async function opendir(path: PathLike, options?: OpenDirOptions): Promise
 /** Makes a folder with a name of its own: `prefix` and six random characters, mode 0o700. Resolves to its path. */
 export function mkdtemp(prefix: PathLike, options?: EncodingOption): Promise<string>;
 export function mkdtemp(prefix: PathLike, options: BufferEncodingOption): Promise<Buffer>;
-export function mkdtemp(
-  prefix: PathLike,
-  options?: ObjectEncodingOptions | string | null,
-): Promise<string | Buffer>;
+export function mkdtemp(prefix: PathLike, options?: ObjectEncodingOptions | string | null): Promise<string | Buffer>;
 export async function mkdtemp(prefix: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = ownPath(prefix, "prefix");
@@ -146,7 +143,11 @@ export function watch(
   filename: PathLike,
   options: WatchOptions | BufferEncoding | "buffer",
 ): NodeJS.AsyncIterator<FileChangeInfo<string | Buffer>>;
-export async function* watch(filename: PathLike, options: any = {}): AsyncGenerator<any, any, any> {
+export function watch(filename: PathLike, options: unknown = {}): any {
+  return watching(filename, options);
+}
+
+async function* watching(filename: PathLike, options: unknown): AsyncGenerator<unknown> {
   const path = ownPath(filename);
   const given = (typeof options === "string" ? { encoding: options } : options) as WatchOptions;
   if (given === null || typeof given !== "object") throw invalidArgType("options", ["string", "Object"], options);
@@ -175,10 +176,7 @@ export function glob(
   pattern: string | readonly string[],
   options: GlobOptionsWithoutFileTypes,
 ): NodeJS.AsyncIterator<string>;
-export function glob(
-  pattern: string | readonly string[],
-  options: GlobOptions,
-): NodeJS.AsyncIterator<Dirent | string>;
+export function glob(pattern: string | readonly string[], options: GlobOptions): NodeJS.AsyncIterator<Dirent | string>;
 export async function* glob(pattern: string | readonly string[], options: GlobOptions = {}): AsyncGenerator<any> {
   validateObject(options, "options");
   yield* bun.glob(pattern as string, options) as AsyncIterable<any>;

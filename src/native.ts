@@ -33,6 +33,7 @@ export interface Native {
   setAttributes(list: Uint32Array, count: number): number;
   listXattr(path: Address, fd: number, out: Address, capacity: number): number;
   removeXattr(path: Address, fd: number, name: Address): number;
+  seekable(fd: number): number;
   mountsChanged(fd: number): number;
   close(ring: Address, deadlineMs: number): number;
 }
@@ -75,6 +76,7 @@ const SYMBOLS = {
   bun_uring_set_attributes: { args: [pointer, u32], returns: i32 },
   bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
   bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
+  bun_uring_seekable: { args: [i32], returns: i32 },
   bun_uring_mounts_changed: { args: [i32], returns: i32 },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
@@ -157,6 +159,7 @@ export function loadNative(): Loaded {
       setAttributes: symbols.bun_uring_set_attributes,
       listXattr: symbols.bun_uring_list_xattr,
       removeXattr: symbols.bun_uring_remove_xattr,
+      seekable: symbols.bun_uring_seekable,
       mountsChanged: symbols.bun_uring_mounts_changed,
       close: symbols.bun_uring_close,
     },

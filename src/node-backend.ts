@@ -117,7 +117,6 @@ class NodeBackend implements Backend {
     const { fd } = file;
     if (fd < 0) return;
     file.fd = -1;
-    file.closingFd = fd;
     if (file.inFlight > 0) {
       await new Promise<void>((resolve) => {
         file.closing = resolve;

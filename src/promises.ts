@@ -17,6 +17,23 @@ import { abortable, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { OpenFile } from "./backend-interface.ts";
 import { constants } from "./constants.ts";
+import { copyFile } from "./copy.ts";
+import {
+  access,
+  chmod,
+  chown,
+  lchmod,
+  lchown,
+  link,
+  lutimes,
+  readlink,
+  realpath,
+  statfs,
+  symlink,
+  truncate,
+  utimes,
+} from "./delegated.ts";
+import { glob, mkdtemp, mkdtempDisposable, opendir, readdir, watch } from "./directory.ts";
 import { validateReadFileBuffer } from "./file-content.ts";
 import { FileHandle } from "./file-handle.ts";
 import { parseFlags, parseMode } from "./flags.ts";
@@ -32,9 +49,33 @@ import {
   type WholeData,
 } from "./options.ts";
 import { toPath } from "./path.ts";
+import { rm } from "./remove.ts";
 import { invalidArgValue, validateBoolean, validateObject } from "./validate.ts";
 
-export { constants };
+export {
+  access,
+  chmod,
+  chown,
+  constants,
+  copyFile,
+  glob,
+  lchmod,
+  lchown,
+  link,
+  lutimes,
+  mkdtemp,
+  mkdtempDisposable,
+  opendir,
+  readdir,
+  readlink,
+  realpath,
+  rm,
+  statfs,
+  symlink,
+  truncate,
+  utimes,
+  watch,
+};
 
 type View = NodeJS.ArrayBufferView;
 /** A path, or a handle that `open` of this package gave. */
@@ -281,18 +322,73 @@ function validateRmdirOptions(options: unknown): void {
   validateObject(options, "options");
 }
 
+/** Node's name for the module's own object: what `import fs from "bun-uring/promises"` gives. */
 const promises: {
+  access: typeof access;
   appendFile: typeof appendFile;
+  chmod: typeof chmod;
+  chown: typeof chown;
   constants: typeof constants;
+  copyFile: typeof copyFile;
+  glob: typeof glob;
+  lchmod: typeof lchmod;
+  lchown: typeof lchown;
+  link: typeof link;
   lstat: typeof lstat;
+  lutimes: typeof lutimes;
   mkdir: typeof mkdir;
+  mkdtemp: typeof mkdtemp;
+  mkdtempDisposable: typeof mkdtempDisposable;
   open: typeof open;
+  opendir: typeof opendir;
   readFile: typeof readFile;
+  readdir: typeof readdir;
+  readlink: typeof readlink;
+  realpath: typeof realpath;
   rename: typeof rename;
+  rm: typeof rm;
   rmdir: typeof rmdir;
   stat: typeof stat;
+  statfs: typeof statfs;
+  symlink: typeof symlink;
+  truncate: typeof truncate;
   unlink: typeof unlink;
+  utimes: typeof utimes;
+  watch: typeof watch;
   writeFile: typeof writeFile;
-} = { appendFile, constants, lstat, mkdir, open, readFile, rename, rmdir, stat, unlink, writeFile };
+} = {
+  access,
+  appendFile,
+  chmod,
+  chown,
+  constants,
+  copyFile,
+  glob,
+  lchmod,
+  lchown,
+  link,
+  lstat,
+  lutimes,
+  mkdir,
+  mkdtemp,
+  mkdtempDisposable,
+  open,
+  opendir,
+  readFile,
+  readdir,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  statfs,
+  symlink,
+  truncate,
+  unlink,
+  utimes,
+  watch,
+  writeFile,
+};
 
 export default promises;

@@ -52,7 +52,13 @@ export async function rm(path: PathLike, options: RmOptions = {}): Promise<void>
 
 function isDirectory(path: Path): Error {
   const message = `Path is a directory: rm returned EISDIR (is a directory) ${path}`;
-  const info = { code: "EISDIR", message: "is a directory", path: String(path), syscall: "rm", errno: -errnoOf("EISDIR") };
+  const info = {
+    code: "EISDIR",
+    message: "is a directory",
+    path: String(path),
+    syscall: "rm",
+    errno: -errnoOf("EISDIR"),
+  };
   const error = codedError(Error, "ERR_FS_EISDIR", message);
   return Object.assign(error, { name: "SystemError", info, errno: info.errno, syscall: info.syscall, path: info.path });
 }

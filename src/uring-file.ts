@@ -14,6 +14,7 @@ import { begin, EAGAIN, EINTR, end, fail, finishVoid, stage, thread } from "./ur
 
 const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
+const ESPIPE = -29;
 const IOVEC_BYTES = 16;
 
 /** The view was detached, moved or resized while the kernel had its address. */
@@ -71,6 +72,12 @@ function stageTransfer(operation: Operation, opcode: number): void {
   if (typeof position === "bigint") setOffset(t.ring.words, i, position);
 }
 
+/** Whether the file takes positions. The ring itself ignores them on pipes, where Node and pread(2) refuse. */
+function isSeekable(file: OpenFile): boolean {
+  file.seekable = thread().native.seekable(file.fd) !== ESPIPE;
+  return file.seekable;
+}
+
 function transfer(
   operation: Operation,
   opcode: number,
@@ -104,6 +111,7 @@ export function read<T extends ArrayBufferView>(
   position: number | bigint,
 ): Promise<ReadResult<T>> {
   if (file.fd < 0) return Promise.reject(closedError("read"));
+  if (position !== -1 && !file.seekable && !isSeekable(file)) return Promise.reject(systemError(ESPIPE, "read"));
   return transfer(begin(thread(), finishRead, "read", file), Opcode.READ, view, offset, length, position);
 }
 
@@ -115,6 +123,7 @@ export function write<T extends ArrayBufferView>(
   position: number | bigint,
 ): Promise<WriteResult<T>> {
   if (file.fd < 0) return Promise.reject(closedError("write"));
+  if (position !== -1 && !file.seekable && !isSeekable(file)) return Promise.reject(systemError(ESPIPE, "write"));
   return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
 }
 
@@ -158,6 +167,7 @@ function vectored(
   position: number | bigint,
 ): Promise<any> {
   if (file.fd < 0) return Promise.reject(closedError(syscall));
+  if (position !== -1 && !file.seekable && !isSeekable(file)) return Promise.reject(systemError(ESPIPE, syscall));
   const t = thread();
   const operation = begin(t, finishVector, syscall, file);
   const count = buffers.length;

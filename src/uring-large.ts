@@ -59,6 +59,7 @@ async function run(
     signal?.addEventListener("abort", onAbort, { once: true });
     const res: number = await promiseFor(operation);
     signal?.removeEventListener("abort", onAbort);
+    if (res < 0 && signal?.aborted) throw abortError(signal);
     if (res !== EINTR && res !== EAGAIN) return res;
   }
 }
