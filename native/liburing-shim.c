@@ -24,7 +24,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 // Raised whenever a signature, struct or the shared header below changes; src/layout.ts holds the same number.
-#define BUN_URING_ABI 2
+#define BUN_URING_ABI 3
 
 // Words of the header at the start of the memory shared with JavaScript; the CQE table follows it.
 enum {
@@ -33,6 +33,7 @@ enum {
     HEADER_IN_FLIGHT, // SQEs given to the kernel whose CQE has not been copied out
     HEADER_ENTERS,    // io_uring_enter calls made so far
     HEADER_OVERFLOWS, // times the CQ was found overflown
+    HEADER_REFUSAL,   // errno with which the last tick's submit failed; 0 if it did not, or had nothing to submit
     HEADER_BYTES = 64
 };
 
@@ -368,17 +369,20 @@ static uint32_t copy_out(struct ring *ring)
 }
 
 // One turn: takes staged SQEs, submits everything in one syscall, runs task work, copies the CQEs out.
-// Returns the number of CQEs in the table; a failed submit shows in HEADER_SQ_READY and is not an error:
-// the SQEs stay in the SQ (the kernel may have taken some) and the next tick submits the rest.
+// Returns the number of CQEs in the table; a failed submit shows in HEADER_SQ_READY and HEADER_REFUSAL: the SQEs stay
+// in the SQ (the kernel may have taken some) and the next tick submits the rest.
 EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *staged, uint32_t first, uint32_t count,
                               uint32_t room)
 {
     const uint32_t taken = count ? stage(ring, staged + first, count, room) : 0;
     ring->header[HEADER_CONSUMED] = taken;
     ring->header[HEADER_IN_FLIGHT] += taken;
+    ring->header[HEADER_REFUSAL] = 0;
     if (io_uring_sq_ready(&ring->uring)) {
         ring->header[HEADER_ENTERS]++;
-        io_uring_submit_and_get_events(&ring->uring);
+        const int rc = io_uring_submit_and_get_events(&ring->uring);
+        if (rc < 0)
+            ring->header[HEADER_REFUSAL] = (uint32_t)-rc;
     } else if ((ring->uring.flags & IORING_SETUP_IOPOLL) && ring->header[HEADER_IN_FLIGHT]) {
         ring->header[HEADER_ENTERS]++;
         io_uring_get_events(&ring->uring); // a polled completion is found only by looking for it
@@ -387,6 +391,18 @@ EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *stag
         run_task_work(ring);
     ring->header[HEADER_SQ_READY] = io_uring_sq_ready(&ring->uring);
     return (int32_t)copy_out(ring);
+}
+
+// Asks the kernel at once, without an SQE, to cancel the request with this user_data: for when no SQE can be submitted.
+// Returns 0, -ENOENT if there is none such, -ETIME if it can't be stopped now. Its CQE comes in any case.
+EXPORT int32_t bun_uring_cancel(struct ring *ring, uint32_t user_data_low, uint32_t user_data_high)
+{
+    struct io_uring_sync_cancel_reg cancel = {
+        .addr = (uint64_t)user_data_high << 32 | user_data_low,
+        .fd = -1,
+        .timeout = {.tv_sec = 0, .tv_nsec = 0},
+    };
+    return io_uring_register_sync_cancel(&ring->uring, &cancel);
 }
 
 /* ---- the doorbell ---------------------------------------------------------------------------------------------- */
@@ -431,6 +447,28 @@ static void bell_reap(struct ring *ring)
     ring->bell_pending -= (int)ready;
 }
 
+// Hangs the chain on the bell ring, unless it still hangs there from the last time. What a failed submit left in the
+// bell's SQ is submitted, never prepared twice. Returns 0 or -errno.
+static int bell_hang(struct ring *ring)
+{
+    bell_reap(ring);
+    if (ring->bell_pending == 0 && io_uring_sq_ready(&ring->bell) == 0) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->bell);
+        io_uring_prep_read(sqe, ring->eventfd, &ring->event_count, sizeof(ring->event_count), 0);
+        sqe->flags |= IOSQE_IO_LINK;
+        sqe = io_uring_get_sqe(&ring->bell);
+        io_uring_prep_send(sqe, ring->bell_socket, "!", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    if (io_uring_sq_ready(&ring->bell) == 0)
+        return 0;
+    const int rc = io_uring_submit(&ring->bell);
+    if (rc > 0)
+        ring->bell_pending += rc;
+    if (io_uring_sq_ready(&ring->bell) == 0)
+        return 0;
+    return rc < 0 ? rc : -EAGAIN;
+}
+
 // Before sleeping: lets CQEs signal the eventfd, looks once more, then hangs the chain READ(eventfd) -> SEND(byte)
 // on the bell ring. Returns 1 if CQEs are ready (do not sleep), 0 if the bell will ring, -errno if it cannot.
 EXPORT int32_t bun_uring_arm(struct ring *ring)
@@ -442,23 +480,11 @@ EXPORT int32_t bun_uring_arm(struct ring *ring)
     io_uring_get_events(&ring->uring);
     if (kernel_wants_us(ring))
         run_task_work(ring);
-    if (io_uring_cq_ready(&ring->uring)) {
+    // Work that is still waiting has rung the eventfd already, or never will: it must not be slept upon.
+    const int rc = io_uring_cq_ready(&ring->uring) || kernel_wants_us(ring) ? 1 : bell_hang(ring);
+    if (rc != 0)
         io_uring_cq_eventfd_toggle(&ring->uring, false);
-        return 1;
-    }
-    bell_reap(ring);
-    if (ring->bell_pending > 0)
-        return 0; // still hanging there from the last time
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->bell);
-    io_uring_prep_read(sqe, ring->eventfd, &ring->event_count, sizeof(ring->event_count), 0);
-    sqe->flags |= IOSQE_IO_LINK;
-    sqe = io_uring_get_sqe(&ring->bell);
-    io_uring_prep_send(sqe, ring->bell_socket, "!", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    const int rc = io_uring_submit(&ring->bell);
-    if (rc < 0)
-        return rc;
-    ring->bell_pending = 2;
-    return 0;
+    return rc;
 }
 
 // Awake: CQEs no longer signal the eventfd.
@@ -516,7 +542,7 @@ EXPORT int32_t bun_uring_read_cached(const char *path, int32_t flags, void *into
     }
     struct stat stat = {0};
     fstat(fd, &stat);
-    fcntl(fd, F_SETFL, flags & O_NONBLOCK);
+    fcntl(fd, F_SETFL, flags & (O_NONBLOCK | O_NOATIME));
     out->fd = fd;
     out->mode = stat.st_mode;
     split((uint64_t)stat.st_size, &out->size_low, &out->size_high);
@@ -588,6 +614,18 @@ EXPORT int32_t bun_uring_mounts_changed(int32_t fd)
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
+// Turns SQEs that the kernel has not taken into NOPs: the memory that they name may be gone when they are submitted.
+static void withdraw(struct io_uring *uring)
+{
+    const unsigned int tail = uring->sq.sqe_tail;
+    for (unsigned int head = tail - io_uring_sq_ready(uring); head != tail; head++) {
+        struct io_uring_sqe *sqe = &uring->sq.sqes[head & uring->sq.ring_mask];
+        const uint64_t user_data = sqe->user_data;
+        io_uring_prep_nop(sqe);
+        sqe->user_data = user_data;
+    }
+}
+
 static void wait_some(struct io_uring *uring, long ms)
 {
     struct __kernel_timespec timeout = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
@@ -607,6 +645,7 @@ static uint32_t cancel_and_wait(struct ring *ring, uint32_t deadline_ms)
         .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
         .timeout = {.tv_sec = 0, .tv_nsec = 0},
     };
+    withdraw(&ring->uring);
     for (uint32_t waited = 0; waited <= deadline_ms; waited += 10) {
         io_uring_register_sync_cancel(&ring->uring, &cancel);
         run_task_work(ring);

@@ -20,6 +20,7 @@ export interface Native {
   restrict(ring: Address, rules: Uint32Array, count: number): number;
   enable(ring: Address): number;
   tick(ring: Address, staged: Uint32Array, first: number, count: number, room: number): number;
+  cancel(ring: Address, userDataLow: number, userDataHigh: number): number;
   bellOpen(ring: Address): number;
   arm(ring: Address): number;
   disarm(ring: Address): void;
@@ -63,6 +64,7 @@ const SYMBOLS = {
   bun_uring_restrict: { args: [pointer, pointer, u32], returns: i32 },
   bun_uring_enable: { args: [pointer], returns: i32 },
   bun_uring_tick: { args: [pointer, pointer, u32, u32, u32], returns: i32 },
+  bun_uring_cancel: { args: [pointer, u32, u32], returns: i32 },
   bun_uring_bell_open: { args: [pointer], returns: i32 },
   bun_uring_arm: { args: [pointer], returns: i32 },
   bun_uring_disarm: { args: [pointer], returns: nothing },
@@ -146,6 +148,7 @@ export function loadNative(): Loaded {
       restrict: symbols.bun_uring_restrict,
       enable: symbols.bun_uring_enable,
       tick: symbols.bun_uring_tick,
+      cancel: symbols.bun_uring_cancel,
       bellOpen: symbols.bun_uring_bell_open,
       arm: symbols.bun_uring_arm,
       disarm: symbols.bun_uring_disarm,
