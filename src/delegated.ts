@@ -44,10 +44,11 @@ export function ownPath(path: unknown, name?: string): Path {
 }
 
 /** Whether this process may use a path: `mode` is F_OK (default) or R_OK, W_OK, X_OK combined. */
-export async function access(path: PathLike, mode: number = constants.F_OK): Promise<void> {
+export async function access(path: PathLike, mode?: number | null): Promise<void> {
   const checked = ownPath(path);
-  validateInteger(mode, "mode", 0, 7);
-  await delegate("access", checked, () => bun.access(checked, mode));
+  const wish = mode ?? constants.F_OK;
+  validateInteger(wish, "mode", 0, 7);
+  await delegate("access", checked, () => bun.access(checked, wish));
 }
 
 /** Changes permissions: a number, or a string of octal digits. */
@@ -111,14 +112,13 @@ export async function symlink(target: PathLike, path: PathLike, type?: string | 
 }
 
 /** Makes the file `length` bytes long (default 0; negative is 0), with zeros where it grows. */
-export async function truncate(path: PathLike, length: number | null = 0): Promise<void> {
+export async function truncate(path: PathLike, length: number = 0): Promise<void> {
   const checked = toPath(path);
   const backend = currentBackend();
-  const bytes = length ?? 0;
-  validateInteger(bytes, "len");
+  validateInteger(length, "len");
   const file = await backend.open(checked, constants.O_RDWR, 0o666);
   try {
-    await backend.ftruncate(file, Math.max(0, bytes));
+    await backend.ftruncate(file, Math.max(0, length));
   } finally {
     await backend.close(file);
   }
@@ -130,7 +130,7 @@ export function readlink(path: PathLike, options: BufferEncodingOption): Promise
 export function readlink(path: PathLike, options?: ObjectEncodingOptions | string | null): Promise<string | Buffer>;
 export async function readlink(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
-  const checked = ownPath(path);
+  const checked = ownPath(path, "oldPath"); // so Node names it
   return delegate("readlink", checked, () => bun.readlink(checked, { encoding }));
 }
 

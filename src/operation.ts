@@ -181,5 +181,8 @@ export function promiseFor(operation: Operation): Promise<any> {
   const promise = new Promise<any>(capture);
   operation.resolve = resolveOfLast;
   operation.reject = rejectOfLast;
+  // Or this promise and its result would live until the next one is made.
+  resolveOfLast = ignore;
+  rejectOfLast = ignore;
   return promise;
 }
