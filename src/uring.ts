@@ -4,7 +4,8 @@
 
 import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { setUp } from "./capabilities.ts";
+import { fallbackReason } from "./backend.ts";
+import { type Reason, setUp } from "./capabilities.ts";
 import { Chain } from "./chain.ts";
 import { closedError, systemError } from "./errno.ts";
 import { type RingStats, SetupFlag } from "./ring.ts";
@@ -70,6 +71,7 @@ export class Ring {
 
   /** This thread's ring. Throws where io_uring can't be had: `capabilities().reason` says the same. */
   static current(): Ring {
+    needRing();
     const shared = thread();
     let ring = rings.get(shared);
     if (ring === undefined) {
@@ -157,7 +159,19 @@ export class Ring {
   }
 }
 
+/** Throws where this thread does not run on io_uring, by the machine's or the user's choice. */
+function needRing(): void {
+  const reason = fallbackReason();
+  if (reason !== null) throw noRing(reason);
+}
+
+function noRing({ message, remedy }: Reason): Error {
+  const text = `bun-uring: there is no ring: ${message}. ${remedy}`;
+  return codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", text);
+}
+
 function ownThread(options: RingOptions): RingThread {
+  needRing();
   validateObject(options, "options");
   const { entries = 256, iopoll = false, path } = options;
   validateInteger(entries, "options.entries", 1, MAX_ENTRIES);
@@ -170,7 +184,7 @@ function ownThread(options: RingOptions): RingThread {
 /** A ring with its loop. A polled one has no doorbell: its completions exist only when looked for. */
 function makeThread(entries: number, iopoll: boolean): RingThread {
   const setup = setUp({ entries, cqEntries: entries * 4, extraFlags: iopoll ? SetupFlag.IOPOLL : 0 });
-  if (!("ring" in setup)) throw new Error(`bun-uring: no ring can be made: ${setup.message}. ${setup.remedy}`);
+  if (!("ring" in setup)) throw noRing(setup);
   const made = new RingThread(setup);
   if (iopoll) made.loop.limits.spinRounds = made.loop.limits.spinUs = Number.POSITIVE_INFINITY;
   return made;
