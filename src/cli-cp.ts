@@ -118,8 +118,8 @@ async function run(
   await library.copyFile(from, to, {
     direct,
     signal,
-    onProgress: (copied) => {
-      bytes = copied;
+    onProgress: ({ bytesCopied }) => {
+      bytes = bytesCopied;
       report({ files: 0, bytes });
     },
   });

@@ -56,9 +56,13 @@ function texts(done: Amount, total: Amount, pace: Pace): Record<string, string> 
     size: bytesText(total.bytes),
     files: `${done.files.toLocaleString("en-US")}/${total.files.toLocaleString("en-US")}`,
     rate: `${bytesText(Math.round(rate))}/s`,
-    left: durationText(Math.round(left)),
+    left: durationText(Math.ceil(left), 0),
   };
 }
+
+const [MIN_BAR, MAX_BAR] = [8, 24];
+/** Columns that the text beside the bar needs, but for the count of files. */
+const TEXT_WIDTH = 66;
 
 class Bar implements Progress {
   readonly #bar: SingleBar;
@@ -69,14 +73,13 @@ class Bar implements Progress {
   constructor(verb: string, total: Amount, screen: Screen) {
     const options: Options = {
       // {bar} is the library's; the rest are ours.
-      format: `${verb} {bar} {percentage} % · {done} of {size} · {files} files · {rate} · {left} left`,
+      format: `${verb} {bar} {percentage} % · {done} of {size} · {rate} · {left} left · {files} files`,
       barCompleteChar: "█",
       barIncompleteChar: "░",
-      barsize: 24,
+      barsize: Math.max(MIN_BAR, Math.min(MAX_BAR, screen.columns - TEXT_WIDTH)),
       hideCursor: true,
       clearOnComplete: true,
       stopOnComplete: false,
-      // The bar is drawn when progress is reported: a timer would keep drawing while nothing moves.
       noTTYOutput: false,
       stream: screen,
       gracefulExit: false,

@@ -12,10 +12,10 @@ export function bytesText(bytes: number): string {
   return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`;
 }
 
-/** "0.42 s", "14 s", "3:07 min", "1:02:09 h". */
-export function durationText(seconds: number): string {
+/** "0.42 s", "14 s", "3:07 min", "1:02:09 h"; `digits` after the point below ten seconds. */
+export function durationText(seconds: number, digits: number = 2): string {
   if (!Number.isFinite(seconds)) return "–";
-  if (seconds < 10) return `${seconds.toFixed(2)} s`;
+  if (seconds < 10) return `${seconds.toFixed(digits)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   const two = (value: number): string => String(value).padStart(2, "0");

@@ -85,9 +85,11 @@ export function capabilities(): Capabilities {
   const setup = thread?.setup;
   const ring = thread?.ring;
   const limits = readText("/proc/self/limits");
+  const reason = fallbackReason();
   return {
     backend: currentBackend().name,
-    reason: fallbackReason(),
+    // A copy: what a caller does to the answer must not change the next one.
+    reason: reason === null ? null : { ...reason },
     kernel: kernelName(),
     library: setup?.library ?? null,
     setupFlags: setupFlagNames(ring?.setupFlags ?? 0),
