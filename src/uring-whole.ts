@@ -344,6 +344,8 @@ function finishWrite(operation: Operation, res: number, _flags: number, link: nu
     chain.error ??= Object.assign(new TypeError("The data was detached or resized while it was written"), {
       code: "ERR_INVALID_STATE",
     });
+  // The kernel does not cancel what is linked to a failed FSYNC: the CLOSE has run, the data may be lost all the same.
+  if (chain.second < 0 && chain.second !== ECANCELED) chain.error ??= systemError(chain.second, "fsync");
   if (link === 3 && res === 0) return settleChain(operation, chain);
   // The chain broke: the file is open, `first` says how much is written.
   void goOnWriting(operation, chain, link === 3 && res !== ECANCELED ? res : 0);
