@@ -101,7 +101,7 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const cores = cpus().length;
   const workers = options.workers ?? { bounded: Math.max(2, cores), unbounded: Math.max(8, cores * 2) };
   if (native.capWorkers(address, workers.bounded, workers.unbounded) < 0) workers.bounded = workers.unbounded = 0;
-  const directDescriptors = native.registerFiles(address, DIRECT_DESCRIPTORS) < 0 ? 0 : DIRECT_DESCRIPTORS;
+  const directDescriptors = registerFiles(native, address);
   const fixedBuffers = native.registerBuffers(address, FIXED_BUFFERS) < 0 ? 0 : FIXED_BUFFERS;
   let restricted = false;
   if ((ring.setupFlags & SetupFlag.R_DISABLED) !== 0) {
@@ -112,6 +112,13 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const proof = roundTrip(ring);
   if (proof < 0) return proof;
   return { ring, library, opcodes, restricted, workers: { ...workers }, directDescriptors, fixedBuffers };
+}
+
+/** Registers the table of direct descriptors, which may not be larger than RLIMIT_NOFILE. Returns its size, perhaps 0. */
+function registerFiles(native: Native, address: number): number {
+  for (let size = DIRECT_DESCRIPTORS; size >= SMALLEST; size >>>= 1)
+    if (native.registerFiles(address, size) >= 0) return size;
+  return 0;
 }
 
 /** Allows this package's opcodes, flags and registrations and nothing else (5.10). */

@@ -1,11 +1,12 @@
 // The table of direct descriptors: files that live in the ring and never get an fd. A slot is taken before its OPENAT is
 // staged and is free again only when the CLOSE's own CQE has come (DESIGN D8: earlier reuse reads other files).
 
-/** Free list of the ring's direct descriptors; who finds none waits in line. */
+/** Free list of the ring's direct descriptors; who finds none waits in line. Nobody may wait where the size is 0. */
 export class DirectTable {
   readonly size: number;
   readonly #free: number[] = [];
   readonly #waiting: ((slot: number) => void)[] = [];
+  #giving = false;
 
   constructor(size: number) {
     this.size = size;
@@ -31,8 +32,14 @@ export class DirectTable {
 
   /** The CLOSE's CQE has come, or nothing was ever opened in the slot. */
   give(slot: number): void {
-    const next = this.#waiting.shift();
-    if (next !== undefined) next(slot);
-    else this.#free.push(slot);
+    this.#free.push(slot);
+    // Who gets a slot may give it back at once (it was aborted meanwhile), thousands in a row: not one inside the other.
+    if (this.#giving) return;
+    this.#giving = true;
+    try {
+      while (this.#waiting.length > 0 && this.#free.length > 0) this.#waiting.shift()!(this.#free.pop()!);
+    } finally {
+      this.#giving = false;
+    }
   }
 }
