@@ -18,12 +18,16 @@ export interface Doorbell {
   close(): void;
 }
 
+/** Failures to arm in a row after which the bell is given up. */
+const FAILURES = 16;
+
 /** Watches one end of a socketpair; a second, plain ring writes a byte to the other end when the first has a CQE. */
 class SocketDoorbell implements Doorbell {
   readonly kind = "socket";
   #socket: Bun.Socket<undefined> | null = null;
   #held = false;
   #failed: (() => void) | null;
+  #failures = 0;
   readonly #native: Native;
   readonly #ring: Address;
 
@@ -31,27 +35,35 @@ class SocketDoorbell implements Doorbell {
     this.#native = native;
     this.#ring = ring;
     this.#failed = failed;
-    const fail = (): void => {
-      this.#socket = null;
-      this.#failed?.();
-      this.#failed = null;
-    };
+    const fail = (): void => this.#giveUp();
     // `fd` takes the socket over: Bun closes it with the socket.
-    Bun.connect({
-      fd,
-      socket: { data: ring_, close: fail, error: fail },
-    } as unknown as Bun.TCPSocketConnectOptions<undefined>).then((socket) => {
+    const connect = async (): Promise<Bun.Socket<undefined>> =>
+      Bun.connect({
+        fd,
+        socket: { data: ring_, close: fail, error: fail },
+      } as unknown as Bun.TCPSocketConnectOptions<undefined>);
+    connect().then((socket) => {
       if (this.#failed === null) return void socket.end();
       this.#socket = socket;
       if (!this.#held) socket.unref();
     }, fail);
   }
 
+  #giveUp(): void {
+    const failed = this.#failed;
+    this.close();
+    failed?.();
+  }
+
   arm(): number {
     if (this.#socket === null) return -1;
     const rc = this.#native.arm(this.#ring);
+    if (rc < 0) {
+      if (++this.#failures === FAILURES) this.#giveUp();
+      return -1;
+    }
+    this.#failures = 0;
     if (rc === 1) return 1;
-    if (rc < 0) return -1;
     if (!this.#held) {
       this.#held = true;
       this.#socket.ref();

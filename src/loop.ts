@@ -2,6 +2,7 @@
 // until the doorbell rings. It never lets a chain of inline completions keep timers and sockets from their turn.
 
 import { type Doorbell, openDoorbell } from "./doorbell.ts";
+import { errnoCode } from "./errno.ts";
 import type { Ring } from "./ring.ts";
 
 /** Bounds of the loop's behaviour, with what they are set to. */
@@ -23,6 +24,10 @@ export const DEFAULT_LIMITS: LoopLimits = {
 
 /** Turns of the ring in one go, for work that completions staged. */
 const ROUNDS = 4;
+/** Refusals that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
+const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
+/** Refused submits in a row before the next one waits for a timer. */
+const REFUSALS = 64;
 
 export class Loop {
   readonly limits: LoopLimits = { ...DEFAULT_LIMITS };
@@ -35,11 +40,14 @@ export class Loop {
   #polling = false;
   #asleep = false;
   #spinsLeft = 0;
+  #refused = 0;
   #waitStart = 0;
   /** Microseconds from starting to wait until a CQE came, smoothed. */
   #expectedUs = 10;
   #asked = false;
-  readonly #forget = (): void => void (this.#asked = false);
+  readonly #forget = (): void => {
+    this.#asked = false;
+  };
   readonly #flush = (): void => this.flush();
   readonly #step = (): void => this.#poll();
 
@@ -84,12 +92,19 @@ export class Loop {
 
   /** End of a JavaScript turn: everything staged goes out, everything that is done comes back. */
   flush(): void {
-    const ring = this.#ring;
-    if (ring.closed || ring.poisoned !== null) return;
+    if (this.#stopped()) return;
     if (this.#rounds++ === 0) this.#turnStart = performance.now();
     else if ((this.#rounds & 3) === 0 && performance.now() - this.#turnStart > this.limits.microtaskMs)
       this.#rounds = this.limits.microtaskRounds;
     this.#run();
+  }
+
+  /** Whether the ring is closed or poisoned: then nothing keeps the process alive for it any more. */
+  #stopped(): boolean {
+    const { closed, poisoned } = this.#ring;
+    if (!closed && poisoned === null) return false;
+    this.#doorbell?.rest();
+    return true;
   }
 
   #run(): void {
@@ -98,6 +113,7 @@ export class Loop {
     ring.scheduled = true;
     ring.turn(ROUNDS);
     ring.scheduled = false;
+    if (this.#stopped()) return;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
       this.#doorbell?.rest();
       return;
@@ -114,13 +130,15 @@ export class Loop {
     this.#polling = false;
     this.#rounds = 0;
     this.#inlineUs = 0;
-    if (ring.closed || ring.poisoned !== null) return;
-    const before = ring.completed;
+    if (this.#stopped()) return;
+    if (this.#asleep) this.#wake();
+    const { completed, submitted } = ring;
     ring.spins++;
     ring.scheduled = true;
     ring.turn(ROUNDS);
     ring.scheduled = false;
-    const done = ring.completed > before;
+    if (this.#stopped()) return;
+    const done = ring.completed > completed;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
       if (done) this.#learn();
       this.#doorbell?.rest();
@@ -131,8 +149,25 @@ export class Loop {
       this.#waitStart = performance.now();
       this.#spinsLeft = this.#expectedUs < this.limits.spinUs ? this.limits.spinRounds : 1;
     }
-    if (this.#spinsLeft-- > 0 || ring.unsubmitted > 0 || (ring.queued > 0 && ring.inFlight === 0)) this.#yield();
+    if (ring.unsubmitted > 0) return this.#submitAgain();
+    this.#refused = 0;
+    // What is queued goes out as long as some of it can: what is in flight may be waiting for just that.
+    const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
+    if (this.#spinsLeft-- > 0 || moving) this.#yield();
     else this.#sleep();
+  }
+
+  /** The kernel has left SQEs in the SQ: they go in soon, or never. */
+  #submitAgain(): void {
+    const ring = this.#ring;
+    if (ring.refusal !== 0 && !PASSING.has(ring.refusal)) {
+      ring.poison(`io_uring_enter fails with ${errnoCode(ring.refusal)}`);
+      return void this.#stopped();
+    }
+    if (ring.refusal === 0 || ++this.#refused < REFUSALS) return this.#yield();
+    if (this.#polling) return;
+    this.#polling = true;
+    setTimeout(this.#step, 1);
   }
 
   #learn(): void {

@@ -5,6 +5,7 @@
 import { CQE_TABLE, CQE_WORDS, Header, RingInfo, SQE_WORDS } from "./layout.ts";
 import { type Address, memoryAt, type Native } from "./native.ts";
 import { type Finish, indexOfMany, LINK_SHIFT, type Operation, OperationTable, SLOT_MASK } from "./operation.ts";
+import { Opcode, writeSqe } from "./sqe.ts";
 
 /** IORING_SETUP_ flags this package uses (never SQPOLL: such a ring keeps old credentials after setuid, CVE-2024-22017). */
 export const SetupFlag = {
@@ -32,6 +33,9 @@ export interface RingStats {
 }
 
 const FIRST_CAPACITY = 256;
+
+/** Rings that were closed while the kernel still had operations: what they root may be written to, so it stays for good. */
+const neverFreed: Ring[] = [];
 
 export class Ring {
   readonly native: Native;
@@ -168,6 +172,9 @@ export class Ring {
         if (ready > before) this.inlineCompletions += ready - before;
       }
       if (ready > 0) this.#reap(ready);
+      else if (taken === 0 && this.inFlight === 0 && this.#tail > this.#head && this.unsubmitted === 0)
+        this.poison(`a chain is longer than the SQ's ${this.sqEntries} entries`); // it would wait for room for ever
+      if (this.poisoned !== null) break;
       reaped += ready;
       const more = this.#tail > this.#head && this.inFlight < this.cqEntries;
       if (ready < this.cqEntries && !(more && (ready > 0 || taken > 0))) break;
@@ -214,9 +221,29 @@ export class Ring {
     return true;
   }
 
-  /** The kernel has SQEs that it did not take, or deferred work for us: another turn is due. */
+  /** SQEs that the kernel did not take: another turn is due. */
   get unsubmitted(): number {
     return this.#header[Header.sqReady]!;
+  }
+
+  /** The errno with which the kernel refused the last submit; 0 if it did not. */
+  get refusal(): number {
+    return this.#header[Header.refusal]!;
+  }
+
+  /**
+   * Asks the kernel to cancel the request with this user_data, staged or submitted. Advice only: its CQE comes all the
+   * same. Does nothing on a ring that is closed or stopped.
+   */
+  cancel(low: number, high: number): void {
+    if (this.closed || this.poisoned !== null) return;
+    const operation = this.operations.acquire((ended) => this.operations.release(ended), 1);
+    const i = this.next();
+    writeSqe(this.words, i, Opcode.ASYNC_CANCEL, 0, -1, 0, 0, 0, 0, operation.slot, operation.generation);
+    this.words[i + 4] = low; // addr: the target's user_data
+    this.words[i + 5] = high;
+    // No SQE goes out while the CQ is spoken for, perhaps by what is to be cancelled: then without one.
+    if (this.inFlight === this.cqEntries) this.native.cancel(this.address, low, high);
   }
 
   /** Stops the ring for good: an invariant is broken, so no further result can be trusted. */
@@ -225,11 +252,28 @@ export class Ring {
     for (const operation of this.operations.waiting()) operation.reject(this.poisoned);
   }
 
-  /** Closes the ring now. Returns the number of operations that the kernel did not give back by the deadline. */
+  /**
+   * Closes the ring now; what was staged or in the kernel is cancelled and rejects. Returns the number of operations
+   * that the kernel did not give back by the deadline: their memory is kept for good.
+   */
   close(deadlineMs: number): number {
     if (this.closed) return 0;
     this.closed = true;
-    return this.native.close(this.address, deadlineMs);
+    const lost = this.native.close(this.address, deadlineMs);
+    if (lost > 0) neverFreed.push(this);
+    this.#abandon();
+    return lost;
+  }
+
+  #abandon(): void {
+    const error = Object.assign(new Error("bun-uring: the ring was closed before the operation ended"), {
+      code: "ECANCELED",
+    });
+    const waiting = [...this.operations.waiting()];
+    // Who waits to close a file can: no operation of this ring will begin on it any more.
+    for (const { owner } of waiting)
+      if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
+    for (const operation of waiting) operation.reject(error);
   }
 
   stats(): RingStats {
