@@ -32,6 +32,8 @@ export async function copy(library: Library, request: CopyRequest, signal: Abort
   const started = performance.now();
   const copied = await withProgress("copying", total, (report) => run(library, planned, request, signal, report));
   say("copied", copied, started);
+  if (copied.skipped > 0)
+    console.log(`passed over ${countText(copied.skipped, "FIFO, socket or device", "FIFOs, sockets or devices")}`);
   if (!request.verify) return;
   const verifying = performance.now();
   const difference = await withProgress("verifying", copied, (report) => compare(library, from, to, signal, report));
@@ -112,7 +114,7 @@ async function run(
   { direct }: CopyRequest,
   signal: AbortSignal,
   report: Report,
-): Promise<Amount> {
+): Promise<Amount & { skipped: number }> {
   if (isTree) return library.copyTree(from, to, { direct, signal, onProgress: report });
   let bytes = 0;
   await library.copyFile(from, to, {
@@ -123,7 +125,7 @@ async function run(
       report({ files: 0, bytes });
     },
   });
-  return { files: 1, bytes };
+  return { files: 1, bytes, skipped: 0 };
 }
 
 async function withProgress<T>(verb: string, total: Amount, work: (report: Report) => Promise<T>): Promise<T> {

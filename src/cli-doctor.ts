@@ -84,10 +84,21 @@ function adviceOn({ backend, reason, setupFlags, opcodes, limits, doorbell }: Ca
 
 /** The report for people. */
 export function reportText(report: Report): string {
+  return tableText(rowsOf(report));
+}
+
+/** The same without the long lists. */
+export function summaryText(report: Report): string {
+  return tableText(rowsOf(report).filter(([name]) => name !== "features" && name !== "opcodes"));
+}
+
+type ReportRow = readonly [name: string, text: string];
+
+function rowsOf(report: Report): ReportRow[] {
   const { limits } = report;
   const limit = (value: number | null, text: (value: number) => string): string =>
     value === null ? "unlimited" : text(value);
-  const rows: [string, string][] = [
+  const rows: ReportRow[] = [
     ["package", `bun-uring ${report.version}, Bun ${report.bun}, ${report.platform}`],
     ["kernel", report.kernel],
     ["backend", report.backend + (report.reason === null ? "" : `: ${report.reason.message} (${report.reason.code})`)],
@@ -114,6 +125,10 @@ export function reportText(report: Report): string {
     ],
     ["advice", report.advice.length === 0 ? "none, all is well" : report.advice.join("\n")],
   );
+  return rows;
+}
+
+function tableText(rows: readonly ReportRow[]): string {
   return rows.map(([name, text]) => name.padEnd(13) + wrap(text)).join("\n");
 }
 

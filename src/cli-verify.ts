@@ -52,6 +52,7 @@ async function compareOne(
 ): Promise<string | null> {
   const { lstat } = comparison.library;
   const [source, copied] = await Promise.all([lstat(from), lstat(to).catch(() => null)]);
+  if (isSpecial(source)) return null;
   if (copied === null) return `'${to}' is missing`;
   if (typeOf(source) !== typeOf(copied)) return `'${to}' is a ${typeOf(copied)}, not a ${typeOf(source)}`;
   if (source.isSymbolicLink()) {
@@ -63,9 +64,13 @@ async function compareOne(
     for (const name of await readdir(from)) waiting.push([join(from, name), join(to, name)]);
     return null;
   }
-  if (!source.isFile()) return null;
   if (source.size !== copied.size) return `'${to}' has ${copied.size} bytes, not ${source.size}`;
   return compareContent(comparison, from, to, source.size);
+}
+
+/** FIFOs, sockets and devices: copyTree passes them over. */
+function isSpecial(stats: Stats): boolean {
+  return !stats.isFile() && !stats.isDirectory() && !stats.isSymbolicLink();
 }
 
 function typeOf(stats: Stats): string {

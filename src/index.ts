@@ -14,6 +14,7 @@ export * from "./promises.ts";
 export type { RingStats } from "./ring.ts";
 export { CqeFlag, OPCODE_SINCE, Opcode, type OpcodeName, SqeFlag } from "./sqe.ts";
 export type { OpenHow, Sqe } from "./submission.ts";
+export { type CopyTreeOptions, copyTree, type TreeCounts } from "./tree.ts";
 export { type Completion, Ring, type RingOptions, type RunOptions } from "./uring.ts";
 
 /** What runs the file operations of this thread: "io_uring", or "node" where that can't be had (see `capabilities()`). */

@@ -4,7 +4,6 @@
 import { readFileSync } from "node:fs";
 import { currentBackend, fallbackReason } from "./backend.ts";
 import { featureNames, type Reason, setupFlagNames } from "./capabilities.ts";
-import { systemError } from "./errno.ts";
 import type { RingStats } from "./ring.ts";
 import { existingThread, type RingThread, ringThread } from "./thread.ts";
 
@@ -128,11 +127,7 @@ export function stats(): RingStats {
   };
 }
 
-const ECANCELED = -125;
-
 let shuttingDown: Promise<void> | null = null;
-/** Rings that the kernel kept operations of: it may still write into their buffers, so these are never collected. */
-const kept: RingThread[] = [];
 
 /**
  * Waits until every operation of this thread has ended, then closes its ring and frees its memory. The next operation
@@ -144,18 +139,6 @@ export function shutdown({ timeoutMs = 10_000 }: { timeoutMs?: number } = {}): P
   if (thread === null) return shuttingDown ?? Promise.resolve();
   shuttingDown ??= thread.shutDown(timeoutMs).finally(() => {
     shuttingDown = null;
-    abandon(thread);
   });
   return shuttingDown;
-}
-
-/** Rejects what the closed ring will never finish, and lets its files be closed. */
-function abandon(thread: RingThread): void {
-  for (const operation of thread.ring.operations.waiting()) {
-    if (!kept.includes(thread)) kept.push(thread);
-    const { owner } = operation;
-    operation.owner = null;
-    operation.reject(systemError(ECANCELED, operation.syscall, operation.path, operation.dest));
-    if (owner !== null && --owner.inFlight === 0) owner.closing?.();
-  }
 }

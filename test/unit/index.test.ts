@@ -147,7 +147,7 @@ describe("stats and shutdown", () => {
     const handle = await library.open(fifo, "r+");
     const read = handle.read(Buffer.alloc(8)).catch((error) => error);
     await library.shutdown({ timeoutMs: 50 });
-    expect(await read).toMatchObject({ code: "ECANCELED", syscall: "read" });
+    expect(await read).toMatchObject({ code: "ECANCELED" });
     await handle.close();
     expect(tmp.openFiles()).toEqual([]);
   });
