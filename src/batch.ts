@@ -146,18 +146,22 @@ export interface ReadBatchOptions {
  * Rejects for wrong arguments (ERR_*), on a closed file (EBADF) and when the signal is aborted (AbortError; the memory
  * may be written to until the reads in the kernel have ended, which `close()` of the file waits for).
  */
-export async function readBatch(file: OpenFile, options: ReadBatchOptions): Promise<Int32Array> {
-  validateObject(options, "options");
-  const { offsets, lengths, into, signal } = options;
-  validateAbortSignal(signal, "options.signal");
-  validateOffsets(offsets);
-  validateRoom(offsets.length, lengths, into);
-  throwIfAborted(signal);
-  if (file.fd < 0) throw closedError("read");
-  const backend = currentBackend();
-  if (backend.name === "io_uring") return readBatchOnRing(file, { offsets, lengths, into, signal: signal ?? null });
-  const reads = readEach(backend, file, options);
-  return signal === undefined ? reads : abortable(reads, signal);
+export function readBatch(file: OpenFile, options: ReadBatchOptions): Promise<Int32Array> {
+  try {
+    validateObject(options, "options");
+    const { offsets, lengths, into, signal } = options;
+    validateAbortSignal(signal, "options.signal");
+    validateOffsets(offsets);
+    validateRoom(offsets.length, lengths, into);
+    throwIfAborted(signal);
+    if (file.fd < 0) throw closedError("read");
+    const backend = currentBackend();
+    if (backend.name === "io_uring") return readBatchOnRing(file, { offsets, lengths, into, signal: signal ?? null });
+    const reads = readEach(backend, file, options);
+    return signal === undefined ? reads : abortable(reads, signal);
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }
 
 function validateOffsets(offsets: ArrayLike<number>): void {
@@ -203,22 +207,24 @@ function refuseUnsteady(view: View): void {
     throw invalidArgType("options.into", "a view of a buffer that can't be resized", view);
 }
 
+/** All reads at once, so that each counts among the file's operations before anybody can close it. */
 async function readEach(backend: Backend, file: OpenFile, options: ReadBatchOptions): Promise<Int32Array> {
-  const { offsets, lengths, into, signal } = options;
-  const count = offsets.length;
-  const results = new Int32Array(count);
-  const starts = new Float64Array(count);
-  const lengthOf = (i: number): number => (typeof lengths === "number" ? lengths : lengths[i]!);
-  for (let i = 1; i < count; i++) starts[i] = starts[i - 1]! + lengthOf(i - 1);
-  const settled = await settleAll(count, CONCURRENCY, signal, (i) =>
-    ArrayBuffer.isView(into)
-      ? backend.read(file, into, starts[i]!, lengthOf(i), offsets[i]!)
-      : backend.read(file, into[i]!, 0, lengthOf(i), offsets[i]!),
+  const { offsets, lengths, into } = options;
+  const reads: Promise<{ bytesRead: number }>[] = [];
+  let start = 0;
+  for (let i = 0; i < offsets.length; i++) {
+    const length = typeof lengths === "number" ? lengths : lengths[i]!;
+    reads.push(
+      ArrayBuffer.isView(into)
+        ? backend.read(file, into, start, length, offsets[i]!)
+        : backend.read(file, into[i]!, 0, length, offsets[i]!),
+    );
+    start += length;
+  }
+  const settled = await Promise.allSettled(reads);
+  return Int32Array.from(settled, (one) =>
+    one.status === "fulfilled" ? one.value.bytesRead : errnoOfReason(one.reason),
   );
-  settled.forEach((outcome, i) => {
-    results[i] = outcome.status === "fulfilled" ? outcome.value.bytesRead : errnoOfReason(outcome.reason);
-  });
-  return results;
 }
 
 /** The errno of a failed read; an error that no system call gave is the caller's to see. */

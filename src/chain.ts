@@ -8,7 +8,7 @@ import { errnoOf, systemError } from "./errno.ts";
 import { parseFlags, parseMode } from "./flags.ts";
 import { toPath } from "./path.ts";
 import type { Runner } from "./run.ts";
-import { Opcode, SqeFlag } from "./sqe.ts";
+import { DEAF, Opcode, SqeFlag } from "./sqe.ts";
 import { statsFromStatx } from "./stats.ts";
 import type { Sqe } from "./submission.ts";
 import { codedError, validateAbortSignal } from "./validate.ts";
@@ -22,7 +22,6 @@ const ECANCELED = -125;
 const ETIME = -62;
 const FSYNC_DATASYNC = 1;
 const STATX_WORDS = 64;
-
 interface Link {
   /** What the chain calls it, and the system call that its error names. */
   name: string;
@@ -59,6 +58,9 @@ export interface ChainError extends NodeJS.ErrnoException {
 /**
  * Links are started in order, each when the one before has succeeded; a failure or a short transfer cancels the rest,
  * unless that link is `hard()`. Without another file, links act on the one that the chain opened last.
+ * Everything goes to the kernel in one submit, except after a link whose failure the kernel does not heed (syncs,
+ * allocation, truncation, stats, names, attributes): there the chain waits for its result, then submits the rest. A link
+ * that is `hard()` is never waited for.
  * `submit()` resolves to the results of all links, or rejects with a ChainError.
  */
 export class Chain<T extends unknown[] = []> {
@@ -256,7 +258,7 @@ export class Chain<T extends unknown[] = []> {
     return this;
   }
 
-  /** Queues the chain; everything goes to the kernel in one submit. A chain is submitted once. */
+  /** Queues the chain; see the class for how many submits that takes. A chain is submitted once. */
   async submit(options: { signal?: AbortSignal } = {}): Promise<T> {
     validateAbortSignal(options.signal, "options.signal");
     if (this.#submitted) throw new TypeError("bun-uring: a chain is submitted once");
@@ -265,13 +267,13 @@ export class Chain<T extends unknown[] = []> {
     const results: number[] = this.#links.map(() => ECANCELED);
     const timedOut = new Set<number>();
     try {
-      const { sqes, linkOf } = this.#sqes(slots);
-      const keep = (all: Int32Array): void =>
-        all.forEach((res, i) => {
-          if (linkOf[i]! >= 0) results[linkOf[i]!] = res;
-          else if (res === ETIME) timedOut.add(linkOf[i - 1]!);
-        });
-      await this.#runner.run(sqes, keep, options.signal ?? null);
+      const sqes = this.#links.map((link) => link.sqe(slots));
+      for (let first = 0; first < sqes.length; ) {
+        const next = this.#segmentEnd(sqes, first);
+        await this.#runSegment(sqes, first, next, results, timedOut, options.signal ?? null);
+        if (results[next - 1]! < 0) break;
+        first = next;
+      }
       this.#throwIfBroken(results, timedOut);
       return this.#links.map((link, i) => link.value?.() ?? results[i]) as T;
     } catch (error) {
@@ -282,23 +284,41 @@ export class Chain<T extends unknown[] = []> {
     }
   }
 
-  /** The SQEs with their links and timeouts, and which link each is (-1: a timeout). */
-  #sqes(slots: readonly number[]): { sqes: Sqe[]; linkOf: number[] } {
+  /** One past the last link of the segment that starts at `first`: a deaf link ends it, unless it is hard. */
+  #segmentEnd(sqes: readonly Sqe[], first: number): number {
+    let n = first;
+    while (n < sqes.length - 1 && (this.#links[n]!.hard || !DEAF.has(sqes[n]!.opcode))) n++;
+    return n + 1;
+  }
+
+  /** Submits links [first, end) with their timeouts, and notes their results. */
+  async #runSegment(
+    all: readonly Sqe[],
+    first: number,
+    end: number,
+    results: number[],
+    timedOut: Set<number>,
+    signal: AbortSignal | null,
+  ): Promise<void> {
     const sqes: Sqe[] = [];
-    const linkOf: number[] = [];
-    this.#links.forEach((link, n) => {
-      const isLast = n === this.#links.length - 1;
-      const flag = link.hard ? SqeFlag.IO_HARDLINK : SqeFlag.IO_LINK;
-      const sqe = link.sqe(slots);
-      const own = (sqe.flags ?? 0) & ~(SqeFlag.IO_LINK | SqeFlag.IO_HARDLINK);
-      const timed = link.timeoutMs !== undefined;
-      sqes.push({ ...sqe, flags: own | (isLast && !timed ? 0 : flag) });
+    const linkOf: number[] = []; // -1: a timeout
+    for (let n = first; n < end; n++) {
+      const { hard, timeoutMs } = this.#links[n]!;
+      const flag = hard ? SqeFlag.IO_HARDLINK : SqeFlag.IO_LINK;
+      const onward = n === end - 1 ? 0 : flag;
+      const own = (all[n]!.flags ?? 0) & ~(SqeFlag.IO_LINK | SqeFlag.IO_HARDLINK);
+      sqes.push({ ...all[n]!, flags: own | (timeoutMs === undefined ? onward : flag) });
       linkOf.push(n);
-      if (!timed) return;
-      sqes.push({ opcode: Opcode.LINK_TIMEOUT, timeoutMs: link.timeoutMs!, flags: isLast ? 0 : flag });
+      if (timeoutMs === undefined) continue;
+      sqes.push({ opcode: Opcode.LINK_TIMEOUT, timeoutMs, flags: onward });
       linkOf.push(-1);
-    });
-    return { sqes, linkOf };
+    }
+    const note = (cqes: Int32Array): void =>
+      cqes.forEach((res, i) => {
+        if (linkOf[i]! >= 0) results[linkOf[i]!] = res;
+        else if (res === ETIME) timedOut.add(linkOf[i - 1]!);
+      });
+    await this.#runner.run(sqes, note, signal);
   }
 
   #throwIfBroken(results: readonly number[], timedOut: ReadonlySet<number>): void {

@@ -83,6 +83,27 @@ export const OPCODE_SINCE: Readonly<Record<OpcodeName, string>> = {
   FTRUNCATE: "6.9",
 };
 
+/**
+ * Opcodes whose failure does not cancel what is linked to them: the kernel calls no req_set_fail for these (seen on 6.18;
+ * io_uring/fs.c, sync.c, statx.c, truncate.c, xattr.c). A rename linked to a failed fsync would be done.
+ */
+export const DEAF: ReadonlySet<number> = new Set<number>([
+  Opcode.FSYNC,
+  Opcode.SYNC_FILE_RANGE,
+  Opcode.FALLOCATE,
+  Opcode.FTRUNCATE,
+  Opcode.STATX,
+  Opcode.RENAMEAT,
+  Opcode.UNLINKAT,
+  Opcode.MKDIRAT,
+  Opcode.SYMLINKAT,
+  Opcode.LINKAT,
+  Opcode.SETXATTR,
+  Opcode.FSETXATTR,
+  Opcode.GETXATTR,
+  Opcode.FGETXATTR,
+]);
+
 /** IOSQE_ flags of an SQE, with the first kernel that has each. */
 export const SqeFlag = {
   /** 5.1. `fd` is the index of a direct descriptor. */ FIXED_FILE: 1,
