@@ -4,7 +4,7 @@
 
 import { closeSync, openSync, writeSync } from "node:fs";
 import * as fs from "../../src/index.ts";
-import { event, mark, outcome, runCases } from "../helpers/cases.ts";
+import { event, outcome, runCases } from "../helpers/cases.ts";
 import { openFds } from "../helpers/fds.ts";
 import { startGapMeter } from "../helpers/loop-gap.ts";
 
@@ -72,24 +72,17 @@ await runCases({
     };
   },
 
-  /** From now on io_uring_enter always fails: every promise must settle all the same. */
+  /** io_uring_enter begins to fail for good: every promise must settle all the same. */
   async doomed(dir: string) {
-    const path = `${dir}/records`;
-    await recordFile(path, 100);
-    const handle = await fs.open(path, "r");
+    const handle = await fs.open(`${dir}/doomed`, "w");
     const meter = startGapMeter();
-    mark("begin");
-    const outcomes = await Promise.all(
-      Array.from({ length: 100 }, async (_, i) => {
-        try {
-          return (await readRecord(handle, i)) === i ? "right" : "wrong";
-        } catch (error: any) {
-          return String(error.code ?? error.message);
-        }
-      }),
-    );
-    mark("end");
-    return { wrong: outcomes.filter((what) => what === "wrong").length, settled: outcomes.length, gap: meter.stop() };
+    let settledCount = 0;
+    for (let round = 0; round < 20; round++) {
+      // Writes go through the ring; a read of cached bytes might not.
+      const writes = Array.from({ length: 10 }, (_, i) => outcome(handle.write(record(i), i * RECORD)));
+      settledCount += (await Promise.all(writes)).length;
+    }
+    return { settled: settledCount, gap: meter.stop() };
   },
 
   /** Descriptors run out while the ring is in use. */
@@ -153,11 +146,11 @@ await runCases({
 
   /** More parked reads than the completion queue has room for, then data for all of them. */
   async parkedFlood({ fifoPath, count }: { fifoPath: string; count: number }) {
-    const fifo = await fs.open(fifoPath, "r+");
+    const handles = await Promise.all(Array.from({ length: count }, () => fs.open(fifoPath, "r+")));
     const feeder = openSync(fifoPath, "r+");
     const bytes: number[] = [];
-    const reads = Array.from({ length: count }, async () => {
-      const { buffer } = await fifo.read(Buffer.alloc(1), 0, 1, null);
+    const reads = handles.map(async (handle) => {
+      const { buffer } = await handle.read(Buffer.alloc(1), 0, 1, null);
       bytes.push(buffer[0]!);
     });
     await Bun.sleep(20);
@@ -165,7 +158,7 @@ await runCases({
     const sent = Array.from({ length: count }, (_, i) => i % 251);
     writeSync(feeder, Buffer.from(sent));
     await Promise.all(reads);
-    await fifo.close();
+    await Promise.all(handles.map((handle) => handle.close()));
     closeSync(feeder);
     const sorted = (list: number[]): string => list.toSorted((a, b) => a - b).join();
     return { same: sorted(bytes) === sorted(sent), ...settled() };

@@ -43,14 +43,16 @@ for (const code of ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"]) {
 
 for (const code of ["EAGAIN", "EBADF"]) {
   faultTest(`io_uring_enter says ${code} for ever: every promise settles`, { needs, timeoutMs: 40_000 }, async () => {
-    const tracer = strace({ inject: [`io_uring_enter:error=${code}:when=40+`] });
+    const tracer = strace({ inject: [`io_uring_enter:error=${code}:when=12+`] });
     const input = folder(`${code}-ever`);
-    const seen = await runCase<{ wrong: number; settled: number; gap: LoopGap }>(fixture, "doomed", {
+    const seen = await runCase<{ settled: number; gap: LoopGap }>(fixture, "doomed", {
       input,
       prefix: tracer.prefix,
       env,
     });
+    const injected = tracer.lines().filter((line) => line.includes("INJECTED")).length;
     tracer.remove();
-    expect({ wrong: seen.wrong, settled: seen.settled }).toEqual({ wrong: 0, settled: 100 });
+    expect(injected).toBeGreaterThan(0);
+    expect(seen.settled).toBe(200);
   });
 }

@@ -50,7 +50,7 @@ for (const backend of ["uring", "node"]) {
     const failures: [number, string][] = [
       [5, "EIO"],
       [28, "ENOSPC"],
-      [122, "EDQUOT"],
+      [30, "EROFS"],
     ];
     for (const [errno, code] of failures) {
       faultTest(`${code} comes with its system call`, { needs }, () =>
@@ -223,7 +223,10 @@ describe("no new tasks", () => {
   faultTest("with RLIMIT_NPROC used up", { needs: ["fuse", "gcc", "ioUring", "otherUser", "prlimit"] }, () =>
     withFuse(async (_, file) => {
       run("chmod", "0777", root);
-      const child = startCase<any>(fixture, "noTasks", { input: { file, ordinary }, env, prefix: asUser() });
+      const theirs = join(root, "theirs");
+      writeFileSync(theirs, Buffer.alloc(65536, "o"));
+      run("chmod", "0666", theirs);
+      const child = startCase<any>(fixture, "noTasks", { input: { file, ordinary: theirs }, env, prefix: asUser() });
       await child.event("ready");
       run("prlimit", "--pid", String(child.pid), "--nproc=1");
       expect(threads(child.pid).size).toBeGreaterThan(1);

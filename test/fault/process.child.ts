@@ -17,8 +17,9 @@ function inheritable(fds: Iterable<number>): number[] {
 
 /** Reads that wait for data that never comes by itself. */
 async function parkMany(fifoPath: string, count: number): Promise<Promise<unknown>[]> {
-  const handle = await fs.open(fifoPath, "r+");
-  const reads = Array.from({ length: count }, () => handle.read(Buffer.alloc(4), 0, 4, null));
+  // A handle each: reads at a handle's own position take turns, and only the first would be in the kernel.
+  const handles = await Promise.all(Array.from({ length: count }, () => fs.open(fifoPath, "r+")));
+  const reads = handles.map((handle) => handle.read(Buffer.alloc(4), 0, 4, null));
   await Bun.sleep(20);
   return reads;
 }

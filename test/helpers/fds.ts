@@ -50,7 +50,7 @@ export function threads(pid: number | "self" = "self"): Map<number, string> {
 
 /** Names of threads but for those that come and go by themselves: Bun's pools, JavaScriptCore's helpers, io-wq's workers. */
 export function lastingThreads(pid: number | "self" = "self"): string[] {
-  return [...threads(pid).values()].filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-)/.test(name)).toSorted();
+  return [...threads(pid).values()].filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-)|ollector Thread/.test(name)).toSorted();
 }
 
 /** io-wq's worker threads: the kernel's helpers of a ring, seen as threads of the process. */

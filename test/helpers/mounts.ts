@@ -60,11 +60,20 @@ export function mountExt4({ bytes = 64 << 20, imageDir = tmpdir(), journal = tru
     path,
     cutPower: () => void run(tool("fs-shutdown"), path),
     remount() {
-      run("umount", path);
+      unmountSoon(path);
       mount();
     },
     unmount: () => takeDown(path, guard, () => rmSync(imageFolder, { recursive: true })),
   };
+}
+
+/** Unmounts, waiting for a killed process: the kernel lets go of a ring's files some time after the process is gone. */
+function unmountSoon(path: string): void {
+  for (let tries = 0; tries < 100; tries++) {
+    if (Bun.spawnSync(["umount", path]).exitCode === 0) return;
+    Bun.sleepSync(20);
+  }
+  run("umount", path);
 }
 
 async function takeDown(path: string, guard: DeathGuard, thenRemove: () => void): Promise<void> {

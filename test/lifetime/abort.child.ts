@@ -11,6 +11,12 @@ import { openFds, threads } from "../helpers/fds.ts";
 const REASON = "enough";
 const listeners = (signal: AbortSignal): number => getEventListeners(signal, "abort").length;
 
+/** The listeners left when what the abort could not stop has had time to end. */
+async function noListeners(signal: AbortSignal): Promise<number> {
+  for (let i = 0; i < 50 && listeners(signal) > 0; i++) await Bun.sleep(10);
+  return listeners(signal);
+}
+
 /** What an abort gave, with the cause beside Node's fields. */
 async function aborted(promise: Promise<unknown>): Promise<unknown> {
   try {
@@ -58,12 +64,11 @@ await runCases({
     await Bun.sleep(50);
     controller.abort(REASON);
     const result = await Promise.race([reading, Bun.sleep(2000).then(() => "late")]);
-    const left = listeners(controller.signal);
     writeSync(feeder, "late data"); // Where the kernel could not cancel, it ends now.
     for (let i = 0; i < 100 && (fdsOf(fifo) > before || fs.stats().inFlight > 0); i++) await Bun.sleep(10);
     const leaked = fdsOf(fifo) - before;
     closeSync(feeder);
-    return { result, listeners: left, leaked, inFlight: fs.stats().inFlight };
+    return { result, listeners: await noListeners(controller.signal), leaked, inFlight: fs.stats().inFlight };
   },
 
   /** The open itself waits: a FIFO without a writer. What it opens in the end must be closed. */
@@ -98,8 +103,9 @@ await runCases({
       fs.copyFile(big, target, { signal: controller.signal, onProgress: () => controller.abort(REASON) } as never),
     );
     const result = await copying;
-    while (fs.stats().inFlight > 0) await Bun.sleep(1);
-    return { result, created: existsSync(target), leaked: fdsOf(target) + fdsOf(big) };
+    const leaked = (): number => fdsOf(target) + fdsOf(big);
+    for (let i = 0; i < 100 && (fs.stats().inFlight > 0 || leaked() > 0); i++) await Bun.sleep(10);
+    return { result, created: existsSync(target), leaked: leaked() };
   },
 
   async after({ file }: { file: string }) {
@@ -124,11 +130,18 @@ await runCases({
     });
     setTimeout(() => controller.abort(REASON), afterMs);
     await Promise.all(all);
-    const listenersLeft = listeners(signal);
-    for (let i = 0; i < 200 && (fs.stats().inFlight > 0 || openFds().size > before.fds); i++) await Bun.sleep(10);
+    for (let i = 0; i < 200 && (fs.stats().inFlight + fs.stats().queued > 0 || openFds().size > before.fds); i++)
+      await Bun.sleep(10);
     const { inFlight, queued } = fs.stats();
     const foreign = readdirSync(dir).length;
-    return { ...tally, listeners: listenersLeft, fdsLeft: openFds().size - before.fds, inFlight, queued, foreign };
+    return {
+      ...tally,
+      listeners: await noListeners(signal),
+      fdsLeft: openFds().size - before.fds,
+      inFlight,
+      queued,
+      foreign,
+    };
   },
 
   /** A long-lived signal that is never fired: its listeners come and go with the operations. */

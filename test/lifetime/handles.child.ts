@@ -132,6 +132,54 @@ await runCases({
     return { held, left: openFds().size - before, warnings: warnings.length, warning: warnings[0] ?? "", alive };
   },
 
+  /** A call of several steps is under way on a handle nobody refers to. */
+  async droppedInSteps(path: string) {
+    const bytes = Buffer.alloc(8 << 20, "step");
+    writeFileSync(path, bytes);
+    const calls: Record<string, (handle: fs.FileHandle) => Promise<unknown>> = {
+      readFile: async (handle) => void ((await handle.readFile()).equals(bytes) || Promise.reject(new Error("wrong"))),
+      writeFile: (handle) => handle.writeFile(bytes),
+      appendFile: (handle) => handle.appendFile(bytes),
+      stat: (handle) => handle.stat(),
+      writev: (handle) => handle.writev([bytes, bytes]),
+      close: (handle) => handle.close(),
+    };
+    const failed: string[] = [];
+    for (const [name, call] of Object.entries(calls)) {
+      for (let round = 0; round < 5; round++) {
+        const pending = fs
+          .open(`${path}${name === "readFile" ? "" : name}`, name === "readFile" ? "r" : "w+")
+          .then(call);
+        let over = false;
+        const settled = outcome(pending).then((what) => {
+          over = true;
+          if (what !== "value") failed.push(`${name}: ${what.message}`);
+        });
+        while (!over) {
+          Bun.gc(true);
+          await Bun.sleep(0);
+        }
+        await settled;
+      }
+    }
+    return failed;
+  },
+
+  /** The same for a whole file that comes in parts, with long waits between them. */
+  async droppedReadingFile(fifo: string) {
+    const feeder = openSync(fifo, "r+");
+    const reading = fs.open(fifo, "r").then((handle) => handle.readFile());
+    for (let i = 0; i < 10; i++) {
+      writeSync(feeder, "part ");
+      for (let k = 0; k < 5; k++) {
+        Bun.gc(true);
+        await Bun.sleep(2);
+      }
+    }
+    closeSync(feeder);
+    return (await reading).toString();
+  },
+
   /** A handle nobody refers to, with a read under way: the read still gets its bytes. */
   async droppedWhileReading(fifo: string) {
     const feeder = openSync(fifo, "r+");

@@ -79,6 +79,16 @@ for (const backend of ["uring", "node"]) {
       expect(seen.warning).toMatch(/clos/i);
     });
 
+    faultTest("a dropped handle's calls of several steps come to their end", { needs }, async () => {
+      expect(await runCase<string[]>(fixture, "droppedInSteps", { input: folder().file, env })).toEqual([]);
+    });
+
+    faultTest("a dropped handle's readFile() of what comes in parts gets all of them", { needs }, async () => {
+      expect(await runCase<string>(fixture, "droppedReadingFile", { input: folder().fifo, env })).toBe(
+        "part ".repeat(10),
+      );
+    });
+
     faultTest("a dropped handle's read under way gets its bytes", { needs }, async () => {
       // The node backend parks reads in Bun's thread pool, two at a time; 20 would starve it (Bun's own limit).
       if (backend === "node") return;

@@ -39,7 +39,7 @@ async function finished(worker: Worker): Promise<unknown> {
 }
 
 /** Descriptors of the package itself. A Worker's open files are its user's, and Bun leaves those open at terminate(). */
-const ownFds = (dir: string): number => [...openFds().values()].filter((target) => !target.startsWith(dir)).length;
+const ownFds = (dir: string): number => [...openFds().values()].filter((to) => !to.startsWith(dir)).length;
 const rings = (): number => [...openFds().values()].filter((target) => target.includes("io_uring")).length;
 
 async function verifyHere(dir: string, rounds: number): Promise<number> {

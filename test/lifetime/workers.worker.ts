@@ -40,8 +40,8 @@ async function busy({ id, dir }: Task): Promise<never> {
 }
 
 async function parked({ fifo }: Task): Promise<never> {
-  const handle = await fs.open(fifo, "r+");
-  const reads = Array.from({ length: 20 }, (_, i) => handle.read(new Uint8Array(i % 2 ? 500 : 70_000), 0, 100, null));
+  const handles = await Promise.all(Array.from({ length: 20 }, () => fs.open(fifo, "r+")));
+  const reads = handles.map((handle, i) => handle.read(new Uint8Array(i % 2 ? 500 : 70_000), 0, 100, null));
   parentPort!.postMessage("parked");
   await Promise.all(reads);
   throw new Error("nobody feeds this FIFO before the worker's end");
