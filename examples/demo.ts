@@ -114,7 +114,8 @@ function chooseFolder(trees: readonly Tree[]): string {
   const parent = roomy.find(sameDisk) ?? roomy.at(-1);
   if (parent === undefined) throw new Error(`no folder has room for a copy of ${bytesText(bytes)}`);
   const folder = mkdtempSync(join(parent, "bun-uring-demo-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  // Retries: kernel workers may still be making files when the program is interrupted.
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 }));
   for (const [signal, code] of [
     ["SIGINT", 130],
     ["SIGTERM", 143],

@@ -1,7 +1,7 @@
 // Owns the command line as a user meets it: what it prints where, its exit codes, and what is left on the disk.
 // Assumes src/cli.ts run by this test's own Bun, in processes of their own. Never looks inside.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   existsSync,
   lstatSync,
@@ -17,6 +17,9 @@ import { capabilities } from "../../src/index.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
+/** Each case runs whole programs, on a machine that may be busy. */
+setDefaultTimeout(30_000);
+
 const cli = join(import.meta.dir, "..", "..", "src", "cli.ts");
 
 interface Ran {
@@ -158,20 +161,24 @@ describe("cp", () => {
   test.each([
     ["SIGINT", 130],
     ["SIGTERM", 143],
-  ] as const)("%s leaves no half file: exit code %d", async (signal, code) => {
-    // Large enough that its copying takes many times as long as it takes to notice that it began.
-    const [source, dest] = [tmp.file(Buffer.alloc(256 * 1024 * 1024, "x"), "large"), tmp.path()];
-    const child = start(["cp", source, dest]);
-    while (!existsSync(dest) && child.exitCode === null) await new Promise(setImmediate);
-    child.kill(signal);
-    const stderr = await child.stderr.text();
-    expect([await child.exited, stderr]).toEqual([
-      code,
-      "bun-uring: interrupted; the file that was being written is removed\n",
-    ]);
-    expect(existsSync(dest)).toBe(false);
-    expect(existsSync(source)).toBe(true);
-  });
+  ] as const)(
+    "%s leaves no half file: exit code %d",
+    async (signal, code) => {
+      // Large enough that its copying takes many times as long as it takes to notice that it began.
+      const [source, dest] = [tmp.file(Buffer.alloc(256 * 1024 * 1024, "x"), "large"), tmp.path()];
+      const child = start(["cp", source, dest]);
+      while (!existsSync(dest) && child.exitCode === null) await new Promise(setImmediate);
+      child.kill(signal);
+      const stderr = await child.stderr.text();
+      expect([await child.exited, stderr]).toEqual([
+        code,
+        "bun-uring: interrupted; the file that was being written is removed\n",
+      ]);
+      expect(existsSync(dest)).toBe(false);
+      expect(existsSync(source)).toBe(true);
+    },
+    60_000,
+  );
 
   test("shows a bar on a terminal, with rate and time left, and takes it away", async () => {
     const [source, dest] = [tmp.file(patternBytes(20_000_000)), tmp.path()];

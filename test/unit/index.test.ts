@@ -1,12 +1,15 @@
 // Owns the package's outside: the list of exports, what the package says of itself, and the way out.
 // Assumes either backend; runs on both. Never covers what the file functions do.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import * as library from "../../src/index.ts";
 import * as promises from "../../src/promises.ts";
 import { scratch } from "../helpers/tmp.ts";
+
+/** Some cases run whole programs, on a machine that may be busy. */
+setDefaultTimeout(30_000);
 
 const tmp = scratch();
 const onRing = library.backend === "io_uring";
