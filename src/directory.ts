@@ -177,7 +177,11 @@ export function glob(
   options: GlobOptionsWithoutFileTypes,
 ): NodeJS.AsyncIterator<string>;
 export function glob(pattern: string | readonly string[], options: GlobOptions): NodeJS.AsyncIterator<Dirent | string>;
-export async function* glob(pattern: string | readonly string[], options: GlobOptions = {}): AsyncGenerator<any> {
+export function glob(pattern: string | readonly string[], options: GlobOptions = {}): any {
+  return globbing(pattern, options);
+}
+
+async function* globbing(pattern: string | readonly string[], options: GlobOptions): AsyncGenerator<unknown> {
   validateObject(options, "options");
   yield* bun.glob(pattern as string, options) as AsyncIterable<any>;
 }
