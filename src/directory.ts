@@ -177,7 +177,7 @@ export function glob(
   options: GlobOptionsWithoutFileTypes,
 ): NodeJS.AsyncIterator<string>;
 export function glob(pattern: string | readonly string[], options: GlobOptions): NodeJS.AsyncIterator<Dirent | string>;
-export function glob(pattern: string | readonly string[], options: GlobOptions = {}): any {
+export function glob(pattern: string | readonly string[], options: any = {}): any {
   return globbing(pattern, options);
 }
 
