@@ -3,7 +3,9 @@
 // The usual read and write add no promise and no closure of their own: they return the backend's promise.
 
 import { EventEmitter } from "node:events";
-import type { BigIntStats, Mode, ReadPosition, StatOptions, Stats, TimeLike } from "node:fs";
+import type { BigIntStats, Mode, ReadPosition, ReadStream, StatOptions, Stats, TimeLike, WriteStream } from "node:fs";
+import type { Interface } from "node:readline/promises";
+import type { ReadableStream } from "node:stream/web";
 import { abortable, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
@@ -21,9 +23,13 @@ import {
   viewOf,
   type WholeData,
 } from "./options.ts";
+import type { StreamSource } from "./read-ahead.ts";
+import * as streams from "./stream.ts";
 import { isPlain, numberOrCurrent, readTransfer, writeTransfer } from "./transfer.ts";
 import { Turns } from "./turns.ts";
+import { collected } from "./unclosed.ts";
 import { invalidArgType, validateBufferArray, validateInteger } from "./validate.ts";
+import { openWebStream, type WebStreamOptions } from "./web-stream.ts";
 import { bytesOf, writeAll } from "./whole-file.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -43,21 +49,6 @@ interface WriteFileOptions extends ReadFileOptions {
 
 /** IOV_MAX of Linux: the kernel refuses a longer vector. */
 const MAX_VECTOR = 1024;
-
-/** Closes what was never closed, and says so: a descriptor that waits for the garbage collector is a leak. */
-const collected = new FinalizationRegistry<OpenFile>((file) => {
-  process.emitWarning(`Closing file descriptor ${file.fd} on garbage collection`);
-  process.emitWarning(
-    "Closing a FileHandle object on garbage collection is deprecated. Please close FileHandle objects explicitly " +
-      "using FileHandle.prototype.close(). In the future, an error will be thrown if a file descriptor is closed " +
-      "during garbage collection.",
-    "DeprecationWarning",
-    "DEP0137",
-  );
-  currentBackend()
-    .close(file)
-    .catch(() => {});
-});
 
 /** The state behind a handle, for what counts as one of its operations: the SQEs of a Ring. */
 export let fileOf: (handle: FileHandle) => OpenFile;
@@ -354,6 +345,30 @@ export class FileHandle extends EventEmitter {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** A node:stream Readable of the file, read ahead: from `start` (the file's own position) to `end`, inclusive. */
+  createReadStream(options?: streams.ReadStreamOptions): ReadStream {
+    return streams.createReadStream(this, this.#streamSource, options);
+  }
+
+  /** A node:stream Writable into the file, from `start` (the file's own position) on. */
+  createWriteStream(options?: streams.WriteStreamOptions): WriteStream {
+    return streams.createWriteStream(this, this.#streamSource, options);
+  }
+
+  /** The file's lines, for `for await`; takes the options of createReadStream. */
+  readLines(options?: streams.ReadStreamOptions): Interface {
+    return streams.readLines(this, this.#streamSource, options);
+  }
+
+  /** A web stream of bytes from the file's own position on, also for BYOB readers; a handle gives one only. */
+  readableWebStream(options?: WebStreamOptions): ReadableStream {
+    return openWebStream(this, this.#streamSource, this.#closed !== null, options);
+  }
+
+  get #streamSource(): StreamSource {
+    return { backend: this.#backend, file: this.#file, turns: this.#turns };
   }
 
   /** Closes the file once all operations that were started have ended. Further calls give the same promise. */
