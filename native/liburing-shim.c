@@ -340,7 +340,24 @@ static unsigned int kernel_wants_us(const struct ring *ring)
     return IO_URING_READ_ONCE(*ring->uring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
-// Runs deferred task work, ~20 items an enter, until the kernel has no more (or a bound, to stay fair).
+// Runs task work beyond the kernel's bound of 20 items an enter: the bound grows with the CQEs that are waited for, and
+// waiting for those that are there already is no waiting.
+// Work that came up meanwhile has raised the TASKRUN flag and is done, and only an enter that finds work lowers it. So it
+// is lowered here, and a plain enter follows: what was queued before the lowering is run by it, what comes later raises
+// the flag again.
+static int run_much_task_work(struct ring *ring)
+{
+    const int rc = io_uring_enter((unsigned int)ring->uring.ring_fd, 0, io_uring_cq_ready(&ring->uring),
+                                  IORING_ENTER_GETEVENTS, NULL);
+    if (rc < 0)
+        return rc;
+    __atomic_fetch_and(ring->uring.sq.kflags, ~IORING_SQ_TASKRUN, __ATOMIC_SEQ_CST);
+    ring->header[HEADER_ENTERS]++;
+    return io_uring_get_events(&ring->uring);
+}
+
+// Runs deferred task work until the kernel has no more (or a bound, to stay fair): the first 20 items the plain way,
+// which is cheaper where that is all there is.
 static void run_task_work(struct ring *ring)
 {
     for (int round = 0; round < 64 && kernel_wants_us(ring); round++) {
@@ -350,7 +367,7 @@ static void run_task_work(struct ring *ring)
                 return; // no room to flush into: the caller copies out first and comes again
         }
         ring->header[HEADER_ENTERS]++;
-        if (io_uring_get_events(&ring->uring) < 0)
+        if ((round == 0 ? io_uring_get_events(&ring->uring) : run_much_task_work(ring)) < 0)
             return;
     }
 }

@@ -93,7 +93,8 @@ const CANCEL_FLAGS = 0b1011;
 /** madvise(2) advice that changes nothing outside the given pages and can't make them unreadable. */
 const SAFE_ADVICE: ReadonlySet<number> = new Set([0, 1, 2, 3, 4, 8, 14, 15, 20, 21, 22, 23, 25]);
 
-const SHAPES: Readonly<Record<OpcodeName, Shape>> = {
+/** Fields of each opcode, as docs/ring.md lists them. */
+export const SHAPES: Readonly<Record<OpcodeName, Shape>> = {
   NOP: { takes: "" },
   READV: VECTOR,
   WRITEV: VECTOR,
