@@ -4,16 +4,17 @@
 
 import { fchmod } from "node:fs";
 import { copyFile as nodeCopyFile } from "node:fs/promises";
-import { abortable, throwIfAborted } from "./abort.ts";
+import { throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, Path } from "./backend-interface.ts";
 import { constants } from "./constants.ts";
 import { type CopyProgress, copyContents } from "./copy-pipeline.ts";
 import { abortError, errnoOf, systemError } from "./errno.ts";
-import { type Facts, factsOf, factsOfFile, isDirectory, isRegular, permissions } from "./facts.ts";
+import { cachedFacts, type Facts, factsOf, factsOfFile, isDirectory, isRegular, permissions } from "./facts.ts";
 import { toPath } from "./path.ts";
 import { BufferPool } from "./pool.ts";
 import { copySmall, Outcome, onRemote, SMALL_FILE_BYTES } from "./uring-copy.ts";
+import { EAGAIN } from "./uring-operation.ts";
 import {
   invalidArgValue,
   validateAbortSignal,
@@ -56,6 +57,8 @@ const DEFAULT_CHUNK = 256 * 1024;
 const MAX_CHUNK = 64 * 1024 * 1024;
 const SHARED_BUFFERS = 16;
 const ENOENT = -2;
+/** Milliseconds that an abort waits for what is in the kernel, so that nothing of the copy comes after its end. */
+const ABORT_GRACE_MS = 250;
 
 export const DEFAULT_REQUEST: CopyRequest = {
   mode: 0,
@@ -163,19 +166,23 @@ export const INCOMPLETE = -2;
 async function copyByChain(backend: Backend, from: Path, to: Path, request: CopyRequest): Promise<number> {
   const source = await factsOf(backend, from, false);
   if (typeof source === "number" || !isRegular(source) || source.size > SMALL_FILE_BYTES) return ANOTHER_WAY;
-  const target = await factsOf(backend, to, false);
-  if (typeof target === "number") {
-    if (target !== ENOENT) return ANOTHER_WAY;
-  } else if (!isRegular(target) || target.identity === source.identity || (request.mode & COPYFILE_EXCL) !== 0) {
-    return ANOTHER_WAY;
+  let copied: number = ANOTHER_WAY;
+  // A name that is not cached is most likely free: no look-up goes to a thread for that.
+  let target = cachedFacts(to, false);
+  if (target === EAGAIN || target === ENOENT) {
+    // What the umask would take, and set-id bits that a write may clear, are given by fchmod: not in a chain.
+    if ((permissions(source) & (process.umask() | 0o7000)) !== 0) return ANOTHER_WAY;
+    copied = await copyKnown(from, to, source, false);
+    if (copied === INCOMPLETE) return INCOMPLETE;
+    if (copied < 0) target = await factsOf(backend, to, false);
   }
-  const existing = typeof target === "number" ? null : target;
-  // What the umask would take, and set-id bits that a write may clear, are given by fchmod: not in a chain.
-  const mode = permissions(source);
-  if (existing === null ? (mode & (process.umask() | 0o7000)) !== 0 : permissions(existing) !== mode)
-    return ANOTHER_WAY;
-  const copied = await copyKnown(from, to, source, existing !== null);
-  if (copied < 0) return copied;
+  if (copied < 0) {
+    if (typeof target === "number" || !isRegular(target) || permissions(target) !== permissions(source))
+      return ANOTHER_WAY;
+    if (target.identity === source.identity || (request.mode & COPYFILE_EXCL) !== 0) return ANOTHER_WAY;
+    copied = await copyKnown(from, to, source, true);
+    if (copied < 0) return copied;
+  }
   if (request.signal?.aborted) {
     await backend.unlink(to).catch(() => {});
     throw abortError(request.signal);
@@ -222,13 +229,30 @@ export async function copyOpened(
   const { signal } = request;
   const work = copyBetween(backend, from, to, request, opened, made).finally(() => closeBoth(backend, opened));
   try {
-    return await (signal === null ? work : abortable(work, signal));
+    return await (signal === null ? work : endSoon(work, signal));
   } catch (error) {
     await removeTarget();
-    // An abort did not wait for what is in the kernel, which may never come back. What came to be since goes as well.
+    // If an abort could not wait for what is in the kernel, what came to be since goes when that is back.
     if (signal?.aborted) void work.catch(removeTarget);
     throw asCopyError(error, from, to);
   }
+}
+
+/** Settles as `work`, which looks at the signal itself; but soon after an abort even if a server never answers. */
+function endSoon<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    let timer: Timer | undefined;
+    const onAbort = (): void => {
+      timer = setTimeout(() => reject(abortError(signal)), ABORT_GRACE_MS);
+    };
+    const settled = (): void => {
+      signal.removeEventListener("abort", onAbort);
+      clearTimeout(timer);
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+    work.then(resolve, reject).then(settled);
+  });
 }
 
 /** Closes what is open still; after a failure, or in passing. */

@@ -94,21 +94,25 @@ function finishFacts(operation: Operation, res: number): void {
   resolve(facts);
 }
 
-/** Facts of a path through the ring, or -errno: no promise is made where the answer is at hand. */
-export function uringFacts(path: Path, noFollow: boolean): Facts | number | Promise<Facts | number> {
+/** Facts of a path if everything about it is cached, or -errno: -EAGAIN where it is not, or may not be asked here. */
+export function cachedFacts(path: Path, noFollow: boolean): Facts | number {
   const t = thread();
+  if (t.mounts.any && t.mounts.holdsPath(path)) return EAGAIN;
   const cell = t.cells.take();
   const address = putPath(cell, 0, path);
-  if (address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path))) {
-    const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
-    if (rc !== EAGAIN) {
-      const facts = rc < 0 ? rc : factsFromStatx(cell.words, cell.halfWord);
-      t.cells.give(cell);
-      return facts;
-    }
-  }
+  const rc = address < 0 ? EAGAIN : t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
+  const facts = rc < 0 ? rc : factsFromStatx(cell.words, cell.halfWord);
+  t.cells.give(cell);
+  return facts;
+}
+
+/** Facts of a path through the ring, or -errno: no promise is made where the answer is at hand. */
+function uringFacts(path: Path, noFollow: boolean): Facts | number | Promise<Facts | number> {
+  const cached = cachedFacts(path, noFollow);
+  if (cached !== EAGAIN) return cached;
+  const t = thread();
   const operation = begin(t, finishFacts, "statx", null);
-  operation.cell = cell;
+  operation.cell = t.cells.take();
   operation.path = path;
   operation.offset = noFollow ? AT_SYMLINK_NOFOLLOW : 0;
   stageFacts(operation);

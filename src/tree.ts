@@ -3,7 +3,7 @@
 // Assumes that nobody else changes either tree meanwhile. Never follows a symbolic link within them.
 
 import { mkdir, readdir, readlink, realpath } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { currentBackend } from "./backend.ts";
 import type { Backend, Path } from "./backend-interface.ts";
 import { type CopyRequest, copyKnown, copyOpened, DEFAULT_REQUEST, INCOMPLETE } from "./copy.ts";
@@ -99,15 +99,10 @@ async function refuseOverlap(from: Path, to: Path): Promise<void> {
   // The entry itself is not followed: only where it lies.
   const source = await real(from).catch(() => null);
   if (source === null) return; // dangling link, or missing: that is said later
-  const absolute = resolve(text(to));
-  let existing = absolute;
-  let target: string | null = null;
-  for (; target === null && existing !== "/"; existing = dirname(existing)) {
-    target = await real(existing).catch(() => null);
-    if (target !== null) target += Buffer.from(absolute.slice(existing.length)).toString("latin1");
-  }
-  const within = (inner: string, outer: string): boolean => inner === outer || inner.startsWith(`${outer}/`);
-  if (target === null || !(within(target, source) || within(source, target))) return;
+  const target = await realTarget(resolve(text(to)), real);
+  const within = (inner: string, outer: string): boolean =>
+    inner === outer || inner.startsWith(outer === "/" ? outer : `${outer}/`);
+  if (!(within(target, source) || within(source, target))) return;
   const relation =
     target === source ? "itself" : within(target, source) ? "a folder within itself" : "a folder it lies in";
   throw Object.assign(
@@ -118,6 +113,18 @@ async function refuseOverlap(from: Path, to: Path): Promise<void> {
     ),
     { errno: -errnoOf("EINVAL"), syscall: "cp", path: text(from), dest: text(to) },
   );
+}
+
+/** Where an absolute path will lie, of which a part may not exist yet. */
+async function realTarget(path: string, real: (path: Path) => Promise<string>): Promise<string> {
+  try {
+    return await real(path);
+  } catch (error) {
+    const parent = dirname(path);
+    if (parent === path) throw error;
+    const above = await realTarget(parent, real);
+    return `${above === "/" ? "" : above}/${Buffer.from(basename(path)).toString("latin1")}`;
+  }
 }
 
 function join(folder: Path, name: string | Buffer): Path {

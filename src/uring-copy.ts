@@ -53,6 +53,8 @@ interface Chain {
   targetOpened: number;
   written: number;
   closed: number;
+  /** Memory that must live until the last CQE. */
+  secondPath: Buffer | null;
 }
 
 function stageLink(
@@ -95,6 +97,11 @@ function start(
   mode: number,
 ): void {
   const lane = t.lanes.take();
+  const cell = t.cells.take();
+  operation.cell = cell;
+  const from = pathAddress(operation, cell, 0, source);
+  const to = pathAddress(operation, cell, CELL_HALF, dest);
+  const secondPath = operation.state as Buffer | null; // of two long ones
   operation.state = {
     t,
     slot,
@@ -105,11 +112,8 @@ function start(
     targetOpened: -1,
     written: 0,
     closed: -1,
+    secondPath,
   } satisfies Chain;
-  const cell = t.cells.take();
-  operation.cell = cell;
-  const from = pathAddress(operation, cell, 0, source);
-  const to = pathAddress(operation, cell, CELL_HALF, dest);
   const { ring } = t;
   const i = stageLink(operation, OPEN_SOURCE, Opcode.OPENAT, IO_LINK, AT_FDCWD, from, 0, O_RDONLY);
   setFileIndex(ring.words, i, slot);
