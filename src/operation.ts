@@ -38,9 +38,13 @@ export class Operation {
   offset: number = 0;
   length: number = 0;
   position: number | bigint = 0;
+  /** Stages the operation once more, where `finish` can't: after EINTR. */
+  again: (() => void) | null = null;
+  /** Times that the kernel said EAGAIN. */
+  retries: number = 0;
   /** Shim memory of the operation, and other memory that must live until the CQE. */
   cell: Cell | null = null;
-  memory: Buffer | null = null;
+  memory: Uint8Array | null = null;
   /** The pools' memory that the operation uses: not lent out again before the CQE. */
   lease: LeasedMemory | LeasedVector | null = null;
   /** Whatever else `finish` needs. */
@@ -166,6 +170,8 @@ export class OperationTable {
     operation.dest = undefined;
     operation.cell = null;
     operation.memory = null;
+    operation.retries = 0;
+    operation.again = null;
     operation.lease = null;
     operation.state = null;
   }

@@ -6,26 +6,57 @@ import * as file from "./uring-file.ts";
 import * as path from "./uring-path.ts";
 import * as whole from "./uring-whole.ts";
 
+type Start = (a: any, b: any, c: any, d: any, e: any) => Promise<any>;
+
+/** A ring that is stopped or can't be made again throws as an operation begins; the caller gets a rejection. */
+function rejecting<F>(start: F): F {
+  const begin = start as Start;
+  const wrapped: Start = (a, b, c, d, e) => {
+    try {
+      return begin(a, b, c, d, e);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  };
+  return wrapped as F;
+}
+
+// The two hot ones have a body of their own, which the compiler can inline.
+const read: Backend["read"] = (open, view, offset, length, position) => {
+  try {
+    return file.read(open, view, offset, length, position);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+};
+const write: Backend["write"] = (open, view, offset, length, position) => {
+  try {
+    return file.write(open, view, offset, length, position);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+};
+
 export const uringBackend: Backend = {
   name: "io_uring",
-  open: path.open as Backend["open"],
-  close: file.close,
-  read: file.read,
-  write: file.write,
-  readv: file.readv,
-  writev: file.writev,
-  fsync: file.fsync,
-  fdatasync: file.fdatasync,
-  ftruncate: file.ftruncate,
-  fstat: file.fstat,
-  stat: path.stat,
-  lstat: path.lstat,
-  mkdir: path.mkdir,
-  rename: path.rename,
-  unlink: path.unlink,
-  rmdir: path.rmdir,
-  symlink: path.symlink,
-  link: path.link,
-  readFile: whole.readFile,
-  writeFile: whole.writeFile,
+  open: rejecting(path.open as Backend["open"]),
+  close: rejecting(file.close),
+  read,
+  write,
+  readv: rejecting(file.readv),
+  writev: rejecting(file.writev),
+  fsync: rejecting(file.fsync),
+  fdatasync: rejecting(file.fdatasync),
+  ftruncate: rejecting(file.ftruncate),
+  fstat: rejecting(file.fstat),
+  stat: rejecting(path.stat),
+  lstat: rejecting(path.lstat),
+  mkdir: rejecting(path.mkdir),
+  rename: rejecting(path.rename),
+  unlink: rejecting(path.unlink),
+  rmdir: rejecting(path.rmdir),
+  symlink: rejecting(path.symlink),
+  link: rejecting(path.link),
+  readFile: rejecting(whole.readFile),
+  writeFile: rejecting(whole.writeFile),
 };

@@ -1,7 +1,7 @@
 // Operations on an open file through the ring: read, write and their vectored forms, fsync, ftruncate, stat, close.
 // Each counts in its OpenFile until its CQE, so that close() can wait; each keeps the caller's memory alive until then.
 
-import type { BigIntStats, Stats } from "node:fs";
+import { type BigIntStats, closeSync, type Stats } from "node:fs";
 import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
 import { CELL_BYTES, CELL_HALF, isResizable, MAX_TRANSFER, stableAddress } from "./buffer.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "./constants.ts";
@@ -10,11 +10,23 @@ import { holdAllLeased, holdLeased, LeasedMemory } from "./lease.ts";
 import { type Operation, promiseFor } from "./operation.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "./sqe.ts";
 import { statsFromStatx } from "./stats.ts";
-import { begin, EAGAIN, EINTR, end, fail, finishVoid, stage, thread } from "./uring-operation.ts";
+import {
+  begin,
+  EINTR,
+  end,
+  fail,
+  finishVoid,
+  isToRepeat,
+  retryFlag,
+  stage,
+  stageAgain,
+  thread,
+} from "./uring-operation.ts";
 
 const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
 const ESPIPE = -29;
+const ECANCELED = -125;
 const IOVEC_BYTES = 16;
 
 /** The view was detached, moved or resized while the kernel had its address. */
@@ -30,7 +42,7 @@ function memoryTaken(operation: Operation): void {
 }
 
 function finishRead(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR || res === EAGAIN ? stageTransfer(operation, Opcode.READ) : fail(operation, res);
+  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : fail(operation, res);
   const { resolve, view } = operation;
   if (view!.byteLength !== operation.byteLength) return memoryTaken(operation);
   if (operation.state !== null && !copyBack(operation, res)) return memoryTaken(operation);
@@ -48,9 +60,10 @@ function copyBack(operation: Operation, bytes: number): boolean {
 }
 
 function finishWrite(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR || res === EAGAIN ? stageTransfer(operation, Opcode.WRITE) : fail(operation, res);
+  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.WRITE) : fail(operation, res);
   const { resolve, view } = operation;
-  if (view!.byteLength !== operation.byteLength) return memoryTaken(operation);
+  // What was written is what a stand-in held, whatever became of the view.
+  if (operation.state === null && view!.byteLength !== operation.byteLength) return memoryTaken(operation);
   end(operation);
   resolve({ bytesWritten: res, buffer: view });
 }
@@ -61,8 +74,11 @@ function stageTransfer(operation: Operation, opcode: number): void {
   const file = operation.owner as OpenFile;
   const { length, position } = operation;
   const standIn = operation.state as Buffer | null;
-  const address = standIn === null ? stableAddress(operation.view!, operation.offset) : stableAddress(standIn, 0);
-  const flags = file.slow ? SqeFlag.ASYNC : file.direct ? 0 : t.transferFlag(length);
+  // The second time, too: a view that was taken away meanwhile has no address, and must not become address 0 + offset.
+  const view = operation.view!;
+  if (standIn === null && view.byteLength !== operation.byteLength) return memoryTaken(operation);
+  const address = standIn === null ? stableAddress(view, operation.offset) : stableAddress(standIn, 0);
+  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | (file.direct ? 0 : t.transferFlag(length));
   const { fd, lease } = operation; // the file's own fd may be -1 by now: it is being closed, after us
   const fixed = lease instanceof LeasedMemory && lease.region.fixedIndex >= 0;
   const operationCode = fixed ? (opcode === Opcode.READ ? Opcode.READ_FIXED : Opcode.WRITE_FIXED) : opcode;
@@ -139,9 +155,10 @@ interface Vector {
 
 function finishVector(operation: Operation, res: number): void {
   const vector = operation.state as Vector;
-  if (res === EINTR || res === EAGAIN) return stageVector(operation);
-  if (res < 0) return fail(operation, res);
+  const repeat = res < 0 && isToRepeat(operation, res);
+  if (res < 0 && !repeat) return fail(operation, res);
   if (vector.views.some((view, i) => view.byteLength !== vector.lengths[i])) return memoryTaken(operation);
+  if (repeat) return stageVector(operation);
   const { resolve } = operation;
   end(operation);
   const { buffers } = vector;
@@ -152,7 +169,7 @@ function stageVector(operation: Operation): void {
   const t = thread();
   const file = operation.owner as OpenFile;
   const vector = operation.state as Vector;
-  const flags = file.slow ? SqeFlag.ASYNC : file.direct ? 0 : t.transferFlag(vector.total);
+  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | (file.direct ? 0 : t.transferFlag(vector.total));
   const { fd, position } = operation;
   const at = typeof position === "number" ? position : 0;
   const i = stage(t, operation, vector.opcode, flags, fd, at, vector.address, vector.views.length, 0);
@@ -169,21 +186,22 @@ function vectored(
   if (file.fd < 0) return Promise.reject(closedError(syscall));
   if (position !== -1 && !file.seekable && !isSeekable(file)) return Promise.reject(systemError(ESPIPE, syscall));
   const t = thread();
-  const operation = begin(t, finishVector, syscall, file);
   const count = buffers.length;
+  const cell = count * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
+  const operation = begin(t, finishVector, syscall, file);
   let words: Uint32Array;
   let word = 0;
   let address: number;
-  if (count * IOVEC_BYTES <= CELL_BYTES) {
-    const cell = t.cells.take();
+  if (cell !== null) {
     operation.cell = cell;
     words = cell.words;
     word = cell.offset >>> 2;
     address = cell.address;
   } else {
-    operation.memory = Buffer.alloc(Math.max(1024, count * IOVEC_BYTES));
-    words = new Uint32Array(operation.memory.buffer, operation.memory.byteOffset, count * 4);
-    address = stableAddress(operation.memory, 0);
+    const memory = Buffer.alloc(Math.max(1024, count * IOVEC_BYTES));
+    operation.memory = memory;
+    words = new Uint32Array(memory.buffer, memory.byteOffset, count * 4);
+    address = stableAddress(memory, 0);
   }
   const lengths: number[] = [];
   let total = 0;
@@ -233,7 +251,9 @@ function onFile(
   if (file.fd < 0) return Promise.reject(closedError(syscall));
   const t = thread();
   const operation = begin(t, finishVoid, syscall, file);
-  stage(t, operation, opcode, file.slow ? SqeFlag.ASYNC : 0, file.fd, offset, 0, length, opFlags);
+  const { fd } = file;
+  const flags = file.slow ? SqeFlag.ASYNC : 0;
+  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, offset, 0, length, opFlags));
   return promiseFor(operation);
 }
 
@@ -244,7 +264,7 @@ export const ftruncate = (file: OpenFile, length: number): Promise<void> =>
   onFile(file, Opcode.FTRUNCATE, "ftruncate", length, 0, 0);
 
 export function finishStat(operation: Operation, res: number): void {
-  if (res < 0) return fail(operation, res);
+  if (res < 0) return res === EINTR ? operation.again!() : fail(operation, res);
   const { resolve, cell, state } = operation;
   const stats = statsFromStatx(cell!.words, cell!.halfWord, state as boolean);
   end(operation);
@@ -279,19 +299,40 @@ export function stageStat(
   operation.cell = cell;
   operation.state = bigint;
   const into = cell.address + CELL_HALF;
-  stage(t, operation, Opcode.STATX, 0, fd, into, address, STATX_FIELDS, atFlags);
+  stageAgain(operation, () => stage(t, operation, Opcode.STATX, 0, fd, into, address, STATX_FIELDS, atFlags));
   return promiseFor(operation);
+}
+
+function finishClose(operation: Operation, res: number): void {
+  // Linux has let go of a descriptor whose close was interrupted. ECANCELED: no thread could be had, and it is open yet.
+  if (res === ECANCELED) {
+    const { resolve, reject, fd } = operation;
+    end(operation);
+    return closePlainly(fd, resolve, reject);
+  }
+  finishVoid(operation, res === EINTR ? 0 : res);
+}
+
+function closePlainly(fd: number, resolve: Operation["resolve"], reject: Operation["reject"]): void {
+  try {
+    closeSync(fd);
+    resolve(undefined);
+  } catch (error) {
+    reject(error);
+  }
 }
 
 /** Takes the descriptor out of use, waits for the file's operations in flight, then closes. */
 export function close(file: OpenFile): Promise<void> {
   if (file.fd < 0) return Promise.resolve();
   const t = thread();
-  const operation = begin(t, finishVoid, "close", null);
+  const operation = begin(t, finishClose, "close", null);
   const fd = file.fd;
+  operation.fd = fd;
   file.fd = -1;
   const go = (): void => {
     file.closing = null;
+    if (t.ring.closed) return closePlainly(fd, operation.resolve, operation.reject); // there is no more waiting
     stage(t, operation, Opcode.CLOSE, file.slow ? SqeFlag.ASYNC : 0, fd, 0, 0, 0, 0);
   };
   if (file.inFlight === 0) go();

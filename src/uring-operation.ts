@@ -5,11 +5,13 @@ import { type Cell, ownPath, putPath, stableAddress } from "./buffer.ts";
 import { systemError } from "./errno.ts";
 import type { Address } from "./native.ts";
 import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
-import { AT_FDCWD, Opcode, SqeFlag, writeSqe } from "./sqe.ts";
+import { AT_FDCWD, SqeFlag, writeSqe } from "./sqe.ts";
 import { type RingThread, ringThread } from "./thread.ts";
 
 export const EINTR = -4;
 export const EAGAIN = -11;
+/** EAGAIN that comes this often, also to a thread that may wait, is the answer. */
+export const MAX_RETRIES = 16;
 
 let known: RingThread | null = null;
 
@@ -50,6 +52,16 @@ export function stage(
   return i;
 }
 
+/** Whether an operation that ended with `res` is to be staged again: it was interrupted, or can be tried where it may wait. */
+export function isToRepeat(operation: Operation, res: number): boolean {
+  return res === EINTR || (res === EAGAIN && ++operation.retries < MAX_RETRIES);
+}
+
+/** The SQE flag of an operation: io-wq from the second try on, which may wait where the first said EAGAIN. */
+export function retryFlag(operation: Operation): number {
+  return operation.retries === 0 ? 0 : SqeFlag.ASYNC;
+}
+
 /** Ends the operation: its slot, cell and memory are free, its owner may close. */
 export function end(operation: Operation): void {
   const t = known!;
@@ -70,17 +82,18 @@ export function fail(operation: Operation, res: number): void {
 /** Asks the kernel to cancel an operation, all of its `links`. Advice only: its CQEs come all the same, each in its way. */
 export function cancel(t: RingThread, target: Operation, links: number = 1): void {
   if (target.pending === 0) return;
-  for (let link = 0; link < links; link++) {
-    const operation = begin(t, end, "cancel", null);
-    const i = stage(t, operation, Opcode.ASYNC_CANCEL, 0, -1, 0, 0, 0, 0);
-    t.ring.words[i + 4] = target.slot | (link << LINK_SHIFT); // addr: the target's user_data
-    t.ring.words[i + 5] = target.generation;
-  }
+  for (let link = 0; link < links; link++) t.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
+}
+
+/** Stages an operation by `again`, now and whenever it was interrupted. */
+export function stageAgain(operation: Operation, again: () => void): void {
+  operation.again = again;
+  again();
 }
 
 /** Finishes an operation that has no value. */
 export function finishVoid(operation: Operation, res: number): void {
-  if (res < 0) return fail(operation, res);
+  if (res < 0) return res === EINTR && operation.again !== null ? operation.again() : fail(operation, res);
   const { resolve } = operation;
   end(operation);
   resolve(undefined);
@@ -110,11 +123,12 @@ export function onPath(
   opFlags: number,
 ): Promise<void> {
   const t = thread();
+  const cell = t.cells.take(); // may throw: before anything waits for the operation's end
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = path;
-  const cell = t.cells.take();
   operation.cell = cell;
   const address = pathAddress(operation, cell, 0, path);
-  stage(t, operation, opcode, pathFlag(t, path), AT_FDCWD, 0, address, length, opFlags);
+  const flags = pathFlag(t, path);
+  stageAgain(operation, () => stage(t, operation, opcode, flags, AT_FDCWD, 0, address, length, opFlags));
   return promiseFor(operation);
 }

@@ -21,6 +21,7 @@ import {
   pathAddress,
   pathFlag,
   stage,
+  stageAgain,
   thread,
 } from "./uring-operation.ts";
 
@@ -28,30 +29,21 @@ import {
 const WAITS = -2;
 const ENXIO = -6;
 
-function stageOpen(operation: Operation, sqeFlags: number): void {
+function stageOpen(operation: Operation): void {
   const t = thread();
-  const path = operation.path!;
-  const address = pathAddress(operation, operation.cell!, 0, path);
-  stage(
-    t,
-    operation,
-    Opcode.OPENAT,
-    sqeFlags | pathFlag(t, path),
-    AT_FDCWD,
-    0,
-    address,
-    operation.length,
-    operation.offset | O_CLOEXEC,
-  );
+  const { path, position, length, offset } = operation;
+  const waits = operation.fd === WAITS ? SqeFlag.ASYNC : 0;
+  const flags = waits | pathFlag(t, path!);
+  stage(t, operation, Opcode.OPENAT, flags, AT_FDCWD, 0, position as number, length, offset | O_CLOEXEC);
 }
 
 function finishOpen(operation: Operation, res: number): void {
   if (res < 0) {
-    if (res === EINTR) return stageOpen(operation, 0);
+    if (res === EINTR) return stageOpen(operation);
     // Inline, the kernel opens with O_NONBLOCK, and a FIFO without a reader says ENXIO: a thread waits for the reader.
     if (res === ENXIO && operation.fd !== WAITS && (operation.offset & constants.O_NONBLOCK) === 0) {
       operation.fd = WAITS;
-      return stageOpen(operation, SqeFlag.ASYNC);
+      return stageOpen(operation);
     }
     return fail(operation, res);
   }
@@ -71,14 +63,17 @@ export function open<T>(
   wrap: ((file: OpenFile) => T) | null = null,
 ): Promise<T | OpenFile> {
   const t = thread();
+  const cell = t.cells.take();
   const operation = begin(t, finishOpen, "open", null);
   operation.path = path;
   operation.offset = flags;
   operation.length = mode;
   operation.state = wrap;
-  operation.cell = t.cells.take();
+  operation.cell = cell;
   operation.fd = -1;
-  stageOpen(operation, 0);
+  // Once: staged again, it opens the same path, though the caller's Buffer may hold another by then.
+  operation.position = pathAddress(operation, cell, 0, path);
+  stageOpen(operation);
   return promiseFor(operation);
 }
 
@@ -126,14 +121,15 @@ function onTwoPaths(
   opFlags: number,
 ): Promise<void> {
   const t = thread();
+  const cell = t.cells.take();
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = from;
   operation.dest = to;
-  const cell = t.cells.take();
   operation.cell = cell;
   const first = pathAddress(operation, cell, 0, from);
   const second = pathAddress(operation, cell, CELL_HALF, to);
-  stage(t, operation, opcode, pathFlag(t, from) | pathFlag(t, to), fd, second, first, length, opFlags);
+  const flags = pathFlag(t, from) | pathFlag(t, to);
+  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
   return promiseFor(operation);
 }
 
