@@ -13,10 +13,12 @@ import { type Address, memoryAt } from "./native.ts";
 import { type Operation, promiseFor } from "./operation.ts";
 import { Opcode, SqeFlag } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
-import { begin, cancel, EAGAIN, EINTR, end, stage } from "./uring-operation.ts";
+import { begin, cancel, EAGAIN, EINTR, end, MAX_RETRIES, stage } from "./uring-operation.ts";
 import { stat } from "./uring-path.ts";
+import { codedError } from "./validate.ts";
 
 const OWN_POSITION = -1;
+const ENOSPC = -28;
 /** Bytes of one piece, and pieces in flight (measured: DESIGN D8b). */
 const PIECE_BYTES = 1024 * 1024;
 const PIECES = 4;
@@ -37,7 +39,7 @@ export interface Source {
   sqeFlag: number;
 }
 
-/** One operation on a source; resolves to its result, a negative errno included. */
+/** One operation on a source and `memory`, if that is JavaScript's; resolves to its result, a negative errno included. */
 async function run(
   t: RingThread,
   opcode: number,
@@ -46,21 +48,28 @@ async function run(
   position: number,
   address: Address,
   length: number,
+  memory: Uint8Array | null,
   signal: AbortSignal | null,
 ): Promise<number> {
-  for (;;) {
+  for (let retries = 0; ; retries++) {
     if (signal?.aborted) throw abortError(signal);
     const operation = begin(t, finishCount, "", null);
     const { generation } = operation;
-    stage(t, operation, opcode, sqeFlags | source.sqeFlag, source.fd, position, address, length, 0);
+    operation.memory = memory; // for as long as the kernel has it, whatever becomes of this promise
+    const flags = sqeFlags | source.sqeFlag | (retries > 0 ? SqeFlag.ASYNC : 0);
+    stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
     const onAbort = (): void => {
       if (operation.generation === generation) cancel(t, operation);
     };
     signal?.addEventListener("abort", onAbort, { once: true });
-    const res: number = await promiseFor(operation);
-    signal?.removeEventListener("abort", onAbort);
+    let res: number;
+    try {
+      res = await promiseFor(operation);
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
     if (res < 0 && signal?.aborted) throw abortError(signal);
-    if (res !== EINTR && res !== EAGAIN) return res;
+    if (res !== EINTR && (res !== EAGAIN || retries === MAX_RETRIES)) return res;
   }
 }
 
@@ -120,7 +129,7 @@ async function readToEnd(
   let length = have;
   for (let piece = LANE_BYTES; ; piece = Math.min(PIECE_BYTES, piece * 2)) {
     const part = Buffer.allocUnsafeSlow(piece);
-    const res = await run(t, Opcode.READ, 0, source, OWN_POSITION, stableAddress(part, 0), piece, signal);
+    const res = await run(t, Opcode.READ, 0, source, OWN_POSITION, stableAddress(part, 0), piece, part, signal);
     if (res < 0) throw systemError(res, "read");
     if (res === 0) break;
     parts.push(part.subarray(0, res));
@@ -168,7 +177,7 @@ async function readSized(
       while (done < stop) {
         const address = target.address + done;
         const flag = t.transferFlag(stop - done);
-        const res = await run(t, Opcode.READ, flag, source, done, address, stop - done, signal);
+        const res = await run(t, Opcode.READ, flag, source, done, address, stop - done, target.memory, signal);
         if (res < 0) throw systemError(res, "read");
         if (res === 0) {
           fileEnd = Math.min(fileEnd, done); // it shrank
@@ -202,7 +211,7 @@ async function readGrown(
   let length = have;
   for (let piece = FIRST_LOOK_BYTES; ; piece = PIECE_BYTES) {
     const part = Buffer.allocUnsafeSlow(piece);
-    const res = await run(t, Opcode.READ, 0, source, length, stableAddress(part, 0), piece, signal);
+    const res = await run(t, Opcode.READ, 0, source, length, stableAddress(part, 0), piece, part, signal);
     if (res < 0) throw systemError(res, "read");
     if (res === 0) return length;
     parts.push(part.subarray(0, res));
@@ -214,6 +223,8 @@ async function readGrown(
 /** Memory for a result that is being read into: JavaScript gets hold of it only when the kernel is done. */
 interface Target {
   address: Address;
+  /** The memory, where it is JavaScript's. */
+  memory: Uint8Array | null;
   write(part: Buffer, at: number): void;
   take(length: number): Buffer;
   discard(): void;
@@ -226,6 +237,7 @@ function allocate(t: RingThread, size: number): Target {
     const bytes = Buffer.allocUnsafeSlow(Math.max(1024, size));
     return {
       address: stableAddress(bytes, 0),
+      memory: bytes,
       write: (part, at) => void bytes.set(part, at),
       take: (length) => (length === bytes.length ? bytes : bytes.subarray(0, length)),
       discard: () => {},
@@ -234,14 +246,23 @@ function allocate(t: RingThread, size: number): Target {
   const view = Buffer.from(memoryAt(address, size));
   return {
     address,
+    memory: null,
     write: (part, at) => void view.set(part, at),
     take: (length) => {
       native.regionHandOver(ring.address, address);
       const bytes = Buffer.from(memoryAt(address, size, ring.unmap));
       return length === size ? bytes : bytes.subarray(0, length);
     },
-    discard: () => void native.regionFree(ring.address, address),
+    discard: () => {
+      // A closed ring has freed it; a stopped one may still write to it.
+      if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
+    },
   };
+}
+
+/** What a write whose data was taken away meanwhile rejects with. */
+export function dataTaken(): Error {
+  return codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written");
 }
 
 /** Writes `data[written…]` to a direct descriptor at its own position, then flushes if asked. */
@@ -255,15 +276,18 @@ export async function writeRest(
 ): Promise<void> {
   const resizable = (data.buffer as ArrayBuffer).resizable === true;
   const bytes = resizable ? Buffer.from(data) : data;
+  const total = bytes.length;
   let done = written;
-  while (done < bytes.length) {
-    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, bytes.length - done);
+  while (done < total) {
+    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - done);
     const address = stableAddress(bytes, 0) + done;
-    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, OWN_POSITION, address, length, signal);
+    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, OWN_POSITION, address, length, bytes, signal);
+    if (bytes.length !== total) throw dataTaken();
     if (res < 0) throw systemError(res, "write");
+    if (res === 0) throw systemError(ENOSPC, "write"); // a device that takes nothing, and says nothing, never will
     done += res;
   }
   if (!flush) return;
-  const res = await run(t, Opcode.FSYNC, 0, source, 0, 0, 0, null);
+  const res = await run(t, Opcode.FSYNC, 0, source, 0, 0, 0, null, null);
   if (res < 0) throw systemError(res, "fsync");
 }

@@ -2,18 +2,30 @@
 // CLOSE; writing: OPENAT, WRITE, FSYNC if asked, CLOSE. What does not fit the chain goes on in uring-large.ts.
 // A chain never closes before the end of the file is seen: a FIFO or a /proc file gives its data in parts.
 
+import { abortable } from "./abort.ts";
 import { OpenFile, type Path, type ReadFileOptions, type WriteFileOptions } from "./backend-interface.ts";
 import { CELL_HALF, putPath, stableAddress } from "./buffer.ts";
 import { constants } from "./constants.ts";
 import { abortError, systemError } from "./errno.ts";
-import { LANE_BYTES, type Lane } from "./lane.ts";
+import { LANE_BYTES } from "./lane.ts";
 import { holdLeased } from "./lease.ts";
-import { LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
-import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "./sqe.ts";
+import { type Operation, promiseFor } from "./operation.ts";
+import { Opcode, SqeFlag } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
+import {
+  type Chain,
+  finishChain,
+  newChain,
+  settleChain,
+  stageClose,
+  stageLink,
+  stageOpen,
+  startChain,
+} from "./uring-chain.ts";
 import { close } from "./uring-file.ts";
-import { readAll, readRest, writeRest } from "./uring-large.ts";
-import { cancel, EAGAIN, EINTR, end, pathAddress, pathFlag, thread } from "./uring-operation.ts";
+import { dataTaken, readAll, readRest, writeRest } from "./uring-large.ts";
+import { EAGAIN, EINTR, thread } from "./uring-operation.ts";
+import { open } from "./uring-path.ts";
 
 const ECANCELED = -125;
 const EINPROGRESS = -115;
@@ -23,119 +35,10 @@ const CACHED_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOA
 const BYTES_PER_US = 8192;
 /** Data up to this length is written by one chain. */
 const CHAIN_WRITE_BYTES = 512 * 1024;
+/** OPENAT, READ, READ for the end. */
+const READ_LINKS = 3;
 /** `off` of an SQE: the file's own position. */
 const OWN_POSITION = -1;
-
-/** What a chain keeps between its CQEs. */
-interface Chain {
-  t: RingThread;
-  slot: number;
-  lane: Lane | null;
-  encoding: BufferEncoding | null;
-  opened: number;
-  /** Results of the first and second READ, or of WRITE and FSYNC. */
-  first: number;
-  second: number;
-  result: Buffer | string | undefined;
-  error: Error | null;
-  data: Uint8Array | null;
-  flush: boolean;
-  signal: AbortSignal | null;
-  onAbort: (() => void) | null;
-}
-
-function newChain(t: RingThread, slot: number, signal: AbortSignal | null | undefined): Chain {
-  return {
-    t,
-    slot,
-    lane: null,
-    encoding: null,
-    opened: 0,
-    first: 0,
-    second: 0,
-    result: undefined,
-    error: null,
-    data: null,
-    flush: false,
-    signal: signal ?? null,
-    onAbort: null,
-  };
-}
-
-/** Stages link number `link` of the operation's chain. Returns its first word. */
-function stageLink(
-  t: RingThread,
-  operation: Operation,
-  link: number,
-  opcode: number,
-  flags: number,
-  fd: number,
-  offset: number,
-  address: number,
-  length: number,
-  opFlags: number,
-): number {
-  const i = t.ring.next();
-  if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
-  const slot = operation.slot | (link << LINK_SHIFT);
-  writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, slot, operation.generation);
-  return i;
-}
-
-function stageOpen(
-  operation: Operation,
-  chain: Chain,
-  path: Path,
-  flags: number,
-  mode: number,
-  sqeFlags: number,
-): void {
-  const { t } = chain;
-  operation.path = path;
-  const cell = t.cells.take();
-  operation.cell = cell;
-  const address = pathAddress(operation, cell, 0, path);
-  const i = stageLink(t, operation, 0, Opcode.OPENAT, sqeFlags | pathFlag(t, path), AT_FDCWD, 0, address, mode, flags);
-  setFileIndex(t.ring.words, i, chain.slot);
-}
-
-/** Ends the chain: closes the slot first if a file is in it, settles when that CQE has come. */
-function finishChain(operation: Operation, chain: Chain): void {
-  if (chain.lane !== null) chain.t.lanes.give(chain.lane);
-  chain.lane = null;
-  if (chain.opened < 0) return settleChain(operation, chain);
-  operation.pending = 1;
-  operation.finish = closed;
-  const i = stageLink(chain.t, operation, 0, Opcode.CLOSE, 0, 0, 0, 0, 0, 0);
-  setFileIndex(chain.t.ring.words, i, chain.slot);
-}
-
-function closed(operation: Operation, res: number): void {
-  const chain = operation.state as Chain;
-  if (res < 0 && res !== EINTR) chain.error ??= systemError(res, "close");
-  settleChain(operation, chain);
-}
-
-function settleChain(operation: Operation, chain: Chain): void {
-  const { resolve, reject } = operation;
-  if (chain.onAbort !== null) chain.signal!.removeEventListener("abort", chain.onAbort);
-  end(operation);
-  chain.t.direct.give(chain.slot);
-  if (chain.error !== null) reject(chain.error);
-  else resolve(chain.result);
-}
-
-/** Rejects at once when the signal fires; the chain itself ends when the kernel gives it back. */
-function watchSignal(operation: Operation, chain: Chain): void {
-  if (chain.signal === null) return;
-  chain.onAbort = () => {
-    const error = abortError(chain.signal!);
-    chain.error = error;
-    operation.reject(error);
-    cancel(chain.t, operation, 4);
-  };
-  chain.signal.addEventListener("abort", chain.onAbort, { once: true });
-}
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
@@ -147,12 +50,12 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
   const encoding = known == null || known === "buffer" ? null : known;
   const answer = readCached(t, path, flags, encoding, options.signal ?? null);
   if (answer !== null) return answer;
-  const operation = t.ring.acquire(finishRead, 3);
-  operation.syscall = "open";
+  if (t.direct.size === 0) return readByDescriptor(t, path, flags, encoding, options.signal ?? null);
+  const operation = t.ring.acquire(finishRead, READ_LINKS);
+  const chain = newChain(t, path, flags, 0o666, options.signal);
+  chain.encoding = encoding;
   const promise = promiseFor(operation);
-  const slot = t.direct.tryTake();
-  if (slot >= 0) startRead(t, operation, slot, path, flags, encoding, options.signal);
-  else t.direct.take((late) => startRead(t, operation, late, path, flags, encoding, options.signal));
+  startChain(operation, chain, stageRead);
   return promise;
 }
 
@@ -184,49 +87,50 @@ function readCached(
   const at = cell.halfWord;
   const { words } = cell;
   const regular = (words[at + 1]! & constants.S_IFMT) === constants.S_IFREG;
-  return readOpened(t, words[at]!, regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0, encoding, signal);
+  const size = regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0;
+  return readOpened(t, new OpenFile(words[at]!), size, encoding, signal);
 }
 
-/** Reads a file that is open already through the ring, and closes it. */
-async function readOpened(
+/** Reads a file that is open already through the ring, and closes it. An abort rejects at once. */
+function readOpened(
   t: RingThread,
-  fd: number,
+  file: OpenFile,
   size: number,
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
-  const file = new OpenFile(fd);
+  const content = closing(file, readAll(t, { fd: file.fd, sqeFlag: 0 }, size, encoding, signal));
+  return signal === null ? content : abortable(content, signal);
+}
+
+async function closing<T>(file: OpenFile, work: Promise<T>): Promise<T> {
   try {
-    return await readAll(t, { fd, sqeFlag: 0 }, size, encoding, signal);
+    return await work;
   } finally {
     await close(file);
   }
 }
 
-function startRead(
+/** For a ring without a table of direct descriptors. */
+async function readByDescriptor(
   t: RingThread,
-  operation: Operation,
-  slot: number,
   path: Path,
   flags: number,
   encoding: BufferEncoding | null,
-  signal: AbortSignal | null | undefined,
-): void {
-  const chain = newChain(t, slot, signal);
-  chain.encoding = encoding;
-  operation.state = chain;
-  if (chain.signal?.aborted) {
-    chain.error = abortError(chain.signal);
-    return settleChain(operation, chain);
-  }
-  const lane = t.lanes.take();
-  chain.lane = lane;
-  watchSignal(operation, chain);
-  stageOpen(operation, chain, path, flags, 0o666, SqeFlag.IO_LINK);
-  const sqeFlags = SqeFlag.FIXED_FILE | t.transferFlag(t.lanes.expected);
-  const { address } = lane;
-  stageLink(t, operation, 1, Opcode.READ, sqeFlags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, LANE_BYTES, 0);
-  stageLink(t, operation, 2, Opcode.READ, sqeFlags, slot, OWN_POSITION, address + LANE_BYTES, LANE_BYTES, 0);
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  return readOpened(t, (await open(path, flags, 0o666)) as OpenFile, 0, encoding, signal);
+}
+
+function stageRead(operation: Operation, chain: Chain): void {
+  const { t, slot } = chain;
+  chain.lane ??= t.lanes.take();
+  operation.pending = READ_LINKS;
+  stageOpen(operation, chain, SqeFlag.IO_LINK);
+  const flags = SqeFlag.FIXED_FILE | t.transferFlag(t.lanes.expected);
+  const { address } = chain.lane;
+  stageLink(t, operation, 1, Opcode.READ, flags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, LANE_BYTES, 0);
+  stageLink(t, operation, 2, Opcode.READ, flags, slot, OWN_POSITION, address + LANE_BYTES, LANE_BYTES, 0);
 }
 
 function finishRead(operation: Operation, res: number, _flags: number, link: number): void {
@@ -235,16 +139,20 @@ function finishRead(operation: Operation, res: number, _flags: number, link: num
   else if (link === 1) chain.first = res;
   else chain.second = res;
   if (operation.pending > 0) return;
-  if (chain.opened < 0) {
-    chain.error ??= systemError(chain.opened, "open", operation.path);
-    return finishChain(operation, chain);
-  }
+  if (chain.opened < 0) return notOpened(operation, chain, stageRead);
   const { first, second } = chain;
   if (chain.error === null && (second > 0 || again(first) || again(second)))
     return void goOnReading(operation, chain, Math.max(0, first), Math.max(0, second));
   if (first < 0 || second < 0) chain.error ??= systemError(first < 0 ? first : second, "read");
   else if (chain.error === null) chain.result = chain.t.lanes.result(chain.lane!, first, chain.encoding);
   finishChain(operation, chain);
+}
+
+/** OPENAT has failed, and with it the chain. */
+function notOpened(operation: Operation, chain: Chain, stageLinks: (operation: Operation, chain: Chain) => void): void {
+  if (chain.opened === EINTR && chain.error === null) return stageLinks(operation, chain);
+  chain.error ??= systemError(chain.opened, "open", operation.path);
+  settleChain(operation, chain);
 }
 
 const again = (res: number): boolean => res === EINTR || res === EAGAIN;
@@ -281,53 +189,58 @@ export function writeFile(
 ): Promise<void> {
   if (options.signal?.aborted) return Promise.reject(abortError(options.signal));
   const t = thread();
+  if (t.direct.size === 0) return writeByDescriptor(t, path, data, flags, mode, options);
   const operation = t.ring.acquire(finishWrite, 1);
-  operation.syscall = "open";
+  const chain = newChain(t, path, flags, mode, options.signal);
+  chain.data = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  chain.flush = options.flush === true;
+  operation.view = data;
+  operation.byteLength = data.byteLength;
+  operation.lease = holdLeased(data);
   const promise = promiseFor(operation);
-  t.direct.take((slot) => startWrite(t, operation, slot, path, data, flags, mode, options));
+  startChain(operation, chain, stageWrite);
   return promise;
 }
 
-function startWrite(
+/** For a ring without a table of direct descriptors. */
+async function writeByDescriptor(
   t: RingThread,
-  operation: Operation,
-  slot: number,
   path: Path,
   view: ArrayBufferView,
   flags: number,
   mode: number,
   options: WriteFileOptions,
-): void {
-  const chain = newChain(t, slot, options.signal);
-  operation.state = chain;
-  if (chain.signal?.aborted) {
-    chain.error = abortError(chain.signal);
-    chain.opened = ECANCELED;
-    return settleChain(operation, chain);
-  }
-  watchSignal(operation, chain);
+): Promise<void> {
   const data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-  chain.data = data;
-  operation.view = view;
-  operation.lease = holdLeased(view);
-  operation.byteLength = view.byteLength;
-  chain.flush = options.flush === true;
-  // Creating a file and writing to it both go to io-wq: let one thread run the whole chain.
+  const lease = holdLeased(view);
+  const { flush = false, signal = null } = options;
+  try {
+    const file = (await open(path, flags, mode)) as OpenFile;
+    await closing(file, writeRest(t, { fd: file.fd, sqeFlag: 0 }, data, 0, flush, signal));
+  } finally {
+    lease?.done();
+  }
+}
+
+function stageWrite(operation: Operation, chain: Chain): void {
+  const { t, slot, flush } = chain;
+  const data = chain.data!;
   const { length } = data;
+  if (length !== operation.byteLength) throw dataTaken(); // while it waited for its slot, or for another try
+  // Creating a file and writing to it both go to io-wq: let one thread run the whole chain.
   const whole = length <= CHAIN_WRITE_BYTES && (data.buffer as ArrayBuffer).resizable !== true;
   if (!whole) {
-    stageOpen(operation, chain, path, flags, mode, SqeFlag.ASYNC);
-    return;
+    operation.pending = 1;
+    return stageOpen(operation, chain, SqeFlag.ASYNC);
   }
-  operation.pending = 2 + (length > 0 ? 1 : 0) + (chain.flush ? 1 : 0);
-  stageOpen(operation, chain, path, flags, mode, SqeFlag.IO_LINK | SqeFlag.ASYNC);
+  operation.pending = 2 + (length > 0 ? 1 : 0) + (flush ? 1 : 0);
+  stageOpen(operation, chain, SqeFlag.IO_LINK | SqeFlag.ASYNC);
   const linked = SqeFlag.FIXED_FILE | SqeFlag.IO_LINK;
   // IO_LINK, not HARDLINK: a short write breaks the chain, and the rest is written before anything is synced or closed.
   if (length > 0)
     stageLink(t, operation, 1, Opcode.WRITE, linked, slot, OWN_POSITION, stableAddress(data, 0), length, 0);
-  if (chain.flush) stageLink(t, operation, 2, Opcode.FSYNC, linked, slot, 0, 0, 0, 0);
-  const i = stageLink(t, operation, 3, Opcode.CLOSE, 0, 0, 0, 0, 0, 0);
-  setFileIndex(t.ring.words, i, slot);
+  if (flush) stageLink(t, operation, 2, Opcode.FSYNC, linked, slot, 0, 0, 0, 0);
+  stageClose(operation, chain, 3);
 }
 
 function finishWrite(operation: Operation, res: number, _flags: number, link: number): void {
@@ -335,30 +248,35 @@ function finishWrite(operation: Operation, res: number, _flags: number, link: nu
   if (link === 0) chain.opened = res;
   else if (link === 1) chain.first = res;
   else if (link === 2) chain.second = res;
+  else chain.closed = res;
   if (operation.pending > 0) return;
-  if (chain.opened < 0) {
-    chain.error ??= systemError(chain.opened, "open", operation.path);
-    return settleChain(operation, chain);
-  }
-  if (operation.view!.byteLength !== operation.byteLength)
-    chain.error ??= Object.assign(new TypeError("The data was detached or resized while it was written"), {
-      code: "ERR_INVALID_STATE",
-    });
+  if (chain.opened < 0) return notOpened(operation, chain, restageWrite);
+  if (operation.view!.byteLength !== operation.byteLength) chain.error ??= dataTaken();
   // The kernel does not cancel what is linked to a failed FSYNC: the CLOSE has run, the data may be lost all the same.
   if (chain.second < 0 && chain.second !== ECANCELED) chain.error ??= systemError(chain.second, "fsync");
-  if (link === 3 && res === 0) return settleChain(operation, chain);
-  // The chain broke: the file is open, `first` says how much is written.
-  void goOnWriting(operation, chain, link === 3 && res !== ECANCELED ? res : 0);
+  if (chain.closed === 0) return settleChain(operation, chain);
+  // The chain broke, or was too long for one: the file is open, `first` says how much is written.
+  void goOnWriting(operation, chain);
 }
 
-async function goOnWriting(operation: Operation, chain: Chain, closeError: number): Promise<void> {
+/** As stageWrite, from where an error can only be the operation's. */
+function restageWrite(operation: Operation, chain: Chain): void {
+  try {
+    stageWrite(operation, chain);
+  } catch (error) {
+    chain.error = error as Error;
+    settleChain(operation, chain);
+  }
+}
+
+async function goOnWriting(operation: Operation, chain: Chain): Promise<void> {
   const { t, slot, first, data, signal } = chain;
   const written = Math.max(0, first);
   try {
     if (chain.error !== null) throw chain.error;
     if (first < 0 && !again(first) && first !== ECANCELED) throw systemError(first, "write");
     if (chain.second < 0 && chain.second !== ECANCELED) throw systemError(chain.second, "fsync");
-    if (closeError < 0) throw systemError(closeError, "close");
+    if (chain.closed < 0 && chain.closed !== ECANCELED) throw systemError(chain.closed, "close");
     await writeRest(t, { fd: slot, sqeFlag: SqeFlag.FIXED_FILE }, data!, written, chain.flush, signal);
   } catch (error) {
     chain.error ??= error as Error;

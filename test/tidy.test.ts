@@ -25,6 +25,7 @@ const FLOORS: readonly (readonly string[])[] = [
     "uring-whole",
     "uring-large",
     "uring-batch",
+    "uring-chain",
     "uring-copy",
     "facts",
     "run",
