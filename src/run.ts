@@ -7,7 +7,7 @@ import { abortError } from "./errno.ts";
 import { SQE_WORDS } from "./layout.ts";
 import { highOfMany, lowOfMany, MAX_MANY, type Operation, promiseFor } from "./operation.ts";
 import { SetupFlag } from "./ring.ts";
-import { Opcode, type OpcodeName, SqeFlag, writeSqe } from "./sqe.ts";
+import { Opcode, type OpcodeName, SqeFlag } from "./sqe.ts";
 import type { Sqe } from "./submission.ts";
 import type { RingThread } from "./thread.ts";
 import { codedError, invalidArgValue, outOfRange } from "./validate.ts";
@@ -168,19 +168,10 @@ export class Runner {
       const low = lowOfMany(operation);
       const high = highOfMany(operation);
       run.results.forEach((res, i) => {
-        if (res === NOT_YET) this.#cancel(low, high + i);
+        if (res === NOT_YET) this.thread.ring.cancel(low, high + i);
       });
     };
     signal.addEventListener("abort", run.onAbort, { once: true });
-  }
-
-  #cancel(low: number, high: number): void {
-    const { ring } = this.thread;
-    const cancel = ring.acquire((operation) => ring.operations.release(operation), 1);
-    const word = ring.next();
-    writeSqe(ring.words, word, Opcode.ASYNC_CANCEL, 0, -1, 0, 0, 0, 0, cancel.slot, cancel.generation);
-    ring.words[word + 4] = low; // addr: the target's user_data
-    ring.words[word + 5] = high;
   }
 
   #userDataOf(promise: Promise<unknown>): readonly [number, number] | null {

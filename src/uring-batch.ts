@@ -172,10 +172,6 @@ function cancelReads(operation: Operation, batch: Batch): void {
   const high = highOfMany(operation);
   for (let index = 0; index < batch.staged; index++) {
     if (batch.results[index] !== NOT_YET) continue;
-    const cancel = ring.acquire((op) => ring.operations.release(op), 1);
-    const word = ring.next();
-    writeSqe(ring.words, word, Opcode.ASYNC_CANCEL, 0, -1, 0, 0, 0, 0, cancel.slot, cancel.generation);
-    ring.words[word + 4] = low; // addr: the user_data of the read
-    ring.words[word + 5] = high + index;
+    ring.cancel(low, high + index);
   }
 }
