@@ -2,7 +2,7 @@
 // Assumes strace; an injected failure keeps the kernel from seeing the call at all.
 // Never runs on the node backend: there is nothing to inject into.
 
-import { expect } from "bun:test";
+import { expect, onTestFinished } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
@@ -30,10 +30,10 @@ for (const code of ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"]) {
   for (const when of ["6..300+3", "6+2"]) {
     faultTest(`io_uring_enter says ${code}, calls ${when}`, { needs }, async () => {
       const tracer = strace({ inject: [`io_uring_enter:error=${code}:when=${when}`] });
+      onTestFinished(tracer.remove);
       const input = folder(`${code}-${when}`);
       const seen = await runCase<unknown>(fixture, "work", { input, prefix: tracer.prefix, env });
       const enters = tracer.lines().filter((line) => line.includes("io_uring_enter("));
-      tracer.remove();
       expect(seen).toEqual({ wrong: 0, appendedRight: true, woken: "wake", inFlight: 0, queued: 0 });
       expect(enters.filter((line) => line.includes("INJECTED")).length).toBeGreaterThan(20);
       expect(enters.length).toBeLessThan(10 * OPERATIONS);
@@ -44,6 +44,7 @@ for (const code of ["EINTR", "EAGAIN", "EBUSY", "ENOMEM"]) {
 for (const code of ["EAGAIN", "EBADF"]) {
   faultTest(`io_uring_enter says ${code} for ever: every promise settles`, { needs, timeoutMs: 40_000 }, async () => {
     const tracer = strace({ inject: [`io_uring_enter:error=${code}:when=12+`] });
+    onTestFinished(tracer.remove);
     const input = folder(`${code}-ever`);
     const seen = await runCase<{ settled: number; gap: LoopGap }>(fixture, "doomed", {
       input,
@@ -51,7 +52,6 @@ for (const code of ["EAGAIN", "EBADF"]) {
       env,
     });
     const injected = tracer.lines().filter((line) => line.includes("INJECTED")).length;
-    tracer.remove();
     expect(injected).toBeGreaterThan(0);
     expect(seen.settled).toBe(200);
   });

@@ -2,7 +2,7 @@
 // whole, and neither the loop nor any other file waits for it.
 // Assumes root and /dev/fuse. Never touches the mount from this process while it is stalled.
 
-import { describe, expect } from "bun:test";
+import { describe, expect, onTestFinished } from "bun:test";
 import { statSync, symlinkSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -22,10 +22,10 @@ const ordinary = join(root, "ordinary");
 writeFileSync(ordinary, Buffer.alloc(65536, "o"));
 const MAX_STALL_MS = 50;
 
-async function withFuse(body: (fuse: Fuse, file: string) => Promise<void>): Promise<void> {
+async function withFuse(body: (fuse: Fuse, file: string) => Promise<void>, name = "file"): Promise<void> {
   const fuse = await startFuse();
   try {
-    const file = join(fuse.path, "file");
+    const file = join(fuse.path, name);
     await writeFile(file, Buffer.alloc(65536 * 8, 7));
     await body(fuse, file);
   } finally {
@@ -134,20 +134,20 @@ describe("a stalled server", () => {
     ["close", true],
   ];
   for (const [call, onHandle] of calls) {
-    for (const cached of onHandle ? [false] : [false, true]) {
-      const title = `${onHandle ? "handle." : ""}${call}${cached ? ", its name cached" : ""}: the loop and other files go on`;
-      faultTest(title, { needs }, () =>
-        withFuse(async (fuse, file) => {
-          if (cached) {
-            await fuse.cacheNames(3600);
-            statSync(file);
-          }
-          const seen = await stall(fuse, { mode: "hang", ops: all }, { file, call, onHandle });
-          expect(seen.gap.maxStallMs).toBeLessThan(MAX_STALL_MS);
-          expect(seen).toMatchObject({ wrong: 0, result: "value" });
-          expect(seen.rounds).toBeGreaterThan(20);
-        }),
-      );
+    for (const cached of [false, true]) {
+      const what = onHandle ? `handle.${call}` : call;
+      const title = `${what}${cached ? ", name and data cached" : ""}: the loop and other files go on`;
+      const stalls = async (fuse: Fuse, file: string): Promise<void> => {
+        if (cached) {
+          await fuse.cacheNames(3600);
+          statSync(file);
+        }
+        const seen = await stall(fuse, { mode: "hang", ops: all }, { file, call, onHandle });
+        expect(seen.gap.maxStallMs).toBeLessThan(MAX_STALL_MS);
+        expect(seen).toMatchObject({ wrong: 0, result: "value" });
+        expect(seen.rounds).toBeGreaterThan(20);
+      };
+      faultTest(title, { needs }, () => withFuse(stalls, cached ? "cached" : "file"));
     }
   }
 
@@ -173,7 +173,8 @@ describe("a stalled server", () => {
       const seen = await resultOf(child);
       expect(seen.failed).toEqual([]);
       expect(seen.most).toBeGreaterThan(0);
-      expect(seen.most).toBeLessThanOrEqual(32);
+      // One may come while another goes. Without a cap it would be 4 for each processor.
+      expect(seen.most).toBeLessThanOrEqual(seen.workers.bounded + 2);
       expect(seen.gap.maxStallMs).toBeLessThan(MAX_STALL_MS);
     }),
   );
@@ -210,13 +211,13 @@ describe("no new tasks", () => {
   faultTest("in a pids cgroup that is full", { needs: ["fuse", "gcc", "ioUring", "pidsCgroup"] }, () =>
     withFuse(async (_, file) => {
       const group = pidsCgroup();
+      onTestFinished(() => group.remove());
       const child = startCase<any>(fixture, "noTasks", { input: { file, ordinary }, env, prefix: group.prefix });
       await child.event("ready");
       group.limit(1);
       await child.event("done");
       group.limit(1000);
       expectHonest(await resultOf(child));
-      await group.remove();
     }),
   );
 
@@ -228,10 +229,12 @@ describe("no new tasks", () => {
       run("chmod", "0666", theirs);
       const child = startCase<any>(fixture, "noTasks", { input: { file, ordinary: theirs }, env, prefix: asUser() });
       await child.event("ready");
-      run("prlimit", "--pid", String(child.pid), "--nproc=1");
+      const limit = (tasks: number): string =>
+        run(...asUser(), "prlimit", "--pid", String(child.pid), `--nproc=${tasks}:`);
+      limit(1);
       expect(threads(child.pid).size).toBeGreaterThan(1);
       await child.event("done");
-      run("prlimit", "--pid", String(child.pid), "--nproc=1000");
+      limit(1000);
       expectHonest(await resultOf(child));
     }),
   );

@@ -2,7 +2,7 @@
 // reads are one system call.
 // Assumes that other programs may use the machine: the meter takes off the time in which the thread had no processor.
 
-import { beforeAll, describe, expect } from "bun:test";
+import { beforeAll, describe, expect, onTestFinished } from "bun:test";
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
@@ -77,9 +77,9 @@ describe("the loop", () => {
 describe("system calls", () => {
   faultTest("64 reads in one turn: at most 3 io_uring_enter, all right", { needs: ["ioUring", "strace"] }, async () => {
     const tracer = strace();
+    onTestFinished(tracer.remove);
     const wrong = await runCase<number>(fixture, "oneTurn", { input: { path, count: 64 }, prefix: tracer.prefix, env });
     const { io_uring_enter } = tracer.counts();
-    tracer.remove();
     expect(wrong).toBe(0);
     expect(io_uring_enter ?? 0).toBeGreaterThan(0);
     expect(io_uring_enter).toBeLessThanOrEqual(3);

@@ -2,7 +2,7 @@
 // Assumes that a child's results under the node backend are what they are without a fault.
 // Never loads the package here: import itself is part of what must not fail.
 
-import { beforeAll, describe, expect } from "bun:test";
+import { beforeAll, describe, expect, onTestFinished } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { asUser, refusingIoUring, withLimits } from "../helpers/as-user.ts";
@@ -110,16 +110,16 @@ describe("seccomp", () => {
 describe("strace", () => {
   faultTest("an injected EPERM is no other", { needs: ["ioUring", "strace"] }, async () => {
     const tracer = strace({ inject: ["io_uring_setup:error=EPERM"] });
+    onTestFinished(tracer.remove);
     await expectFallback({ prefix: tracer.prefix }, "EPERM", /seccomp/);
-    tracer.remove();
   });
 
   // Row 6: the ring's own mappings (SQ and CQ, the SQEs), the second ring's likewise.
   for (const nth of [1, 2, 3, 4]) {
     faultTest(`mapping ${nth} of a ring fails`, { needs: ["ioUring", "strace"] }, async () => {
       const tracer = strace({ inject: [`mmap:error=ENOMEM:when=${nth}`], path: "anon_inode:[io_uring]" });
+      onTestFinished(tracer.remove);
       const seen = await tour({ prefix: tracer.prefix });
-      tracer.remove();
       expect(seen.results).toEqual(expected);
       expect(seen.rings > 0).toBe(seen.backend === "io_uring");
     });

@@ -1,7 +1,7 @@
 // Owns the proof of the rigs: each fault the other tests rely on is seen here to be caused, with plain node:fs.
 // Assumes what each test names in `needs`. Never uses the package: a rig that lies must not look like a bug of ours.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, onTestFinished, test } from "bun:test";
 import {
   closeSync,
   existsSync,
@@ -60,7 +60,7 @@ describe("children", () => {
     expect([end.timedOut, end.signal]).toEqual([true, "SIGKILL"]);
   });
 
-  test("CPU time tells a sleeping child from a busy one", async () => {
+  faultTest("CPU time tells a sleeping child from a busy one", {}, async () => {
     const asleep = await startCase(fixture, "sleep", { input: 300 }).finished();
     const busy = await startCase(fixture, "burn", { input: 300 }).finished();
     expect(busy.cpuMs).toBeGreaterThan(300);
@@ -273,19 +273,19 @@ describe("strace", () => {
     const path = join(dir, "counted");
     writeFileSync(path, "0123456789");
     const tracer = strace({ trace: ["pread64"] });
+    onTestFinished(tracer.remove);
     await runCase(fixture, "reads", { input: path, prefix: tracer.prefix });
     expect(tracer.counts()).toEqual({ pread64: 7 });
-    tracer.remove();
   });
 
   faultTest("makes a call fail", { needs: ["strace"] }, async () => {
     const tracer = strace({ inject: ["io_uring_setup:error=ENOMEM"] });
+    onTestFinished(tracer.remove);
     expect(await runCase<unknown>(fixture, "ringSetup", { prefix: tracer.prefix })).toEqual({
       result: -1,
       code: "ENOMEM",
     });
     expect(tracer.lines().some((line) => line.includes("INJECTED"))).toBe(true);
-    tracer.remove();
   });
 });
 

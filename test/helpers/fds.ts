@@ -50,7 +50,9 @@ export function threads(pid: number | "self" = "self"): Map<number, string> {
 
 /** Names of threads but for those that come and go by themselves: Bun's pools, JavaScriptCore's helpers, io-wq's workers. */
 export function lastingThreads(pid: number | "self" = "self"): string[] {
-  return [...threads(pid).values()].filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-)|ollector Thread/.test(name)).toSorted();
+  return [...threads(pid).values()]
+    .filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-)|ollector Thread/.test(name))
+    .toSorted();
 }
 
 /** io-wq's worker threads: the kernel's helpers of a ring, seen as threads of the process. */
@@ -58,11 +60,17 @@ export function ioWorkers(pid: number | "self" = "self"): string[] {
   return [...threads(pid).values()].filter((name) => name.startsWith("iou-wrk"));
 }
 
-/** CPU time used so far by all threads, in milliseconds (proc(5): utime and stime, 100 ticks a second). */
+/** CPU time used so far by all threads that live, in milliseconds, exact to the nanosecond (proc(5), schedstat). */
 export function cpuMs(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
+  let ns = 0;
+  for (const tid of threads(pid).keys()) {
+    try {
+      ns += Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, "latin1").split(" ")[0]);
+    } catch {
+      // It ended between the two calls.
+    }
+  }
+  return ns / 1e6;
 }
 
 /** Resident memory in bytes. */

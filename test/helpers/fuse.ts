@@ -38,7 +38,8 @@ export interface FuseStats {
 }
 
 export interface Fuse {
-  /** The mount point: one flat, empty directory to begin with, held in the server's memory. */
+  /** The mount point: one flat, empty directory to begin with, held in the server's memory. Files whose names begin with
+   *  "cached" go through the page cache, where the kernel may make a reader wait; the others are answered as they come. */
   readonly path: string;
   readonly serverPid: number;
   mode(mode: FuseMode): Promise<void>;

@@ -72,6 +72,10 @@ await runCases({
     const buffer = Buffer.alloc(4096, 1);
     await fs.writeFile(`${dir}/file`, buffer);
     const handle = await fs.open(`${dir}/file`, "r+");
+    // The loop's doorbell is made at its first sleep: have that behind us.
+    for (let i = 0; i < 100 && fs.capabilities().doorbell === null; i++) {
+      await fs.writeFile(`${dir}/warm`, Buffer.alloc(4 << 20), { flush: true });
+    }
     const once = operation(kind, dir, handle, buffer);
     await repeat(once, Math.max(BATCH * 4, count / 5));
     const before = await settle();
