@@ -178,6 +178,7 @@ describe("FileHandle.readBatch", () => {
     expect(bytes.subarray(0, 4000).equals(DATA.subarray(10, 4010))).toBe(true);
     expect(bytes.subarray(4000, 8000).equals(DATA.subarray(5000, 9000))).toBe(true);
     lease.release();
+    expect(pool.tryAcquire()).not.toBeNull(); // the batch does not hold it any more
     await pool.close();
   });
 

@@ -180,6 +180,14 @@ describe.skipIf(backend !== "io_uring")("chain", () => {
     expect([slotsUsed(), Ring.current().stats.inFlight]).toEqual([0, 0]);
   });
 
+  test("closes a direct descriptor that no link closed", async () => {
+    const fifo = tmp.path();
+    Bun.spawnSync(["mkfifo", fifo]);
+    await chain().openDirect(fifo, "r+").submit();
+    // Nobody has it open for reading: only then does this fail.
+    expect(() => openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK)).toThrow("ENXIO");
+  });
+
   test("refuses links without a file, a second submit, and what is wrong in a link", async () => {
     expect(() => chain().read(Buffer.alloc(1))).toThrow("read() needs a file");
     expect(() => chain().hard()).toThrow("hard() needs a link");
