@@ -133,7 +133,7 @@ await runCases({
     const gap = meter.stop();
     await handle.close();
     return {
-      ...seen,
+      gap,
       most,
       failed: outcomes.filter((what) => what !== "value"),
       workers: fs.capabilities().limits.workers,
