@@ -176,7 +176,7 @@ export class BufferPool {
   /** A buffer if one is free, else null. Throws ERR_INVALID_STATE if the pool is closed. */
   tryAcquire(): BufferLease | null {
     this.#refuseIfClosed();
-    if (this.#waiting.length > 0 || this.#free.length === 0) return null;
+    if (this.#free.length === 0) return null; // what is given back goes to those who wait, never past them
     return this.#lend(this.#free.pop()!);
   }
 

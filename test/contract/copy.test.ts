@@ -265,4 +265,7 @@ test.skipIf(backend !== "io_uring")("a small file takes one chain, no matter how
   const before = stats().submitted;
   await Promise.all(sources.map((source) => copyFile(source, tmp.path())));
   expect(stats().submitted - before).toBe(50 * 5);
+  const between = stats().submitted;
+  await copyFile(tmp.file(), tmp.path());
+  expect(stats().submitted - between).toBe(4); // nothing to write
 });
