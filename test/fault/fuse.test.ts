@@ -92,7 +92,8 @@ for (const backend of ["uring", "node"]) {
           await fuse.mode(mode);
           const seen = await resultOf(start("whole", { file }));
           expect(seen).toEqual({ readRight: true, byHandle: true, size: 405_000, copied: true });
-        }),
+          // Not through FOPEN_DIRECT_IO: there the kernel itself makes EIO of a short asynchronous write (fs/fuse/file.c).
+        }, "cached"),
       );
     }
   });

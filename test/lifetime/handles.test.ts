@@ -57,8 +57,7 @@ for (const backend of ["uring", "node"]) {
 
     faultTest("after close() every call says so, and touches no other file", { needs }, async () => {
       const seen = await runCase<any>(fixture, "afterClose", { input: folder().file, env });
-      expect(seen).toMatchObject({ fdAfter: -1, sameNumber: true, third: "value" });
-      expect(seen.survivor).toEndWith("file-other");
+      expect(seen).toMatchObject({ fdAfter: -1, sameNumber: true, third: "value", survivors: 10 });
       const { close, ...calls } = seen.calls;
       expect(close).toBe("value");
       for (const [name, what] of Object.entries<any>(calls)) {
