@@ -81,19 +81,24 @@ for (const backend of ["uring", "node"]) {
   });
 
   describe(`${backend}: short and interrupted`, () => {
+    // Short writes are taken through the page cache: a short asynchronous write without it is EIO by the kernel itself
+    // (fs/fuse/file.c). Short reads without it: with it they are the end of the file, and the rest reads as zeros.
     const modes: FuseMode[] = [
-      { mode: "short" },
+      { mode: "short", ops: ["read"] },
+      { mode: "short", ops: ["write"] },
       { mode: "error", errno: 4, count: 30 },
       { mode: "error", errno: 4, after: 1, count: 1 },
     ];
     for (const mode of modes) {
       faultTest(`${JSON.stringify(mode)}: whole files are whole`, { needs }, () =>
-        withFuse(async (fuse, file) => {
-          await fuse.mode(mode);
-          const seen = await resultOf(start("whole", { file }));
-          expect(seen).toEqual({ readRight: true, byHandle: true, size: 405_000, copied: true });
-          // Not through FOPEN_DIRECT_IO: there the kernel itself makes EIO of a short asynchronous write (fs/fuse/file.c).
-        }, "cached"),
+        withFuse(
+          async (fuse, file) => {
+            await fuse.mode(mode);
+            const seen = await resultOf(start("whole", { file }));
+            expect(seen).toEqual({ readRight: true, byHandle: true, size: 405_000, copied: true });
+          },
+          mode.ops?.[0] === "write" ? "cached" : "file",
+        ),
       );
     }
   });
