@@ -13,12 +13,12 @@ import type {
   StatsFs,
   TimeLike,
 } from "node:fs";
-import * as bun from "node:fs/promises";
 import { currentBackend } from "./backend.ts";
+import { bun } from "./bun-fs.ts";
 import { constants } from "./constants.ts";
 import { systemError } from "./errno.ts";
 import { parseMode } from "./flags.ts";
-import { fileOptions, unixSeconds } from "./options.ts";
+import { bunTime, fileOptions } from "./options.ts";
 import { toPath } from "./path.ts";
 import { codedError, validateInteger, validateObject, validateOneOf } from "./validate.ts";
 
@@ -85,16 +85,16 @@ function validateIds(uid: unknown, gid: unknown): void {
 /** Sets the times of access and modification: seconds since 1970 as a number or string, or a Date. */
 export async function utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
   const checked = ownPath(path);
-  const accessed = unixSeconds(atime, "atime");
-  const modified = unixSeconds(mtime, "mtime");
+  const accessed = bunTime(atime);
+  const modified = bunTime(mtime);
   await delegate("utime", checked, () => bun.utimes(checked, accessed, modified));
 }
 
 /** As utimes, for the symbolic link itself. */
 export async function lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
   const checked = ownPath(path);
-  const accessed = unixSeconds(atime, "atime");
-  const modified = unixSeconds(mtime, "mtime");
+  const accessed = bunTime(atime);
+  const modified = bunTime(mtime);
   await delegate("lutime", checked, () => bun.lutimes(checked, accessed, modified));
 }
 

@@ -18,8 +18,8 @@ import type {
 } from "node:fs";
 import * as fs from "node:fs";
 import type { DisposableTempDir, FileChangeInfo } from "node:fs/promises";
-import * as bun from "node:fs/promises";
 import { resolve } from "node:path";
+import { bun } from "./bun-fs.ts";
 import { delegate, ownPath } from "./delegated.ts";
 import { abortError, systemError } from "./errno.ts";
 import { fileOptions } from "./options.ts";

@@ -87,6 +87,11 @@ export function closedError(syscall: string): NodeJS.ErrnoException {
   return error;
 }
 
+/** What a FileHandle's method rejects with when it is called on something else. */
+export function notAHandleError(): Error {
+  return Object.assign(new Error("handle must be an instance of FileHandle"), { code: "ERR_INTERNAL_ASSERTION" });
+}
+
 class AbortError extends Error {
   readonly code: string = "ABORT_ERR";
   override name: string = "AbortError";

@@ -4,7 +4,7 @@
 import * as fs from "node:fs";
 import { systemError } from "./errno.ts";
 import { parseMode } from "./flags.ts";
-import { unixSeconds } from "./options.ts";
+import { bunTime } from "./options.ts";
 import { validateInteger } from "./validate.ts";
 
 /** The largest uid_t and gid_t. */
@@ -34,7 +34,7 @@ export function fchown(fd: number, uid: number, gid: number): Promise<void> {
 
 /** Throws if one is no time. libuv's name for the call is "futime". */
 export function futimes(fd: number, atime: fs.TimeLike, mtime: fs.TimeLike): Promise<void> {
-  const accessed = unixSeconds(atime, "atime");
-  const modified = unixSeconds(mtime, "mtime");
+  const accessed = bunTime(atime);
+  const modified = bunTime(mtime);
   return delegated("futime", (done) => fs.futimes(fd, accessed, modified, done));
 }

@@ -6,52 +6,46 @@ import { EventEmitter } from "node:events";
 import type { BigIntStats, Mode, ReadPosition, ReadStream, StatOptions, Stats, TimeLike, WriteStream } from "node:fs";
 import type { Interface } from "node:readline/promises";
 import type { ReadableStream } from "node:stream/web";
-import { abortable, throwIfAborted } from "./abort.ts";
+import { abortable, throwIfAborted, unlessAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
 import { type ReadBatchOptions, readBatch } from "./batch.ts";
-import { closedError, errnoOf, systemError } from "./errno.ts";
+import { closedError, errnoOf, notAHandleError, systemError } from "./errno.ts";
 import { fchmod, fchown, futimes } from "./file-attributes.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./file-content.ts";
+import type { Kin } from "./kin.ts";
 import {
   type DataPieces,
+  type FileOptions,
   fileOptions,
   flushOption,
   isPieces,
+  type HandleReadOptions as ReadFileOptions,
+  type HandleReadRange as ReadRange,
   statOptions,
   stringBytes,
   viewOf,
   type WholeData,
+  type HandleWriteOptions as WriteFileOptions,
 } from "./options.ts";
 import type { StreamSource } from "./read-ahead.ts";
 import * as streams from "./stream.ts";
 import { isPlain, numberOrCurrent, readTransfer, writeTransfer } from "./transfer.ts";
 import { Turns } from "./turns.ts";
-import { collected } from "./unclosed.ts";
+import { collected, disown } from "./unclosed.ts";
 import { invalidArgType, validateBufferArray, validateInteger } from "./validate.ts";
 import { openWebStream, type WebStreamOptions } from "./web-stream.ts";
-import { bytesOf, writeAll } from "./whole-file.ts";
+import { byteLengthOf, bytesOf, MAX_VECTOR, writeAll, writeLongVector } from "./whole-file.ts";
 
 type View = NodeJS.ArrayBufferView;
 
-interface ReadRange {
-  offset?: number | null | undefined;
-  length?: number | null | undefined;
-  position?: ReadPosition | null | undefined;
-}
-interface ReadFileOptions {
-  encoding?: BufferEncoding | null | undefined;
-  signal?: AbortSignal | undefined;
-}
-interface WriteFileOptions extends ReadFileOptions {
-  flush?: boolean | undefined;
-}
-
-/** IOV_MAX of Linux: the kernel refuses a longer vector. */
-const MAX_VECTOR = 1024;
-
 /** The state behind a handle, for what counts as one of its operations: the SQEs of a Ring. */
 export let fileOf: (handle: FileHandle) => OpenFile;
+
+/** What Bun's own streams and Workers want of a handle. */
+export let kinOf: (handle: object) => Kin;
+
+let mustBeOpen: (handle: FileHandle, method: string) => void;
 
 /**
  * An open file. Made by `open`, emits "close" when `close()` is called.
@@ -69,6 +63,11 @@ export class FileHandle extends EventEmitter {
 
   static {
     fileOf = (handle) => handle.#file;
+    kinOf = (handle) => (handle as FileHandle).#kin;
+    mustBeOpen = (handle, method) => {
+      if (!(#file in handle)) throw notAHandleError();
+      if (handle.#file.fd < 0) throw closedError(method);
+    };
   }
 
   constructor(file: OpenFile) {
@@ -97,6 +96,7 @@ export class FileHandle extends EventEmitter {
   read<T extends View>(buffer: T, options?: ReadRange | null): Promise<ReadResult<T>>;
   read<T extends View = Buffer<ArrayBuffer>>(options?: (ReadRange & { buffer?: T }) | null): Promise<ReadResult<T>>;
   read(first?: unknown, offset?: unknown, length?: unknown, position?: unknown): Promise<ReadResult<any>> {
+    if (!(#file in this)) return Promise.reject(notAHandleError());
     if (isPlain(first, offset, length, position)) {
       return this.#backend.read(this.#file, first as View, offset as number, length as number, position as number);
     }
@@ -105,7 +105,7 @@ export class FileHandle extends EventEmitter {
 
   #readChecked(first: unknown, second: unknown, third: unknown, fourth: unknown): Promise<ReadResult<View>> {
     try {
-      this.#mustBeOpen("read");
+      mustBeOpen(this, "read");
       const { view, offset, length, position } = readTransfer(first, second, third, fourth);
       if (length === 0) return Promise.resolve({ bytesRead: 0, buffer: view });
       return this.#turns.read(position, length, () => this.#backend.read(this.#file, view, offset, length, position));
@@ -131,6 +131,7 @@ export class FileHandle extends EventEmitter {
   ): Promise<WriteResult<T>>;
   write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<WriteResult<string>>;
   write(data: unknown, second?: unknown, third?: unknown, fourth?: unknown): Promise<WriteResult<any>> {
+    if (!(#file in this)) return Promise.reject(notAHandleError());
     if (isPlain(data, second, third, fourth)) {
       return this.#backend.write(this.#file, data as View, second as number, third as number, fourth as number);
     }
@@ -139,7 +140,7 @@ export class FileHandle extends EventEmitter {
 
   #writeChecked(data: unknown, second: unknown, third: unknown, fourth: unknown): Promise<WriteResult<unknown>> {
     try {
-      this.#mustBeOpen("write");
+      mustBeOpen(this, "write");
       if (!ArrayBuffer.isView(data)) return this.#writeString(data, second, third);
       const { view, offset, length, position } = writeTransfer(data as View, second, third, fourth);
       if (length === 0) return Promise.resolve({ bytesWritten: 0, buffer: view });
@@ -163,7 +164,7 @@ export class FileHandle extends EventEmitter {
   /** Reads into one buffer after the other, 1024 at most, at `position` or the file's own. */
   readv<T extends readonly View[]>(buffers: T, position?: number | null): Promise<ReadvResult<T>> {
     try {
-      this.#mustBeOpen("readv");
+      mustBeOpen(this, "readv");
       validateBufferArray(buffers);
       // The kernel would read nothing and succeed; libuv, and so Node, refuses.
       if (buffers.length === 0) throw systemError(errnoOf("EINVAL"), "read");
@@ -183,29 +184,18 @@ export class FileHandle extends EventEmitter {
   /** Writes one buffer after the other at `position` or the file's own. */
   writev<T extends readonly View[]>(buffers: T, position?: number | null): Promise<WritevResult<T>> {
     try {
-      this.#mustBeOpen("writev");
+      mustBeOpen(this, "writev");
       validateBufferArray(buffers);
       if (buffers.length === 0) return Promise.resolve({ bytesWritten: 0, buffers });
       const at = numberOrCurrent(position);
       if (buffers.length <= MAX_VECTOR) {
         return this.#turns.write(at, byteLengthOf(buffers), () => this.#backend.writev(this.#file, buffers, at));
       }
-      return this.#turns.writeInOrder(() => this.#writeLongVector(buffers, at));
+      const write = (): Promise<number> => writeLongVector(this.#backend, this.#file, buffers, at);
+      return this.#turns.writeInOrder(write).then((bytesWritten) => ({ bytesWritten, buffers }));
     } catch (error) {
       return Promise.reject(error);
     }
-  }
-
-  async #writeLongVector<T extends readonly View[]>(buffers: T, position: number): Promise<WritevResult<T>> {
-    let written = 0;
-    for (let i = 0; i < buffers.length; i += MAX_VECTOR) {
-      const part = buffers.slice(i, i + MAX_VECTOR);
-      const at = position < 0 ? position : position + written;
-      const { bytesWritten } = await this.#backend.writev(this.#file, part, at);
-      written += bytesWritten;
-      if (bytesWritten < byteLengthOf(part)) break;
-    }
-    return { bytesWritten: written, buffers };
   }
 
   /**
@@ -221,7 +211,7 @@ export class FileHandle extends EventEmitter {
   readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer<ArrayBuffer>>;
   readFile(options?: unknown): Promise<any> {
     try {
-      this.#mustBeOpen("readFile");
+      mustBeOpen(this, "readFile");
       const checked = fileOptions(options);
       validateReadFileBuffer(checked);
       throwIfAborted(checked.signal);
@@ -239,23 +229,30 @@ export class FileHandle extends EventEmitter {
    */
   writeFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     try {
-      this.#mustBeOpen("writeFile");
+      mustBeOpen(this, "writeFile");
       const checked = fileOptions(options);
-      const flush = flushOption(checked);
       const { signal } = checked;
-      if (isPieces(data)) {
-        throwIfAborted(signal);
-        // Each piece takes its own turn: the source may itself read from this handle.
-        const write = (bytes: Uint8Array): Promise<void> =>
-          this.#turns.writeInOrder(() => writeAll(this.#backend, this.#file, bytes, signal));
-        return this.#turns.hold(() => this.#flushed(writePieces(data, checked, write), flush));
-      }
-      const bytes = bytesOf(viewOf(data, "data", checked.encoding));
+      const flush = flushOption(checked);
+      const bytes = isPieces(data) ? null : bytesOf(viewOf(data, "data", checked.encoding));
       throwIfAborted(signal);
-      return this.#turns.writeInOrder(() => this.#flushed(writeAll(this.#backend, this.#file, bytes, signal), flush));
+      const written =
+        bytes === null
+          ? this.#writePieces(data as DataPieces, checked, flush)
+          : this.#writeBytes(bytes, checked, flush);
+      return signal ? unlessAborted(written, signal) : written;
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  #writeBytes(bytes: Uint8Array, { signal }: FileOptions, flush: boolean): Promise<void> {
+    return this.#turns.writeInOrder(() => this.#flushed(writeAll(this.#backend, this.#file, bytes, signal), flush));
+  }
+
+  #writePieces(pieces: DataPieces, options: FileOptions, flush: boolean): Promise<void> {
+    // Each piece takes its own turn: the source may itself read from this handle.
+    const write = (bytes: Uint8Array): Promise<void> => this.#writeBytes(bytes, options, false);
+    return this.#turns.hold(() => this.#flushed(writePieces(pieces, options, write), flush));
   }
 
   /** The same as writeFile: it is opening with "a" that makes writes append. */
@@ -300,9 +297,9 @@ export class FileHandle extends EventEmitter {
   stat(options: StatOptions & { bigint: true }): Promise<BigIntStats>;
   stat(options?: StatOptions): Promise<Stats | BigIntStats>;
   stat(options?: unknown): Promise<any> {
-    if (options === undefined) return this.#backend.fstat(this.#file, false);
+    if (options === undefined && #file in this) return this.#backend.fstat(this.#file, false);
     try {
-      this.#mustBeOpen("fstat");
+      mustBeOpen(this, "fstat");
       const { bigint, signal } = statOptions(options);
       throwIfAborted(signal);
       const stats = this.#backend.fstat(this.#file, bigint);
@@ -315,7 +312,7 @@ export class FileHandle extends EventEmitter {
   /** Makes the file `length` bytes long (default 0; negative is 0), with zeros where it grows. */
   truncate(length: number = 0): Promise<void> {
     try {
-      this.#mustBeOpen("ftruncate");
+      mustBeOpen(this, "ftruncate");
       validateInteger(length, "len");
       return this.#backend.ftruncate(this.#file, Math.max(0, length));
     } catch (error) {
@@ -340,7 +337,7 @@ export class FileHandle extends EventEmitter {
 
   #delegate(name: string, call: (fd: number) => Promise<void>): Promise<void> {
     try {
-      this.#mustBeOpen(name);
+      mustBeOpen(this, name);
       return this.#turns.hold(() => call(this.#file.fd));
     } catch (error) {
       return Promise.reject(error);
@@ -387,13 +384,14 @@ export class FileHandle extends EventEmitter {
     return this.close();
   }
 
-  #mustBeOpen(name: string): void {
-    if (this.#file.fd < 0) throw closedError(name);
+  get #kin(): Kin {
+    const file = this.#file;
+    return {
+      fd: file.fd,
+      inUse: !this.#turns.isIdle,
+      closed: this.#closed,
+      hold: (until) => void this.#turns.hold(() => until),
+      disown: () => disown(file),
+    };
   }
-}
-
-function byteLengthOf(buffers: readonly View[]): number {
-  let total = 0;
-  for (const view of buffers) total += view.byteLength;
-  return total;
 }

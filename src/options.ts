@@ -1,6 +1,7 @@
 // The options that readFile, writeFile, appendFile and stat share, and the forms in which data and times are given.
 // Assumes nothing of its arguments: they come straight from the user. Never changes what it is given.
 
+import type { ReadPosition } from "node:fs";
 import {
   invalidArgType,
   validateAbortSignal,
@@ -20,6 +21,22 @@ export interface FileOptions {
   flush?: unknown;
   buffer?: unknown;
   signal?: AbortSignal;
+}
+
+/** What FileHandle.read takes in place of, or beside, a buffer. */
+export interface HandleReadRange {
+  offset?: number | null | undefined;
+  length?: number | null | undefined;
+  position?: ReadPosition | null | undefined;
+}
+
+/** What FileHandle.readFile and writeFile take: the file is open, so neither flag nor mode. */
+export interface HandleReadOptions {
+  encoding?: BufferEncoding | null | undefined;
+  signal?: AbortSignal | undefined;
+}
+export interface HandleWriteOptions extends HandleReadOptions {
+  flush?: boolean | undefined;
 }
 
 const NONE: FileOptions = {};
@@ -84,10 +101,17 @@ export function stringBytes(data: string, encoding: unknown): Buffer {
   return Buffer.from(data, Buffer.isEncoding(encoding as string) ? (encoding as BufferEncoding) : "utf8");
 }
 
-/** Seconds since 1970 of a number, a numeric string or a Date. A negative number is the present, as in Node. */
-export function unixSeconds(time: unknown, name: string): number {
-  if (typeof time === "string" && String(Number(time)) !== "NaN") return Number(time);
+/**
+ * A time for Bun's utimes: seconds since 1970 of a number, a numeric string or a Date. A negative number is the present,
+ * as in Node. What is before 1970 all the same becomes a Date: Bun takes any negative number for the present.
+ */
+export function bunTime(time: unknown): number | Date {
+  if (typeof time === "string" && String(Number(time)) !== "NaN") return dateIfNegative(Number(time));
   if (typeof time === "number" && Number.isFinite(time)) return time < 0 ? Date.now() / 1000 : time;
-  if (time instanceof Date) return time.getTime() / 1000;
-  throw invalidArgType(name, ["Date", "Time in seconds"], time);
+  if (time instanceof Date) return dateIfNegative(time.getTime() / 1000);
+  throw invalidArgType("time", ["Date", "Time in seconds"], time); // so Node names it
+}
+
+function dateIfNegative(seconds: number): number | Date {
+  return seconds < 0 ? new Date(seconds * 1000) : seconds;
 }

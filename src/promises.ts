@@ -13,7 +13,7 @@ import type {
   Stats,
 } from "node:fs";
 import type { FileHandle as NodeFileHandle } from "node:fs/promises";
-import { abortable, throwIfAborted } from "./abort.ts";
+import { abortable, throwIfAborted, unlessAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { OpenFile } from "./backend-interface.ts";
 import { constants } from "./constants.ts";
@@ -35,8 +35,9 @@ import {
 } from "./delegated.ts";
 import { glob, mkdtemp, mkdtempDisposable, opendir, readdir, watch } from "./directory.ts";
 import { validateReadFileBuffer } from "./file-content.ts";
-import { FileHandle } from "./file-handle.ts";
+import { FileHandle, kinOf } from "./file-handle.ts";
 import { parseFlags, parseMode } from "./flags.ts";
+import { kinMet, meetKin } from "./kin.ts";
 import { makePath } from "./make-path.ts";
 import {
   type DataPieces,
@@ -103,7 +104,8 @@ const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
 export function open(path: PathLike, flags?: OpenMode | null, mode?: Mode | null): Promise<FileHandle> {
   try {
     const checked = toPath(path);
-    return currentBackend().open(checked, parseFlags(flags), parseMode(mode, "mode", FILE_MODE), handleFor);
+    const handle = currentBackend().open(checked, parseFlags(flags), parseMode(mode, "mode", FILE_MODE), handleFor);
+    return kinMet ? handle : Promise.all([handle, meetKin(FileHandle.prototype, kinOf)]).then(([opened]) => opened);
   } catch (error) {
     return Promise.reject(error);
   }
@@ -186,7 +188,8 @@ function write(file: unknown, data: unknown, options: unknown, defaultFlag: stri
     const path = toPath(file);
     const flags = parseFlags(checked.flag || defaultFlag, "options.flag");
     if (whole === null) return writePieces(path, data as DataPieces, flags, mode, checked);
-    return currentBackend().writeFile(path, whole, flags, mode, { signal, flush });
+    const written = currentBackend().writeFile(path, whole, flags, mode, { signal, flush });
+    return signal === undefined ? written : unlessAborted(written, signal);
   } catch (error) {
     return Promise.reject(error);
   }

@@ -104,7 +104,7 @@ export function createReadStream(
   validateInt32(handle.fd, "fd", 0);
   const checked = { ...options };
   const { start, end, signal } = checked;
-  if (signal) validateAbortSignal(signal, "signal");
+  validateAbortSignal(signal, "signal");
   if (start !== undefined) validateInteger(start, "start", 0);
   if (end !== undefined && end !== Infinity) {
     validateInteger(end, "end", 0);
@@ -124,7 +124,7 @@ export function createWriteStream(
   const checked = { ...options };
   if (checked.flush !== undefined && checked.flush !== null) validateBoolean(checked.flush, "options.flush");
   if (checked.start !== undefined) validateInteger(checked.start, "start", 0);
-  if (checked.signal) validateAbortSignal(checked.signal, "signal");
+  validateAbortSignal(checked.signal, "signal");
   makeWriteStream ??= writeStreamMaker();
   return makeWriteStream(handle, source, checked) as WriteStream;
 }

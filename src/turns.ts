@@ -29,13 +29,13 @@ export class Turns {
   /** Runs a read now if it has a position of its own, else in its turn. */
   read<T>(position: number | bigint, byteLength: number, run: () => Promise<T>): Promise<T> {
     if (position !== -1) return run();
-    return this.#idle ? this.#remember(run(), byteLength, true) : this.readInOrder(run);
+    return this.isIdle ? this.#remember(run(), byteLength, true) : this.readInOrder(run);
   }
 
   /** Runs a write now if it has a position of its own, else in its turn. */
   write<T>(position: number | bigint, byteLength: number, run: () => Promise<T>): Promise<T> {
     if (position !== -1) return run();
-    return this.#idle ? this.#remember(run(), byteLength, false) : this.writeInOrder(run);
+    return this.isIdle ? this.#remember(run(), byteLength, false) : this.writeInOrder(run);
   }
 
   /** Runs something that reads at the file's own position after all earlier operations there, even if they failed. */
@@ -79,7 +79,7 @@ export class Turns {
   }
 
   /** Nothing is under way on this file, at any position. */
-  get #idle(): boolean {
+  get isIdle(): boolean {
     return this.#file.inFlight === 0 && this.#held === 0;
   }
 

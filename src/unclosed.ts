@@ -18,3 +18,11 @@ export const collected: FinalizationRegistry<OpenFile> = new FinalizationRegistr
     .close(file)
     .catch(() => {});
 });
+
+/** Gives the descriptor to somebody else, who closes it. For the file's handle it is as if closed. */
+export function disown(file: OpenFile): number {
+  const { fd } = file;
+  collected.unregister(file);
+  file.fd = -1;
+  return fd;
+}

@@ -44,7 +44,8 @@ export function openWebStream(
   validateBoolean(autoClose, "options.autoClose");
   if (type !== "bytes") {
     process.emitWarning(
-      'A non-"bytes" options.type has no effect. A byte-oriented stream is always created.',
+      // Node's own spelling.
+      'A non-"bytes" options.type has no effect. A byte-oriented steam is always created.',
       "ExperimentalWarning",
     );
   }
@@ -122,10 +123,11 @@ class FileByteSource implements ByteSource {
     }
   }
 
-  #end(controller: ReadableByteStreamController): Promise<void> {
+  /** The handle goes first: whoever has read all finds it closed, where that was asked for. */
+  async #end(controller: ReadableByteStreamController): Promise<void> {
+    await this.#finish();
     controller.close();
     controller.byobRequest?.respond(0);
-    return this.#finish();
   }
 
   /** Somebody closes the handle: the stream ends here, as in Node. */

@@ -70,6 +70,33 @@ export async function writeAll(backend: Backend, file: OpenFile, bytes: Uint8Arr
   }
 }
 
+/** IOV_MAX of Linux: the kernel refuses a longer vector. */
+export const MAX_VECTOR = 1024;
+
+/** Writes all of `buffers`, as many at a time as the kernel takes; a short write ends it. Resolves to the bytes written. */
+export async function writeLongVector(
+  backend: Backend,
+  file: OpenFile,
+  buffers: readonly NodeJS.ArrayBufferView[],
+  position: number,
+): Promise<number> {
+  let written = 0;
+  for (let i = 0; i < buffers.length; i += MAX_VECTOR) {
+    const part = buffers.slice(i, i + MAX_VECTOR);
+    const at = position < 0 ? position : position + written;
+    const { bytesWritten } = await backend.writev(file, part, at);
+    written += bytesWritten;
+    if (bytesWritten < byteLengthOf(part)) break;
+  }
+  return written;
+}
+
+export function byteLengthOf(buffers: readonly NodeJS.ArrayBufferView[]): number {
+  let total = 0;
+  for (const view of buffers) total += view.byteLength;
+  return total;
+}
+
 /** A view's bytes, whatever its elements are. */
 export function bytesOf(view: NodeJS.ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);

@@ -10,7 +10,7 @@ const MAX_LINES = 400;
 
 /** From the public face down to the pure tables. A file imports from its own floor or lower ones. */
 const FLOORS: readonly (readonly string[])[] = [
-  ["errno", "validate", "constants", "stats", "path", "flags", "abort", "limits", "options", "transfer"],
+  ["errno", "validate", "constants", "stats", "path", "flags", "abort", "limits", "bun-fs", "options", "transfer"],
   ["native", "layout"],
   ["sqe", "buffer", "lease", "descriptor", "doorbell", "lane", "mounts", "submission", "draft"],
   ["ring", "operation", "loop", "capabilities", "thread", "pool-memory"],
@@ -37,6 +37,7 @@ const FLOORS: readonly (readonly string[])[] = [
     "file-handle",
     "file-content",
     "file-attributes",
+    "kin",
     "batch",
     "pool",
     "make-path",

@@ -82,6 +82,28 @@ forEachImplementation((fs, _name, it) => {
     await allClosed();
   });
 
+  it("an abort from the tick after the call comes before the result", async () => {
+    const path = tmp.file("content");
+    await using handle = await fs.open(path, "r+");
+    const parts = async function* (): AsyncGenerator<string> {
+      yield "a";
+      yield "b";
+    };
+    const calls: ((options: { signal: AbortSignal }) => Promise<unknown>)[] = [
+      (options) => fs.readFile(path, options),
+      (options) => fs.writeFile(path, "x", options),
+      (options) => fs.writeFile(path, parts(), options),
+      (options) => handle.readFile(options),
+      (options) => handle.writeFile("x", options),
+      (options) => handle.writeFile(parts(), options),
+    ];
+    for (const call of calls) {
+      const controller = new AbortController();
+      process.nextTick(() => controller.abort());
+      await expectAbortError(call({ signal: controller.signal }));
+    }
+  });
+
   it("an abort after the end changes nothing", async () => {
     const controller = new AbortController();
     const path = tmp.path();

@@ -138,6 +138,7 @@ forEachImplementation((fs, _name, it) => {
         [1.5, 2.25, 1500, 2250],
         ["300", "400.5", 300_000, 400_500],
         [new Date(5000), new Date(6000), 5000, 6000],
+        [new Date(-5000), new Date(-1), -5000, -1],
       ];
       for (const [atime, mtime, atimeMs, mtimeMs] of cases) {
         expect(await call(atime, mtime)).toBeUndefined();

@@ -190,8 +190,8 @@ test("a refused argument queues nothing and does not keep the handle from closin
   await expectArgumentError(handle.chmod("rwx"), "ERR_INVALID_ARG_VALUE", mode);
   const uid = "The \"uid\" argument must be of type number. Received type string ('0')";
   await expectArgumentError(handle.chown("0" as any, 0), "ERR_INVALID_ARG_TYPE", uid);
-  const atime = 'The "atime" argument must be an instance of Date or an Time in seconds. Received undefined';
-  await expectArgumentError(handle.utimes(undefined as any, 0), "ERR_INVALID_ARG_TYPE", atime);
+  const time = 'The "time" argument must be an instance of Date or an Time in seconds. Received undefined';
+  await expectArgumentError(handle.utimes(undefined as any, 0), "ERR_INVALID_ARG_TYPE", time);
   await handle.utimes("1.5", new Date(2500));
   const { atimeMs, mtimeMs } = statSync(path);
   expect([atimeMs, mtimeMs]).toEqual([1500, 2500]);
