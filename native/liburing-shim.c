@@ -55,12 +55,17 @@ struct ring {
     uint32_t cqe_capacity;
     int eventfd;
     int bell_socket;
+    int mounts; // /proc/self/mountinfo, polled for changes
     int bell_ready;   // the bell ring exists
     int bell_pending; // CQEs that the bell ring still owes
     int enabled;
     uint64_t event_count; // written by the bell's READ
-    struct io_uring_cqe bell_byte;
+#ifdef BUN_URING_FAULT
+    struct faults *faults;
+#endif
 };
+
+#include "fault-hooks.h"
 
 // What create tells JavaScript; addresses are split so that no BigInt is made.
 struct ring_info {
@@ -214,7 +219,7 @@ EXPORT int32_t bun_uring_create(uint32_t entries, uint32_t cq_entries, uint32_t 
     struct ring *ring = calloc(1, sizeof(*ring));
     if (!ring)
         return -ENOMEM;
-    ring->eventfd = ring->bell_socket = -1;
+    ring->eventfd = ring->bell_socket = ring->mounts = -1;
     struct io_uring_params params = {.flags = setup_flags | IORING_SETUP_CQSIZE, .cq_entries = cq_entries};
     int rc = io_uring_queue_init_params(entries, &ring->uring, &params);
     if (rc < 0) {
@@ -332,6 +337,7 @@ static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint
             take--;
     for (uint32_t i = 0; i < take; i++)
         memcpy(io_uring_get_sqe(&ring->uring), &staged[i], sizeof(*staged));
+    fault_staged(ring, take);
     return take;
 }
 
@@ -375,12 +381,13 @@ static void run_task_work(struct ring *ring)
 // Copies the ready CQEs into the shared table. Returns how many.
 static uint32_t copy_out(struct ring *ring)
 {
-    const uint32_t ready = io_uring_cq_ready(&ring->uring);
+    uint32_t ready = io_uring_cq_ready(&ring->uring);
     const uint32_t head = *ring->uring.cq.khead;
     const uint32_t mask = ring->uring.cq.ring_mask;
     for (uint32_t i = 0; i < ready; i++)
         ring->cqes[i] = ring->uring.cq.cqes[(head + i) & mask];
     io_uring_cq_advance(&ring->uring, ready);
+    ready = fault_copied(ring, ready);
     ring->header[HEADER_IN_FLIGHT] -= ready;
     return ready;
 }
@@ -498,7 +505,8 @@ EXPORT int32_t bun_uring_arm(struct ring *ring)
     if (kernel_wants_us(ring))
         run_task_work(ring);
     // Work that is still waiting has rung the eventfd already, or never will: it must not be slept upon.
-    const int rc = io_uring_cq_ready(&ring->uring) || kernel_wants_us(ring) ? 1 : bell_hang(ring);
+    const int here = io_uring_cq_ready(&ring->uring) || kernel_wants_us(ring) || fault_held(ring);
+    const int rc = here ? 1 : bell_hang(ring);
     if (rc != 0)
         io_uring_cq_eventfd_toggle(&ring->uring, false);
     return rc;
@@ -512,10 +520,14 @@ EXPORT void bun_uring_disarm(struct ring *ring)
 
 /* ---- calls that cannot block, where a ring operation would go to a thread --------------------------------------- */
 
+enum { STAT_NO_FOLLOW = 1, STAT_DONT_SYNC = 2 };
+
 // statx of a path whose every component is in the dentry cache: never waits for a disk or a server's lookup.
 // Returns 0, -EAGAIN where the cache does not have it (use the ring), or the path's own -errno.
-EXPORT int32_t bun_uring_stat_cached(const char *path, int32_t no_follow, struct statx *out)
+EXPORT int32_t bun_uring_stat_cached(const char *path, uint32_t flags, struct statx *out)
 {
+    const int no_follow = flags & STAT_NO_FOLLOW;
+    const int at_flags = AT_EMPTY_PATH | (flags & STAT_DONT_SYNC ? AT_STATX_DONT_SYNC : 0);
     struct open_how how = {
         .flags = (uint64_t)(O_PATH | O_CLOEXEC | (no_follow ? O_NOFOLLOW : 0)),
         .resolve = RESOLVE_CACHED,
@@ -523,7 +535,7 @@ EXPORT int32_t bun_uring_stat_cached(const char *path, int32_t no_follow, struct
     const int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
     if (fd < 0)
         return -errno;
-    const int rc = statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, out) ? -errno : 0;
+    const int rc = statx(fd, "", at_flags, STATX_BASIC_STATS | STATX_BTIME, out) ? -errno : 0;
     close(fd);
     return rc;
 }
@@ -622,10 +634,15 @@ EXPORT int32_t bun_uring_seekable(int32_t fd)
     return lseek(fd, 0, SEEK_CUR) < 0 ? -errno : 0;
 }
 
-// Whether /proc/self/mountinfo (an open fd on it) has changed since the last look: 1 or 0.
-EXPORT int32_t bun_uring_mounts_changed(int32_t fd)
+// Whether the mounts may have changed since the last look: 1 at the first, -errno where there is no /proc.
+// The descriptor is the ring's and goes with it, also when a Worker is terminated.
+EXPORT int32_t bun_uring_mounts_changed(struct ring *ring)
 {
-    struct pollfd entry = {.fd = fd, .events = POLLPRI};
+    if (ring->mounts < 0) {
+        ring->mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+        return ring->mounts < 0 ? -errno : 1;
+    }
+    struct pollfd entry = {.fd = ring->mounts, .events = POLLPRI};
     return poll(&entry, 1, 0) > 0 && (entry.revents & (POLLPRI | POLLERR));
 }
 
@@ -715,6 +732,8 @@ EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
     bell_close(ring);
     if (ring->eventfd >= 0)
         close(ring->eventfd);
+    if (ring->mounts >= 0)
+        close(ring->mounts);
     io_uring_queue_exit(&ring->uring);
     if (lost)
         return (int32_t)lost;
@@ -724,6 +743,7 @@ EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
         munmap(region->address, region->length);
         free(region);
     }
+    fault_free(ring);
     release_shared(ring);
     return 0;
 }

@@ -26,8 +26,8 @@ export const DEFAULT_LIMITS: LoopLimits = {
 const ROUNDS = 4;
 /** Refusals that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
 const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
-/** Refused submits in a row before the next one waits for a timer. */
-const REFUSALS = 64;
+/** Refused submits in a row before the next one waits for a timer of 1 ms, and before the ring is given up. */
+const [REFUSALS, LAST_REFUSAL] = [64, 4000];
 
 export class Loop {
   readonly limits: LoopLimits = { ...DEFAULT_LIMITS };
@@ -165,6 +165,10 @@ export class Loop {
       return void this.#stopped();
     }
     if (ring.refusal === 0 || ++this.#refused < REFUSALS) return this.#yield();
+    if (this.#refused > LAST_REFUSAL) {
+      ring.poison(`io_uring_enter has failed ${LAST_REFUSAL} times in a row, last with ${errnoCode(ring.refusal)}`);
+      return void this.#stopped();
+    }
     if (this.#polling) return;
     this.#polling = true;
     setTimeout(this.#step, 1);
@@ -191,7 +195,7 @@ export class Loop {
 
   #wake(): void {
     this.#asleep = false;
-    this.#doorbell?.disarm();
+    if (!this.#ring.closed) this.#doorbell?.disarm();
   }
 
   /** The doorbell rang. It may ring late, for completions that another turn has reaped. */

@@ -2,10 +2,10 @@
 // so operations on them always go to io-wq threads (DESIGN D6). Knows devices and mount points; the table is read again
 // when the kernel says that it changed.
 
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { CELL_HALF, type Cell } from "./buffer.ts";
-import type { Native } from "./native.ts";
+import { CELL_HALF, type Cell, type Cells, putPath } from "./buffer.ts";
+import type { Address, Native } from "./native.ts";
 
 /** File system types whose operations may wait for a server or another process. */
 const REMOTE = /^(fuse(blk|\..*)?|nfs4?|cifs|smb3?|9p|ceph|afs|glusterfs|lustre|orangefs|virtiofs|coda|beegfs|gpfs)$/;
@@ -14,19 +14,25 @@ const TABLE = "/proc/self/mountinfo";
 const STATX_DEVICE_WORD = 34;
 /** Milliseconds between two looks. */
 const LOOK_EVERY_MS = 50;
+const EAGAIN = -11;
+/** statCached: what is known, without asking a server. */
+const STAT_DONT_SYNC = 2;
 
 const unescapeOctal = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
 
 export class Mounts {
   readonly #native: Native;
-  #fd = -1;
+  readonly #ring: Address;
+  readonly #cells: Cells;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #devices = new Set<number>();
   #points: string[] = [];
 
-  constructor(native: Native) {
+  constructor(native: Native, ring: Address, cells: Cells) {
     this.#native = native;
+    this.#ring = ring;
+    this.#cells = cells;
   }
 
   /** Whether any remote file system is mounted. Usually not, and then nothing else here is asked. */
@@ -40,13 +46,11 @@ export class Mounts {
   }
 
   #look(): void {
-    if (this.#fd === -2) return;
+    if (this.#native.mountsChanged(this.#ring) !== 1) return;
     try {
-      if (this.#fd < 0) this.#fd = openSync(TABLE, "r");
-      else if (this.#native.mountsChanged(this.#fd) === 0) return;
       this.#parse(readFileSync(TABLE, "utf8"));
     } catch {
-      this.#fd = -2; // no /proc: nothing can be known
+      // no /proc: nothing can be known
     }
   }
 
@@ -66,20 +70,25 @@ export class Mounts {
 
   /** Whether an open file lies on a remote file system; asks the kernel only for what it knows already. */
   holdsFile(fd: number, cell: Cell): boolean {
-    if (this.#native.fstat(fd, 1, cell.address + CELL_HALF) < 0) return false;
-    const device = cell.halfWord + STATX_DEVICE_WORD;
-    return this.#devices.has(deviceKey(cell.words[device]!, cell.words[device + 1]!));
+    return this.#native.fstat(fd, 1, cell.address + CELL_HALF) === 0 && this.#holdsStat(cell);
   }
 
-  /** Whether a path leads, by its text, below a remote mount point. Symbolic links are not followed. */
+  /** Whether a path leads, or may lead, to a remote file system: by its text, or as the dentry cache knows it. */
   holdsPath(path: string | Buffer): boolean {
     const full = resolve(typeof path === "string" ? path : path.toString());
-    return this.#points.some((point) => full === point || full.startsWith(point.endsWith("/") ? point : `${point}/`));
+    if (this.#points.some((point) => full === point || full.startsWith(point.endsWith("/") ? point : `${point}/`)))
+      return true;
+    const cell = this.#cells.take();
+    const address = putPath(cell, 0, path);
+    const rc = address < 0 ? EAGAIN : this.#native.statCached(address, STAT_DONT_SYNC, cell.address + CELL_HALF);
+    const holds = rc === EAGAIN || (rc === 0 && this.#holdsStat(cell));
+    this.#cells.give(cell);
+    return holds;
   }
 
-  close(): void {
-    if (this.#fd >= 0) closeSync(this.#fd);
-    this.#fd = -2;
+  #holdsStat(cell: Cell): boolean {
+    const device = cell.halfWord + STATX_DEVICE_WORD;
+    return this.#devices.has(deviceKey(cell.words[device]!, cell.words[device + 1]!));
   }
 }
 

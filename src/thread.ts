@@ -26,6 +26,7 @@ export class RingThread {
   inlineBudget: number = 256 * 1024;
   #inlineLeft = 0;
   #budgetOf = -1;
+  #shutDown: Promise<void> | null = null;
 
   constructor(setup: Setup) {
     this.setup = setup;
@@ -49,13 +50,19 @@ export class RingThread {
   }
 
   /** Waits until nothing is staged or in the kernel, then closes the ring and frees its memory. */
-  async shutDown(deadlineMs: number): Promise<void> {
+  shutDown(deadlineMs: number): Promise<void> {
+    this.#shutDown ??= this.#drainAndClose(deadlineMs);
+    return this.#shutDown;
+  }
+
+  async #drainAndClose(deadlineMs: number): Promise<void> {
     const { ring, loop } = this;
     const until = performance.now() + deadlineMs;
-    while ((ring.inFlight > 0 || ring.queued > 0) && performance.now() < until && ring.poisoned === null) {
+    do {
       loop.flush();
+      // At least once, and before looking: what has just ended may be about to begin its next step.
       await new Promise((resolve) => (ring.inFlight > 0 ? setTimeout(resolve, 1) : setImmediate(resolve)));
-    }
+    } while ((ring.inFlight > 0 || ring.queued > 0) && performance.now() < until && ring.poisoned === null);
     for (const prepare of this.beforeClose) prepare();
     loop.close();
     this.mounts.close();

@@ -7,6 +7,7 @@ import { abortError, systemError } from "./errno.ts";
 import type { Lane } from "./lane.ts";
 import type { Address } from "./native.ts";
 import { LINK_SHIFT, type Operation } from "./operation.ts";
+import { offAbort, onAbort } from "./signal.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
 import { cancel, EINTR, end, pathAddress, pathFlag } from "./uring-operation.ts";
@@ -159,8 +160,8 @@ function closed(operation: Operation, res: number): void {
 /** Nothing of the chain is in the kernel, and its slot holds no file. */
 export function settleChain(operation: Operation, chain: Chain): void {
   const { resolve, reject } = operation;
-  const { t, lane, signal, onAbort } = chain;
-  if (onAbort !== null) signal!.removeEventListener("abort", onAbort);
+  const { t, lane } = chain;
+  if (chain.onAbort !== null) offAbort(chain.signal!, chain.onAbort);
   if (lane !== null) t.lanes.give(lane);
   end(operation);
   t.direct.give(chain.slot);
@@ -171,7 +172,7 @@ export function settleChain(operation: Operation, chain: Chain): void {
 /** The ring is closed or stopped: no CQE will come, and nothing that the kernel might have is given back. */
 function abandonChain(operation: Operation, chain: Chain): void {
   const { ring } = chain.t;
-  if (chain.onAbort !== null) chain.signal!.removeEventListener("abort", chain.onAbort);
+  if (chain.onAbort !== null) offAbort(chain.signal!, chain.onAbort);
   operation.reject(chain.error ?? ring.poisoned ?? new Error("bun-uring: the ring was closed"));
 }
 
@@ -182,7 +183,7 @@ function watchSignal(operation: Operation, chain: Chain, signal: AbortSignal): v
     operation.reject(chain.error);
     if (chain.slot >= 0) cancelChain(operation, chain, operation.generation, CANCEL_AGAIN_MS);
   };
-  signal.addEventListener("abort", chain.onAbort, { once: true });
+  onAbort(signal, chain.onAbort);
 }
 
 /**

@@ -11,6 +11,7 @@ import { LANE_BYTES, type Lane } from "./lane.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
 import { type Address, memoryAt } from "./native.ts";
 import { type Operation, promiseFor } from "./operation.ts";
+import { offAbort, onAbort } from "./signal.ts";
 import { Opcode, SqeFlag } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
 import { begin, cancel, EAGAIN, EINTR, end, MAX_RETRIES, stage } from "./uring-operation.ts";
@@ -58,15 +59,15 @@ async function run(
     operation.memory = memory; // for as long as the kernel has it, whatever becomes of this promise
     const flags = sqeFlags | source.sqeFlag | (retries > 0 ? SqeFlag.ASYNC : 0);
     stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
-    const onAbort = (): void => {
+    const stop = (): void => {
       if (operation.generation === generation) cancel(t, operation);
     };
-    signal?.addEventListener("abort", onAbort, { once: true });
+    if (signal !== null) onAbort(signal, stop);
     let res: number;
     try {
       res = await promiseFor(operation);
     } finally {
-      signal?.removeEventListener("abort", onAbort);
+      if (signal !== null) offAbort(signal, stop);
     }
     if (res < 0 && signal?.aborted) throw abortError(signal);
     if (res !== EINTR && (res !== EAGAIN || retries === MAX_RETRIES)) return res;

@@ -10,7 +10,20 @@ const MAX_LINES = 400;
 
 /** From the public face down to the pure tables. A file imports from its own floor or lower ones. */
 const FLOORS: readonly (readonly string[])[] = [
-  ["errno", "validate", "constants", "stats", "path", "flags", "abort", "limits", "bun-fs", "options", "transfer"],
+  [
+    "errno",
+    "validate",
+    "constants",
+    "stats",
+    "path",
+    "flags",
+    "abort",
+    "signal",
+    "limits",
+    "bun-fs",
+    "options",
+    "transfer",
+  ],
   ["native", "layout"],
   ["sqe", "buffer", "lease", "descriptor", "doorbell", "lane", "mounts", "submission", "draft"],
   ["ring", "operation", "loop", "capabilities", "thread", "pool-memory"],
