@@ -99,7 +99,10 @@ export class ReadAhead {
     const piece = this.#pieces[0];
     if (piece === undefined || piece.filled < 0) {
       if (piece === undefined && this.#failure !== null) throw this.#failure;
-      if (piece === undefined && this.#isOver) return null;
+      if (piece === undefined && this.#isOver) {
+        this.#memory.close();
+        return null;
+      }
       this.#fill(true);
       return undefined;
     }
@@ -178,25 +181,22 @@ export class ReadAhead {
   }
 
   /** What kind of file this is, how long, and where its own position is. */
-  #look(): Promise<void> {
-    const { backend, file, turns } = this.#source;
-    const look = async (): Promise<void> => {
-      const stats = await backend.fstat(file, false);
-      this.#looked = true;
-      this.#regular = stats.isFile();
-      if (!this.#regular) return;
-      const size = Number(stats.size);
-      if (size === 0) this.#tailBytes = this.#chunkBytes; // as /proc says
-      if (this.#own) {
-        // Another backend has no lseek: there the file is read at its own position throughout.
-        const native = backend.name === "io_uring" ? existingThread()?.native : undefined;
-        if (native === undefined) return;
-        this.#seek = (offset, whence) => native.seek(file.fd, offset, whence);
-        this.#next = this.#seek(0, SEEK_CUR);
-      }
-      this.#parallelEnd = size;
-    };
-    return this.#own ? turns.readInOrder(look) : look();
+  async #look(): Promise<void> {
+    const { backend, file } = this.#source;
+    const stats = await backend.fstat(file, false);
+    this.#looked = true;
+    this.#regular = stats.isFile();
+    if (!this.#regular) return;
+    const size = Number(stats.size);
+    if (size === 0) this.#tailBytes = this.#chunkBytes; // as /proc says
+    if (this.#own) {
+      // Another backend has no lseek: there the file is read at its own position throughout.
+      const native = backend.name === "io_uring" ? existingThread()?.native : undefined;
+      if (native === undefined) return;
+      this.#seek = (offset, whence) => native.seek(file.fd, offset, whence);
+      this.#next = this.#seek(0, SEEK_CUR); // only a guess while others are at it: each claim looks again
+    }
+    this.#parallelEnd = size;
   }
 
   /**
@@ -300,7 +300,6 @@ export class ReadAhead {
     else if (filled === 0) this.#ended = true;
     const claimed = this.#next;
     const wasClaimed = this.#next < Infinity && this.#next >= start + length;
-    this.#parallelEnd = 0;
     if (start < 0) return;
     this.#next = start + filled;
     if (this.#own && wasClaimed) this.#prepare(this.#stepBack(claimed, start + filled));

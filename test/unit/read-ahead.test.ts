@@ -1,0 +1,173 @@
+// ReadAhead by itself, on the real backend: reads that end late, short and in any order; the position it shares; pipes.
+// Assumes that the reads themselves are right; only when and how much of them comes back is made worse here.
+// Never waits by time: turns of the event loop are counted.
+
+import { expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { currentBackend } from "../../src/backend.ts";
+import type { Backend, OpenFile } from "../../src/backend-interface.ts";
+import { constants } from "../../src/constants.ts";
+import { backend } from "../../src/index.ts";
+import { ReadAhead, type StreamSource } from "../../src/read-ahead.ts";
+import { existingThread } from "../../src/thread.ts";
+import { Turns } from "../../src/turns.ts";
+import { patternBytes, scratch } from "../helpers/tmp.ts";
+
+const MIB = 1024 * 1024;
+const tmp = scratch();
+const data = patternBytes(5 * MIB + 12_345, 3);
+const path = tmp.file(data);
+
+/** Where the kernel has the file's own position. */
+const positionOf = (fd: number): number =>
+  Number(/pos:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))![1]);
+
+const fifo = (): string => {
+  const at = tmp.path("fifo");
+  if (spawnSync("mkfifo", [at]).status !== 0) throw new Error("mkfifo failed");
+  return at;
+};
+
+/** Pseudo-random numbers below `limit`, the same in each run. */
+const random = (seed: number): ((limit: number) => number) => {
+  let state = seed;
+  return (limit) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * limit);
+  };
+};
+
+const turnsOfLoop = async (count: number): Promise<void> => {
+  for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
+};
+
+/** The real backend, on which positioned reads come back in any order and some are shorter than was asked for. */
+const unsteady = (seed: number, shortOf: number): { source: Backend; outstanding: () => number } => {
+  const real = currentBackend();
+  const below = random(seed);
+  let outstanding = 0;
+  const late = async <T>(read: Promise<T>): Promise<T> => {
+    outstanding++;
+    const result = await read;
+    await turnsOfLoop(below(4));
+    outstanding--;
+    return result;
+  };
+  const source = Object.create(real, {
+    read: {
+      value: (file: OpenFile, buffer: Buffer, offset: number, length: number, position: number) => {
+        const isShort = length > 1 && below(shortOf) === 0;
+        return late(real.read(file, buffer, offset, isShort ? 1 + below(length - 1) : length, position));
+      },
+    },
+    readv: {
+      value: (file: OpenFile, buffers: Buffer[], position: number) => {
+        const some = below(shortOf) === 0 ? [buffers[0]!.subarray(0, 1 + below(buffers[0]!.length - 1))] : buffers;
+        return late(real.readv(file, some, position));
+      },
+    },
+  });
+  return { source, outstanding: () => outstanding };
+};
+
+const openFile = (at: string): Promise<OpenFile> => currentBackend().open(at, constants.O_RDONLY, 0);
+
+const reader = (
+  source: StreamSource,
+  position: number,
+  byteLimit: number,
+  chunkBytes: number,
+): { ahead: ReadAhead; next: () => Promise<Buffer | null> } => {
+  let ready = (): void => {};
+  const ahead = new ReadAhead(source, { position, byteLimit, chunkBytes, onReady: () => ready() });
+  const next = async (): Promise<Buffer | null> => {
+    for (;;) {
+      const woken = new Promise<void>((resolve) => {
+        ready = resolve;
+      });
+      const chunk = ahead.take();
+      if (chunk !== undefined) return chunk;
+      await woken;
+    }
+  };
+  return { ahead, next };
+};
+
+for (let seed = 1; seed <= 24; seed++) {
+  test(`reads that come late, short and in any order leave no gap: seed ${seed}`, async () => {
+    const below = random(seed * 7919);
+    const file = await openFile(path);
+    const { source, outstanding } = unsteady(seed, 2 + below(6));
+    const turns = new Turns(currentBackend(), file);
+    const position = seed % 2 === 0 ? -1 : below(MIB);
+    const from = Math.max(0, position);
+    const byteLimit = seed % 3 === 0 ? Infinity : below(data.length - from);
+    const chunkBytes = [1000, 65_536, 100_000, 262_144][seed % 4]!;
+    const { ahead, next } = reader({ backend: source, file, turns }, position, byteLimit, chunkBytes);
+    const chunks: Buffer[] = [];
+    const stopAfter = seed % 5 === 0 ? below(20) : Infinity;
+    for (let chunk = await next(); chunk !== null; chunk = await next()) {
+      chunks.push(chunk);
+      if (chunks.length > stopAfter) break;
+    }
+    const all = Buffer.concat(chunks);
+    await ahead.stop();
+    expect(outstanding()).toBe(0);
+    const whole = data.subarray(from, from + Math.min(byteLimit, data.length - from));
+    expect(all.equals(whole.subarray(0, all.length))).toBe(true);
+    if (stopAfter === Infinity) expect(all.length).toBe(whole.length);
+    if (position < 0 && backend === "io_uring") expect(positionOf(file.fd)).toBe(all.length);
+    await currentBackend().close(file);
+  });
+}
+
+test.skipIf(backend !== "io_uring")("reads at the own position that take long are waited for, and wait", async () => {
+  const file = await openFile(path);
+  const native = existingThread()!.native;
+  const turns = new Turns(currentBackend(), file);
+  const seen = new Uint8Array(data.length);
+  const account = (bytes: Uint8Array, at: number): void => {
+    for (let i = 0; i < bytes.length; i++) seen[at + i]!++;
+  };
+  // As the kernel does it: the position is looked at when the read begins and set when it ends.
+  const slow = async (): Promise<void> => {
+    const at = native.seek(file.fd, 0, 1);
+    const { bytesRead, buffer } = await currentBackend().read(file, Buffer.alloc(50_000), 0, 50_000, at);
+    await turnsOfLoop(3);
+    native.seek(file.fd, at + bytesRead, 0);
+    account(buffer.subarray(0, bytesRead), at);
+  };
+  const pending = [turns.readInOrder(slow)];
+  const { ahead, next } = reader({ backend: currentBackend(), file, turns }, -1, Infinity, 65_536);
+  let first = true;
+  for (let chunk = await next(); chunk !== null; chunk = await next()) {
+    if (first) expect(data.indexOf(chunk)).toBe(50_000);
+    first = false;
+    account(chunk, data.indexOf(chunk));
+    pending.push(turns.readInOrder(slow));
+  }
+  await Promise.all(pending);
+  await ahead.stop();
+  expect(seen.every((times) => times === 1)).toBe(true);
+  await currentBackend().close(file);
+});
+
+test("nothing is taken from a pipe that nobody asked for", async () => {
+  const file = await currentBackend().open(fifo(), constants.O_RDWR, 0);
+  const write = (text: string): Promise<unknown> => currentBackend().write(file, Buffer.from(text), 0, text.length, -1);
+  const { ahead, next } = reader(
+    { backend: currentBackend(), file, turns: new Turns(currentBackend(), file) },
+    -1,
+    99,
+    9,
+  );
+  await write("ours");
+  expect((await next())!.toString()).toBe("ours");
+  await turnsOfLoop(3);
+  await write("yours");
+  const { buffer, bytesRead } = await currentBackend().read(file, Buffer.alloc(9), 0, 9, -1);
+  expect(buffer.toString("latin1", 0, bytesRead)).toBe("yours");
+  await ahead.stop();
+  await currentBackend().close(file);
+});

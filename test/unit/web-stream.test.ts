@@ -1,0 +1,100 @@
+// readableWebStream where it differs from a loop of reads: read-ahead, BYOB readers, the handle's lifetime.
+// What Node documents is in the contract suite. Never waits by time: every wait is for an event.
+
+import { expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { backend } from "../../src/index.ts";
+import { open } from "../../src/promises.ts";
+import { patternBytes, scratch } from "../helpers/tmp.ts";
+
+const MIB = 1024 * 1024;
+const tmp = scratch();
+const data = patternBytes(5 * MIB + 12_345, 3);
+const path = tmp.file(data);
+
+const collect = async (stream: AsyncIterable<any>): Promise<Buffer> => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return Buffer.concat(chunks);
+};
+
+/** Where the kernel has the file's own position. */
+const positionOf = (fd: number): number =>
+  Number(/pos:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))![1]);
+
+const fifo = (): string => {
+  const at = tmp.path("fifo");
+  if (spawnSync("mkfifo", [at]).status !== 0) throw new Error("mkfifo failed");
+  return at;
+};
+
+test("every byte once and in order; the handle stays open at the end of the file", async () => {
+  await using handle = await open(path);
+  await handle.read(Buffer.alloc(17));
+  const all = await collect(handle.readableWebStream() as AsyncIterable<Uint8Array>);
+  expect(all.equals(data.subarray(17))).toBe(true);
+  expect(positionOf(handle.fd)).toBe(data.length);
+});
+
+// Elsewhere the position can't be set back: it is where the reads that were in flight have left it.
+test.skipIf(backend !== "io_uring")("cancelled, it gives back what was read ahead", async () => {
+  await using handle = await open(path);
+  const reader = handle.readableWebStream().getReader();
+  const { value } = await reader.read();
+  await reader.cancel();
+  const next = await handle.read(Buffer.alloc(1000));
+  expect(next.buffer.equals(data.subarray(value.byteLength, value.byteLength + 1000))).toBe(true);
+});
+
+test("readers with buffers of their own and readers without may take turns", async () => {
+  await using handle = await open(path);
+  const stream: any = handle.readableWebStream();
+  const parts: Uint8Array[] = [];
+  for (let turn = 0, done = false; !done; turn++) {
+    const reader = stream.getReader(turn % 2 === 0 ? { mode: "byob" } : undefined);
+    const result = await reader.read(new Uint8Array(turn % 4 === 0 ? 500 : 70_000));
+    done = result.done;
+    if (!done) parts.push(result.value);
+    reader.releaseLock();
+  }
+  expect(Buffer.concat(parts).equals(data)).toBe(true);
+});
+
+test("closing the handle ends it, also for who waits", async () => {
+  const handle = await open(path);
+  const reader = handle.readableWebStream().getReader();
+  await reader.read();
+  await handle.close();
+  expect(handle.fd).toBe(-1);
+  expect((await reader.read()).done).toBe(true);
+  const pipe = await open(fifo(), "r+");
+  const waiting = pipe.readableWebStream().getReader().read();
+  const closed = pipe.close();
+  expect((await waiting).done).toBe(true);
+  writeFileSync(`/proc/self/fd/${pipe.fd}`, "x"); // so that the read in the kernel ends
+  await closed;
+  expect(pipe.fd).toBe(-1);
+});
+
+test("with autoClose, its end, an error and cancel() close the handle", async () => {
+  const ends: ((stream: any) => Promise<unknown>)[] = [collect, (stream) => stream.cancel()];
+  for (const end of ends) {
+    const handle = await open(path);
+    await end(handle.readableWebStream({ autoClose: true }));
+    expect(handle.fd).toBe(-1);
+  }
+  for (const mode of [undefined, "byob"]) {
+    const handle = await open(tmp.folder());
+    const reader: any = (handle.readableWebStream({ autoClose: true }) as any).getReader(mode && { mode });
+    const error = await reader.read(new Uint8Array(10)).catch((reason: unknown) => reason);
+    expect(error.code).toBe("EISDIR");
+    expect(handle.fd).toBe(-1);
+  }
+});
+
+test("as a Response body", async () => {
+  const handle = await open(path);
+  const bytes = await new Response(handle.readableWebStream({ autoClose: true }) as any).arrayBuffer();
+  expect(Buffer.from(bytes).equals(data)).toBe(true);
+});
