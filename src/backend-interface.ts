@@ -20,6 +20,8 @@ export class OpenFile {
   closing: (() => void) | null = null;
   /** Known to have positions: no pipe, socket or terminal. */
   seekable = false;
+  /** Opened with O_APPEND. */
+  append = false;
   /** Opened with O_DIRECT. */
   direct = false;
   /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */

@@ -131,8 +131,10 @@ function restrict(native: Native, address: number): boolean {
 
 /** Sends one NOP and expects its CQE at once: some sandboxes let a ring be made but not used. */
 function roundTrip(ring: Ring): number {
-  let result = ENOSYS;
+  let result = 0;
+  let came = false;
   const operation = ring.acquire((op, res) => {
+    came = true;
     result = res;
     ring.operations.release(op);
   }, 1);
@@ -140,7 +142,8 @@ function roundTrip(ring: Ring): number {
   writeSqe(ring.words, i, Opcode.NOP, 0, -1, 0, 0, 0, 0, operation.slot, operation.generation);
   ring.turn(2);
   ring.scheduled = false;
-  return result;
+  if (came) return result;
+  return ring.refusal !== 0 ? -ring.refusal : ENOSYS;
 }
 
 function sysctlDisabled(): number {

@@ -27,15 +27,17 @@ export interface Native {
   regionNew(ring: Address, length: number, huge: number): Address | null;
   regionFree(ring: Address, address: Address): number;
   regionHandOver(ring: Address, address: Address): number;
-  statCached(path: Address, noFollow: number, out: Address): number;
+  /** `flags`: 1 does not follow a last symbolic link, 2 takes what is known and asks no server. */
+  statCached(path: Address, flags: number, out: Address): number;
   readCached(path: Address, flags: number, into: Address, capacity: number, opened: Address): number;
   fstat(fd: number, dontSync: number, out: Address): number;
+  /** lseek(2): the new position, or -errno. */
   seek(fd: number, offset: number, whence: number): number;
   setAttributes(list: Uint32Array, count: number): number;
   listXattr(path: Address, fd: number, out: Address, capacity: number): number;
   removeXattr(path: Address, fd: number, name: Address): number;
   seekable(fd: number): number;
-  mountsChanged(fd: number): number;
+  mountsChanged(ring: Address): number;
   close(ring: Address, deadlineMs: number): number;
 }
 
@@ -71,7 +73,7 @@ const SYMBOLS = {
   bun_uring_region_new: { args: [pointer, f64, i32], returns: pointer },
   bun_uring_region_free: { args: [pointer, pointer], returns: i32 },
   bun_uring_region_hand_over: { args: [pointer, pointer], returns: i32 },
-  bun_uring_stat_cached: { args: [pointer, i32, pointer], returns: i32 },
+  bun_uring_stat_cached: { args: [pointer, u32, pointer], returns: i32 },
   bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
   bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
@@ -79,7 +81,7 @@ const SYMBOLS = {
   bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
   bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
   bun_uring_seekable: { args: [i32], returns: i32 },
-  bun_uring_mounts_changed: { args: [i32], returns: i32 },
+  bun_uring_mounts_changed: { args: [pointer], returns: i32 },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
 

@@ -38,6 +38,10 @@ export class Operation {
   offset: number = 0;
   length: number = 0;
   position: number | bigint = 0;
+  /** The transfer is at the file's own position, which moves when it has ended. */
+  own: boolean = false;
+  /** Somebody here asked for its cancellation. */
+  cancelled: boolean = false;
   /** Stages the operation once more, where `finish` can't: after EINTR. */
   again: (() => void) | null = null;
   /** Times that the kernel said EAGAIN. */
@@ -101,6 +105,11 @@ export class OperationTable {
   readonly #slots: Operation[] = [];
   readonly #free: Operation[] = [];
   readonly #freeOfMany: Operation[] = [];
+
+  /** Slots that operations have, also such as wait for no CQE just now. */
+  get used(): number {
+    return this.#slots.length - this.#free.length - this.#freeOfMany.length;
+  }
 
   /** Takes a slot for an operation that gets `pending` CQEs. The promise to return is `promiseFor(operation)`. */
   acquire(finish: Finish, pending: number): Operation {
@@ -168,6 +177,7 @@ export class OperationTable {
     operation.view = null;
     operation.path = undefined;
     operation.dest = undefined;
+    operation.cancelled = false;
     operation.cell = null;
     operation.memory = null;
     operation.retries = 0;

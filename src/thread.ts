@@ -36,7 +36,7 @@ export class RingThread {
     this.cells = new Cells(this.native, this.ring.address);
     this.lanes = new Lanes(this.native, this.ring.address);
     this.direct = new DirectTable(setup.directDescriptors);
-    this.mounts = new Mounts(this.native);
+    this.mounts = new Mounts(this.native, this.ring.address, this.cells);
   }
 
   /** The SQE flag for a transfer of so many cached bytes: 0 inline, ASYNC where this submit copies enough already. */
@@ -65,7 +65,6 @@ export class RingThread {
     } while ((ring.inFlight > 0 || ring.queued > 0) && performance.now() < until && ring.poisoned === null);
     for (const prepare of this.beforeClose) prepare();
     loop.close();
-    this.mounts.close();
     ring.close(100);
   }
 }

@@ -9,9 +9,13 @@ const REMEMBERED_BYTES = 64 * 1024;
 
 type Pending = Promise<unknown> | null;
 
+/** Handles with an operation of several steps under way: collected, they would close their file between two of them. */
+const busy = new Set<object>();
+
 export class Turns {
   readonly #backend: Backend;
   readonly #file: OpenFile;
+  readonly #handle: object;
   /** Operations of several steps, or waiting for their turn. */
   #held: number = 0;
   /** The last operation at the file's own position, and the last that read and wrote there; they may have ended. */
@@ -21,9 +25,10 @@ export class Turns {
   #seekable: Promise<boolean> | null = null;
   #drained: (() => void) | null = null;
 
-  constructor(backend: Backend, file: OpenFile) {
+  constructor(backend: Backend, file: OpenFile, handle: object = file) {
     this.#backend = backend;
     this.#file = file;
+    this.#handle = handle;
   }
 
   /** Runs a read now if it has a position of its own, else in its turn. */
@@ -56,10 +61,11 @@ export class Turns {
   hold<T>(run: () => Promise<T>): Promise<T> {
     const release = (): void => {
       if (--this.#held > 0) return;
+      busy.delete(this.#handle);
       if (this.#file.inFlight === 0) this.#last = this.#lastRead = this.#lastWrite = null;
       this.#drained?.();
     };
-    this.#held++;
+    if (this.#held++ === 0) busy.add(this.#handle);
     try {
       const operation = run();
       operation.then(release, release);

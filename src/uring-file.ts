@@ -12,6 +12,7 @@ import { Opcode, SqeFlag, setBufferIndex, setOffset } from "./sqe.ts";
 import { statsFromStatx } from "./stats.ts";
 import {
   begin,
+  ECANCELED,
   EINTR,
   end,
   fail,
@@ -26,8 +27,8 @@ import {
 const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
 const ESPIPE = -29;
-const ECANCELED = -125;
 const IOVEC_BYTES = 16;
+const [SEEK_SET, SEEK_CUR, SEEK_END] = [0, 1, 2];
 
 /** The view was detached, moved or resized while the kernel had its address. */
 function memoryTaken(operation: Operation): void {
@@ -44,6 +45,7 @@ function memoryTaken(operation: Operation): void {
 function finishRead(operation: Operation, res: number): void {
   if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : fail(operation, res);
   const { resolve, view } = operation;
+  advance(operation, res);
   if (view!.byteLength !== operation.byteLength) return memoryTaken(operation);
   if (operation.state !== null && !copyBack(operation, res)) return memoryTaken(operation);
   end(operation);
@@ -62,6 +64,7 @@ function copyBack(operation: Operation, bytes: number): boolean {
 function finishWrite(operation: Operation, res: number): void {
   if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.WRITE) : fail(operation, res);
   const { resolve, view } = operation;
+  advance(operation, res);
   // What was written is what a stand-in held, whatever became of the view.
   if (operation.state === null && view!.byteLength !== operation.byteLength) return memoryTaken(operation);
   end(operation);
@@ -88,6 +91,27 @@ function stageTransfer(operation: Operation, opcode: number): void {
   if (typeof position === "bigint") setOffset(t.ring.words, i, position);
 }
 
+/**
+ * Sets where a transfer begins. At the file's own position (-1) that is asked for here and moved by `advance`: the kernel
+ * moves it only for what completes at once, not for O_DIRECT, a file server, or a short write's second try (6.18).
+ * Pipes and terminals have none and keep -1. Whoever calls lets one such transfer of a file end before the next.
+ */
+function setPosition(operation: Operation, position: number | bigint): void {
+  const file = operation.owner as OpenFile;
+  operation.own = position === -1 && file.seekable;
+  operation.position = operation.own ? thread().native.seek(file.fd, 0, SEEK_CUR) : position;
+}
+
+/** Moves the file's own position past a transfer of `res` bytes that was made there. */
+function advance(operation: Operation, res: number): void {
+  if (!operation.own || res <= 0) return;
+  const { fd, position } = operation;
+  const { native } = thread();
+  const isWrite = operation.syscall === "write";
+  if (isWrite && (operation.owner as OpenFile).append) native.seek(fd, 0, SEEK_END);
+  else native.seek(fd, (position as number) + res, SEEK_SET);
+}
+
 /** Whether the file takes positions. The ring itself ignores them on pipes, where Node and pread(2) refuse. */
 function isSeekable(file: OpenFile): boolean {
   file.seekable = thread().native.seekable(file.fd) !== ESPIPE;
@@ -108,7 +132,7 @@ function transfer(
   operation.byteLength = view.byteLength;
   operation.offset = offset;
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
-  operation.position = position;
+  setPosition(operation, position);
   if (isResizable(view)) {
     // Over 1000 elements, so that it never moves; never exposed, so that nobody can take it.
     const standIn = Buffer.allocUnsafeSlow(Math.max(1024, operation.length));
@@ -127,7 +151,7 @@ export function read<T extends ArrayBufferView>(
   position: number | bigint,
 ): Promise<ReadResult<T>> {
   if (file.fd < 0) return Promise.reject(closedError("read"));
-  if (position !== -1 && !file.seekable && !isSeekable(file)) return Promise.reject(systemError(ESPIPE, "read"));
+  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, "read"));
   return transfer(begin(thread(), finishRead, "read", file), Opcode.READ, view, offset, length, position);
 }
 
@@ -139,7 +163,7 @@ export function write<T extends ArrayBufferView>(
   position: number | bigint,
 ): Promise<WriteResult<T>> {
   if (file.fd < 0) return Promise.reject(closedError("write"));
-  if (position !== -1 && !file.seekable && !isSeekable(file)) return Promise.reject(systemError(ESPIPE, "write"));
+  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, "write"));
   return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
 }
 
@@ -159,6 +183,7 @@ function finishVector(operation: Operation, res: number): void {
   if (res < 0 && !repeat) return fail(operation, res);
   if (vector.views.some((view, i) => view.byteLength !== vector.lengths[i])) return memoryTaken(operation);
   if (repeat) return stageVector(operation);
+  advance(operation, res);
   const { resolve } = operation;
   end(operation);
   const { buffers } = vector;
@@ -184,7 +209,7 @@ function vectored(
   position: number | bigint,
 ): Promise<any> {
   if (file.fd < 0) return Promise.reject(closedError(syscall));
-  if (position !== -1 && !file.seekable && !isSeekable(file)) return Promise.reject(systemError(ESPIPE, syscall));
+  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
   const t = thread();
   const count = buffers.length;
   const cell = count * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
@@ -216,7 +241,7 @@ function vectored(
     total += view.byteLength;
   }
   operation.fd = file.fd;
-  operation.position = position;
+  setPosition(operation, position);
   operation.lease = holdAllLeased(buffers);
   operation.state = { buffers, views: [...buffers], lengths, opcode, address, total } satisfies Vector;
   stageVector(operation);

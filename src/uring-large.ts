@@ -3,9 +3,9 @@
 // The file stays open in its direct descriptor, so nothing is read twice and no other file can slip in.
 
 import { constants as bufferConstants } from "node:buffer";
-import type { Path } from "./backend-interface.ts";
+import type { BigIntStats, Stats } from "node:fs";
+import { OpenFile, type Path } from "./backend-interface.ts";
 import { MAX_TRANSFER, stableAddress } from "./buffer.ts";
-import { constants } from "./constants.ts";
 import { abortError, systemError } from "./errno.ts";
 import { LANE_BYTES, type Lane } from "./lane.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
@@ -14,7 +14,8 @@ import { type Operation, promiseFor } from "./operation.ts";
 import { offAbort, onAbort } from "./signal.ts";
 import { Opcode, SqeFlag } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
-import { begin, cancel, EAGAIN, EINTR, end, MAX_RETRIES, stage } from "./uring-operation.ts";
+import { close, fstat } from "./uring-file.ts";
+import { begin, cancel, EAGAIN, EINTR, end, honest, MAX_RETRIES, stage } from "./uring-operation.ts";
 import { stat } from "./uring-path.ts";
 import { codedError } from "./validate.ts";
 
@@ -70,7 +71,7 @@ async function run(
       if (signal !== null) offAbort(signal, stop);
     }
     if (res < 0 && signal?.aborted) throw abortError(signal);
-    if (res !== EINTR && (res !== EAGAIN || retries === MAX_RETRIES)) return res;
+    if (res !== EINTR && (res !== EAGAIN || retries === MAX_RETRIES)) return honest(res);
   }
 }
 
@@ -78,16 +79,23 @@ async function run(
 export async function readAll(
   t: RingThread,
   source: Source,
-  regularSize: number,
+  size: number,
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
-  if (regularSize > MAX_FILE_BYTES) throw fileTooLarge(regularSize);
-  if (regularSize === 0) return readToEnd(t, source, [], 0, encoding, signal);
-  return readSized(t, source, [], 0, regularSize, encoding, signal);
+  if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
+  if (size > 0) return readSized(t, source, [], 0, size, encoding, signal);
+  if (t.native.seekable(source.fd) !== 0) return readToEnd(t, source, [], 0, encoding, signal);
+  const parts: Buffer[] = [];
+  const length = await readGrown(t, source, parts, 0, signal);
+  return present(Buffer.concat(parts, length), encoding);
 }
 
-/** Reads on from a direct descriptor whose first `first + second` bytes are in the lane. */
+/**
+ * Reads on from a direct descriptor whose first READ brought `first` bytes into the lane, and the second `second` more:
+ * the next ones of a pipe or terminal. In a file with positions they may be the same once more, since the kernel moves
+ * the file's own position only for reads that complete at once: there, reading goes on behind the first.
+ */
 export async function readRest(
   t: RingThread,
   source: Source,
@@ -100,25 +108,50 @@ export async function readRest(
 ): Promise<Buffer | string> {
   const head: Buffer[] = [];
   if (first > 0) head.push(Buffer.from(lane.bytes.subarray(0, first)));
+  const file = await look(t, source, path);
+  if (file.size > MAX_FILE_BYTES) throw fileTooLarge(file.size);
+  if (file.seekable && file.size > first) return readSized(t, source, head, first, file.size, encoding, signal);
+  if (file.seekable) {
+    const length = await readGrown(t, source, head, first, signal);
+    return present(Buffer.concat(head, length), encoding);
+  }
   if (second > 0) head.push(Buffer.from(lane.bytes.subarray(LANE_BYTES, LANE_BYTES + second)));
-  const have = first + second;
-  // Only a hint for the allocation: what is read is what the descriptor gives, whatever the path means by now.
-  const size = await sizeHint(path);
-  if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
-  if (size > have) return readSized(t, source, head, have, size, encoding, signal);
-  return readToEnd(t, source, head, have, encoding, signal);
+  return readToEnd(t, source, head, first + second, encoding, signal);
 }
 
-async function sizeHint(path: Path): Promise<number> {
+/** Whether a direct descriptor's file has positions, and its size if it is a regular one. */
+async function look(t: RingThread, source: Source, path: Path): Promise<{ seekable: boolean; size: number }> {
+  const { native } = t;
+  if (t.setup.opcodes[Opcode.FIXED_FD_INSTALL] === 1) {
+    const fd = await run(t, Opcode.FIXED_FD_INSTALL, 0, source, 0, 0, 0, null, null);
+    if (fd >= 0) {
+      const file = new OpenFile(fd);
+      try {
+        const seekable = native.seekable(fd) === 0;
+        const cell = t.cells.take();
+        file.slow = t.mounts.any && t.mounts.holdsFile(fd, cell);
+        t.cells.give(cell);
+        if (file.slow) source.sqeFlag |= SqeFlag.ASYNC;
+        return { seekable, size: seekable ? regularSize(await fstat(file, false)) : 0 };
+      } finally {
+        await close(file);
+      }
+    }
+  }
+  // Before 6.8 only the path can be asked: a hint, what is read is what the descriptor gives.
   try {
     const stats = await stat(path, false);
-    return (Number(stats.mode) & constants.S_IFMT) === constants.S_IFREG ? Number(stats.size) : 0;
+    return { seekable: stats.isFile(), size: regularSize(stats) };
   } catch {
-    return 0;
+    return { seekable: true, size: 0 };
   }
 }
 
-/** Reads to the end through the file's own position: for what has no size, or has grown past it. */
+function regularSize(stats: Stats | BigIntStats): number {
+  return stats.isFile() ? Number(stats.size) : 0;
+}
+
+/** Reads a pipe or terminal to its end. */
 async function readToEnd(
   t: RingThread,
   source: Source,
@@ -201,7 +234,7 @@ async function readSized(
   return present(parts.length === 1 ? bytes : Buffer.concat(parts, length), encoding);
 }
 
-/** Reads what is behind the expected end: nothing, unless the file grew meanwhile. Returns the new length. */
+/** Reads what is behind the expected end: nothing, unless the file grew or has no size (/proc). Returns the new length. */
 async function readGrown(
   t: RingThread,
   source: Source,
@@ -266,7 +299,10 @@ export function dataTaken(): Error {
   return codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written");
 }
 
-/** Writes `data[written…]` to a direct descriptor at its own position, then flushes if asked. */
+/**
+ * Writes `data[written…]` to a file that was opened for it, then flushes if asked. At positions counted here: the kernel
+ * does not move the file's own for what completes later. A file opened to append, or without positions, ignores them.
+ */
 export async function writeRest(
   t: RingThread,
   source: Source,
@@ -282,7 +318,7 @@ export async function writeRest(
   while (done < total) {
     const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - done);
     const address = stableAddress(bytes, 0) + done;
-    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, OWN_POSITION, address, length, bytes, signal);
+    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, done, address, length, bytes, signal);
     if (bytes.length !== total) throw dataTaken();
     if (res < 0) throw systemError(res, "write");
     if (res === 0) throw systemError(ENOSPC, "write"); // a device that takes nothing, and says nothing, never will

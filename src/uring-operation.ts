@@ -10,6 +10,7 @@ import { type RingThread, ringThread } from "./thread.ts";
 
 export const EINTR = -4;
 export const EAGAIN = -11;
+export const ECANCELED = -125;
 /** EAGAIN that comes this often, also to a thread that may wait, is the answer. */
 export const MAX_RETRIES = 16;
 
@@ -72,16 +73,22 @@ export function end(operation: Operation): void {
   if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
 }
 
+/** ECANCELED that nobody asked for: the kernel could not start a thread for the operation (a limit on processes). */
+export function honest(res: number): number {
+  return res === ECANCELED ? EAGAIN : res;
+}
+
 /** Ends the operation with Node's error for `res`. */
 export function fail(operation: Operation, res: number): void {
-  const { reject, syscall, path, dest } = operation;
+  const { reject, syscall, path, dest, cancelled } = operation;
   end(operation);
-  reject(systemError(res, syscall, path, dest));
+  reject(systemError(cancelled ? res : honest(res), syscall, path, dest));
 }
 
 /** Asks the kernel to cancel an operation, all of its `links`. Advice only: its CQEs come all the same, each in its way. */
 export function cancel(t: RingThread, target: Operation, links: number = 1): void {
   if (target.pending === 0) return;
+  target.cancelled = true;
   for (let link = 0; link < links; link++) t.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
 }
 

@@ -24,10 +24,9 @@ import {
 } from "./uring-chain.ts";
 import { close } from "./uring-file.ts";
 import { dataTaken, readAll, readRest, writeRest } from "./uring-large.ts";
-import { EAGAIN, EINTR, thread } from "./uring-operation.ts";
+import { EAGAIN, ECANCELED, EINTR, honest, thread } from "./uring-operation.ts";
 import { open } from "./uring-path.ts";
 
-const ECANCELED = -125;
 const EINPROGRESS = -115;
 /** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */
 const CACHED_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOATIME | constants.O_NONBLOCK;
@@ -143,7 +142,7 @@ function finishRead(operation: Operation, res: number, _flags: number, link: num
   const { first, second } = chain;
   if (chain.error === null && (second > 0 || again(first) || again(second)))
     return void goOnReading(operation, chain, Math.max(0, first), Math.max(0, second));
-  if (first < 0 || second < 0) chain.error ??= systemError(first < 0 ? first : second, "read");
+  if (first < 0 || second < 0) chain.error ??= systemError(honest(first < 0 ? first : second), "read");
   else if (chain.error === null) chain.result = chain.t.lanes.result(chain.lane!, first, chain.encoding);
   finishChain(operation, chain);
 }
@@ -151,7 +150,7 @@ function finishRead(operation: Operation, res: number, _flags: number, link: num
 /** OPENAT has failed, and with it the chain. */
 function notOpened(operation: Operation, chain: Chain, stageLinks: (operation: Operation, chain: Chain) => void): void {
   if (chain.opened === EINTR && chain.error === null) return stageLinks(operation, chain);
-  chain.error ??= systemError(chain.opened, "open", operation.path);
+  chain.error ??= systemError(honest(chain.opened), "open", operation.path);
   settleChain(operation, chain);
 }
 
@@ -237,8 +236,7 @@ function stageWrite(operation: Operation, chain: Chain): void {
   stageOpen(operation, chain, SqeFlag.IO_LINK | SqeFlag.ASYNC);
   const linked = SqeFlag.FIXED_FILE | SqeFlag.IO_LINK;
   // IO_LINK, not HARDLINK: a short write breaks the chain, and the rest is written before anything is synced or closed.
-  if (length > 0)
-    stageLink(t, operation, 1, Opcode.WRITE, linked, slot, OWN_POSITION, stableAddress(data, 0), length, 0);
+  if (length > 0) stageLink(t, operation, 1, Opcode.WRITE, linked, slot, 0, stableAddress(data, 0), length, 0);
   if (flush) stageLink(t, operation, 2, Opcode.FSYNC, linked, slot, 0, 0, 0, 0);
   stageClose(operation, chain, 3);
 }
