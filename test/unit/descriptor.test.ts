@@ -1,0 +1,71 @@
+// The table of direct descriptors: no slot twice, nobody overtaken, and however many wait, no recursion.
+// Assumes no kernel: pure bookkeeping.
+
+import { expect, test } from "bun:test";
+import { DirectTable } from "../../src/descriptor.ts";
+
+test("slots are given once, then those who ask wait in line", () => {
+  const table = new DirectTable(3);
+  const taken = [table.tryTake(), table.tryTake(), table.tryTake()];
+  expect(taken.toSorted()).toEqual([0, 1, 2]);
+  expect(table.tryTake()).toBe(-1);
+  expect(table.used).toBe(3);
+  const got: [string, number][] = [];
+  table.take((slot) => got.push(["first", slot]));
+  table.take((slot) => got.push(["second", slot]));
+  table.give(1);
+  table.give(0);
+  table.give(2);
+  expect(got).toEqual([
+    ["first", 1],
+    ["second", 0],
+  ]);
+  expect(table.used).toBe(2);
+});
+
+test("who comes late does not overtake those who wait", () => {
+  const table = new DirectTable(1);
+  const order: string[] = [];
+  table.take(() => order.push("holder"));
+  table.take((slot) => {
+    order.push("waiting");
+    table.give(slot);
+    expect(table.tryTake()).toBe(-1);
+    table.take(() => order.push("asked last"));
+  });
+  table.take((slot) => {
+    order.push("waiting too");
+    table.give(slot);
+  });
+  table.give(0);
+  expect(order).toEqual(["holder", "waiting", "waiting too", "asked last"]);
+});
+
+test("200,000 that give their slot back at once are served without one inside the other", () => {
+  const table = new DirectTable(2);
+  const slots = [table.tryTake(), table.tryTake()];
+  let served = 0;
+  for (let i = 0; i < 200_000; i++)
+    table.take((slot) => {
+      served++;
+      table.give(slot);
+    });
+  for (const slot of slots) table.give(slot);
+  expect(served).toBe(200_000);
+  expect(table.used).toBe(0);
+});
+
+test("a callback that throws leaves the table in order", () => {
+  const table = new DirectTable(1);
+  const slot = table.tryTake();
+  table.take(() => {
+    throw new Error("not mine");
+  });
+  let later = -1;
+  table.take((given) => {
+    later = given;
+  });
+  expect(() => table.give(slot)).toThrow("not mine");
+  table.give(slot);
+  expect(later).toBe(0);
+});

@@ -1,0 +1,73 @@
+// Which wake-up is used: the socket where it works, the timer where it doesn't, and never none.
+// Assumes that what loop.test.ts shows with a real ring is shown there; here the shim's answers are chosen.
+
+import { dlopen, FFIType, ptr } from "bun:ffi";
+import { expect, test } from "bun:test";
+import { openSync } from "node:fs";
+import { type Doorbell, openDoorbell } from "../../src/doorbell.ts";
+import type { Native } from "../../src/native.ts";
+
+interface Watched {
+  bell: Doorbell;
+  rung: number;
+}
+
+function open(native: Partial<Native>): Watched {
+  const watched: Watched = { bell: null as unknown as Doorbell, rung: 0 };
+  watched.bell = openDoorbell(
+    native as Native,
+    0,
+    () => watched.rung++,
+    (replacement) => {
+      watched.bell = replacement;
+    },
+  );
+  return watched;
+}
+
+test("without a bell a timer rings, once for each time it is armed", async () => {
+  const watched = open({ bellOpen: () => -38 });
+  expect(watched.bell.kind).toBe("timer");
+  expect(watched.bell.arm()).toBe(0);
+  expect(watched.bell.arm()).toBe(0);
+  await Bun.sleep(20);
+  expect(watched.rung).toBe(1);
+  watched.bell.arm();
+  await Bun.sleep(20);
+  expect(watched.rung).toBe(2);
+  watched.bell.arm();
+  watched.bell.disarm();
+  await Bun.sleep(20);
+  expect(watched.rung).toBe(2);
+  watched.bell.arm();
+  watched.bell.close();
+  await Bun.sleep(20);
+  expect(watched.rung).toBe(2);
+});
+
+test("a descriptor that Bun can't watch is replaced by the timer", async () => {
+  const watched = open({ bellOpen: () => openSync("/dev/null", "r"), arm: () => 0, disarm: () => {} });
+  for (let i = 0; i < 200 && watched.bell.kind === "socket"; i++) await Bun.sleep(5);
+  expect(watched.bell.kind).toBe("timer");
+  expect(watched.bell.arm()).toBe(0);
+  await Bun.sleep(20);
+  expect(watched.rung).toBe(1);
+});
+
+test("a bell that can't be armed, time and again, is given up", async () => {
+  const watched = open({ bellOpen: () => socketPair(), arm: () => -11, disarm: () => {} });
+  for (let i = 0; i < 200 && watched.bell.kind === "socket"; i++) {
+    expect(watched.bell.arm()).toBe(-1);
+    await Bun.sleep(1);
+  }
+  expect(watched.bell.kind).toBe("timer");
+});
+
+function socketPair(): number {
+  const libc = dlopen("libc.so.6", {
+    socketpair: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
+  });
+  const pair = new Int32Array(2);
+  expect(libc.symbols.socketpair(1, 1, 0, ptr(pair))).toBe(0);
+  return pair[0]!;
+}

@@ -1,0 +1,187 @@
+// When the ring runs: nothing starves, nothing stalls, a completion wakes the loop, and a ring that is stopped holds nobody.
+// Assumes a kernel that gives rings. Counts and orders, never times.
+
+import { dlopen, FFIType } from "bun:ffi";
+import { afterEach, expect, test } from "bun:test";
+import { readdirSync, readlinkSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { Opcode } from "../../src/sqe.ts";
+import type { RingThread } from "../../src/thread.ts";
+import { runCase, startCase } from "../helpers/child.ts";
+import { run } from "../helpers/mounts.ts";
+import { endThread, nop, parkRead, smallThread, submitOne } from "../helpers/small-ring.ts";
+import { tmpDir } from "../helpers/tmp.ts";
+
+const fixture = join(import.meta.dir, "loop.child.ts");
+const dir = tmpDir();
+let names = 0;
+let t: RingThread | null = null;
+const fds: number[] = [];
+
+function fifo(): string {
+  const path = join(dir, `fifo-${names++}`);
+  run("mkfifo", path);
+  return path;
+}
+
+afterEach(() => {
+  if (t !== null) endThread(t, fds.splice(0));
+  t = null;
+});
+
+test("an endless chain of inline completions lets every kind of callback have its turn", async () => {
+  t = smallThread({ entries: 64, cqEntries: 64 });
+  let immediates = 0;
+  let timers = 0;
+  let over = false;
+  const again = (): void => {
+    immediates++;
+    if (!over) setImmediate(again);
+  };
+  setImmediate(again);
+  const timer = setInterval(() => timers++, 1);
+  const inlineBefore = t.ring.inlineCompletions;
+  let operations = 0;
+  while (timers < 5 && operations < 2_000_000) {
+    await nop(t.ring);
+    operations++;
+  }
+  over = true;
+  clearInterval(timer);
+  expect(timers).toBeGreaterThanOrEqual(5);
+  expect(immediates).toBeGreaterThanOrEqual(5);
+  expect(t.ring.inlineCompletions - inlineBefore).toBe(operations);
+});
+
+test("operations of one turn go out in one submit, and end in it if they can", async () => {
+  t = smallThread({ entries: 64, cqEntries: 64 });
+  const { enters, nativeCalls } = t.ring.stats();
+  let turns = 0;
+  setImmediate(() => turns++);
+  await Promise.all(Array.from({ length: 64 }, () => nop(t!.ring)));
+  expect(turns).toBe(0);
+  expect(t.ring.stats().enters - enters).toBe(1);
+  expect(t.ring.nativeCalls - nativeCalls).toBeLessThanOrEqual(2);
+});
+
+test("a completion wakes the loop out of its sleep, again and again", async () => {
+  t = smallThread();
+  const path = fifo();
+  for (let i = 0; i < 20; i++) {
+    const { read, view, fd } = parkRead(t.ring, path);
+    fds.push(fd);
+    while (t.loop.doorbell === null) await Bun.sleep(1);
+    await Bun.sleep(i % 4);
+    writeSync(fd, `number${i % 10}`);
+    expect(await read).toBe(7);
+    expect(view.toString("latin1", 0, 7)).toBe(`number${i % 10}`);
+  }
+  expect(t.loop.doorbell).toBe("socket");
+  expect(t.ring.wakeups).toBeGreaterThan(0);
+});
+
+test("work staged while the loop sleeps goes out, and the sleeper is not forgotten", async () => {
+  t = smallThread();
+  const { read, fd } = parkRead(t.ring, fifo());
+  fds.push(fd);
+  await Bun.sleep(30);
+  for (let i = 0; i < 200; i++) expect(await nop(t.ring)).toBe(0);
+  await Bun.sleep(10);
+  writeSync(fd, "12345678");
+  expect(await read).toBe(8);
+});
+
+test("what is queued goes out as long as some can, though nothing completes: here it feeds what is parked", async () => {
+  t = smallThread({ entries: 8, cqEntries: 512 });
+  t.loop.limits.spinRounds = 0;
+  t.loop.limits.spinUs = 0;
+  const first = parkRead(t.ring, fifo());
+  fds.push(first.fd);
+  while (t.loop.doorbell === null) await Bun.sleep(1);
+  await Bun.sleep(20); // the bell is ready: the loop could sleep at once
+  writeSync(first.fd, "1");
+  await first.read;
+  const paths = Array.from({ length: 100 }, fifo);
+  const reads = paths.map((path) => parkRead(t!.ring, path));
+  fds.push(...reads.map(({ fd }) => fd));
+  // First in, first out: these are behind all of the reads.
+  const writes = reads.map(({ fd }) => submitOne(t!.ring, { opcode: Opcode.WRITE, fd, view: Buffer.from("12345678") }));
+  expect(await Promise.all(writes)).toEqual(Array(100).fill(8));
+  expect(await Promise.all(reads.map(({ read }) => read))).toEqual(Array(100).fill(8));
+});
+
+test("a ring without a bell is looked after by timer", async () => {
+  t = smallThread();
+  t.ring.native.bellOpen = () => -38;
+  const { read, fd } = parkRead(t.ring, fifo());
+  fds.push(fd);
+  await Bun.sleep(20);
+  expect(t.loop.doorbell).toBe("timer");
+  writeSync(fd, "12345678");
+  expect(await read).toBe(8);
+  await Bun.sleep(10);
+  const second = parkRead(t.ring, fifo());
+  fds.push(second.fd);
+  await Bun.sleep(10);
+  writeSync(second.fd, "1234");
+  expect(await second.read).toBe(4);
+});
+
+test("a bell that is lost while the loop sleeps is replaced, and nothing is missed", async () => {
+  t = smallThread();
+  const { read, fd } = parkRead(t.ring, fifo());
+  fds.push(fd);
+  while (t.loop.doorbell === null) await Bun.sleep(1);
+  await Bun.sleep(20);
+  expect(t.loop.doorbell).toBe("socket");
+  loseSocket();
+  for (let i = 0; i < 500 && t.loop.doorbell !== "timer"; i++) await Bun.sleep(2);
+  expect(t.loop.doorbell).toBe("timer");
+  writeSync(fd, "12345678");
+  expect(await read).toBe(8);
+});
+
+/** Shuts the bell's socket pair down. */
+function loseSocket(): void {
+  const libc = dlopen("libc.so.6", {
+    shutdown: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  });
+  const sockets = readdirSync("/proc/self/fd").filter((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
+    } catch {
+      return false;
+    }
+  });
+  // The bell's two ends are the newest sockets.
+  for (const fd of sockets.slice(-2)) libc.symbols.shutdown(Number(fd), 2);
+}
+
+test("a pending operation keeps the process alive, an idle ring does not", async () => {
+  const child = startCase(fixture, "lives", { input: fifo(), timeoutMs: 5000 });
+  const { stdout, exitCode } = await child.finished();
+  expect(exitCode).toBe(0);
+  expect(stdout).toContain("@event bytes 4");
+});
+
+test("a stopped ring with reads in the kernel lets the process end", async () => {
+  expect(await runCase<string>(fixture, "poisoned", { input: fifo(), timeoutMs: 5000 })).toContain(
+    "the ring is stopped",
+  );
+});
+
+test("a ring whose descriptor is gone stops instead of trying for ever", async () => {
+  const seen = await runCase<string>(fixture, "descriptorGone", { timeoutMs: 5000 });
+  expect(seen).toContain("io_uring_enter fails with EBADF");
+});
+
+test("closing a sleeping ring leaves its bell without effect", async () => {
+  t = smallThread();
+  const { read, fd } = parkRead(t.ring, fifo());
+  fds.push(fd);
+  read.catch(() => {});
+  await Bun.sleep(30);
+  t.ring.close(1000); // before the loop is: the bell rings for the cancelled read
+  await Bun.sleep(30);
+  await expect(read).rejects.toThrow("the ring was closed");
+});
