@@ -67,7 +67,10 @@ describe("setUp", () => {
   });
 
   faultTest("with few descriptors allowed the direct table is smaller, and works", { needs: ["prlimit"] }, async () => {
-    const seen = await runCase<any>(fixture, "fewDescriptors", { prefix: ["prlimit", "--nofile=100", "--"] });
+    const seen = await runCase<any>(fixture, "fewDescriptors", {
+      prefix: ["prlimit", "--nofile=100", "--"],
+      env: { BUN_URING_BACKEND: "uring" },
+    });
     expect(seen).toEqual({ direct: 64, read: 3000, written: 5 });
   });
 });
