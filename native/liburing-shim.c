@@ -55,7 +55,11 @@ struct ring {
     uint32_t cqe_capacity;
     int eventfd;
     int bell_socket;
-    int mounts; // /proc/self/mountinfo, polled for changes
+    int bell_watched;    // the other end, which Bun owns, and its inode
+    ino_t bell_inode;
+    int mounts;     // /proc/self/mountinfo, polled for changes
+    uint8_t *opens; // by slot: 1 while the slot's last SQE opens a descriptor that somebody has to own
+    uint32_t opens_capacity;
     int bell_ready;   // the bell ring exists
     int bell_pending; // CQEs that the bell ring still owes
     int enabled;
@@ -208,6 +212,7 @@ static void region_unmap(void *address, void *length)
 
 static void release_shared(struct ring *ring)
 {
+    free(ring->opens);
     if (ring->header)
         munmap(ring->header, ring->shared_length);
     free(ring);
@@ -323,6 +328,30 @@ EXPORT int32_t bun_uring_enable(struct ring *ring)
 
 /* ---- submit and reap ------------------------------------------------------------------------------------------- */
 
+enum { OP_FIXED_FD_INSTALL = 54 }; // newer than liburing 2.3's header
+
+// Notes whether the slot (the low 24 bits of user_data) opens a descriptor, for discard below.
+static void remember_open(struct ring *ring, const struct io_uring_sqe *sqe)
+{
+    const uint32_t slot = (uint32_t)sqe->user_data & 0xffffff;
+    const int opens = sqe->opcode == OP_FIXED_FD_INSTALL ||
+                      ((sqe->opcode == IORING_OP_OPENAT || sqe->opcode == IORING_OP_OPENAT2) && !sqe->file_index);
+    if (slot < ring->opens_capacity) {
+        ring->opens[slot] = (uint8_t)opens;
+        return;
+    }
+    if (!opens)
+        return;
+    const uint32_t capacity = (slot + 1) * 2;
+    uint8_t *grown = realloc(ring->opens, capacity);
+    if (!grown)
+        return; // at worst a descriptor is left open when the ring is closed over it
+    memset(grown + ring->opens_capacity, 0, capacity - ring->opens_capacity);
+    ring->opens = grown;
+    ring->opens_capacity = capacity;
+    ring->opens[slot] = 1;
+}
+
 // Copies up to `count` staged SQEs, at most `room` of them, into the SQ. A chain is never cut in two.
 static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint32_t count, uint32_t room)
 {
@@ -335,8 +364,10 @@ static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint
     if (take < count)
         while (take > 0 && (staged[take - 1].flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
             take--;
-    for (uint32_t i = 0; i < take; i++)
+    for (uint32_t i = 0; i < take; i++) {
         memcpy(io_uring_get_sqe(&ring->uring), &staged[i], sizeof(*staged));
+        remember_open(ring, &staged[i]);
+    }
     fault_staged(ring, take);
     return take;
 }
@@ -451,6 +482,9 @@ EXPORT int32_t bun_uring_bell_open(struct ring *ring)
     if (rc < 0)
         goto no_bell;
     ring->bell_socket = sockets[1];
+    struct stat watched;
+    ring->bell_watched = fstat(sockets[0], &watched) ? -1 : sockets[0];
+    ring->bell_inode = watched.st_ino;
     ring->bell_ready = 1;
     return sockets[0];
 no_bell:
@@ -667,6 +701,17 @@ static void wait_some(struct io_uring *uring, long ms)
     io_uring_submit_and_wait_timeout(uring, &cqe, 1, &timeout, NULL);
 }
 
+// Drops the ready CQEs: nobody is there to take them. What an open has brought is closed.
+static void discard(struct ring *ring)
+{
+    const uint32_t ready = copy_out(ring);
+    for (uint32_t i = 0; i < ready; i++) {
+        const uint32_t slot = (uint32_t)ring->cqes[i].user_data & 0xffffff;
+        if (slot < ring->opens_capacity && ring->opens[slot] && ring->cqes[i].res >= 0)
+            close(ring->cqes[i].res);
+    }
+}
+
 // Cancels what is in the kernel and waits for every CQE, at most deadline_ms. Returns how many never came.
 static uint32_t cancel_and_wait(struct ring *ring, uint32_t deadline_ms)
 {
@@ -683,11 +728,11 @@ static uint32_t cancel_and_wait(struct ring *ring, uint32_t deadline_ms)
     for (uint32_t waited = 0; waited <= deadline_ms; waited += 10) {
         io_uring_register_sync_cancel(&ring->uring, &cancel);
         run_task_work(ring);
-        copy_out(ring);
+        discard(ring);
         if (ring->header[HEADER_IN_FLIGHT] == 0)
             return 0;
         wait_some(&ring->uring, 10);
-        copy_out(ring);
+        discard(ring);
     }
     return ring->header[HEADER_IN_FLIGHT];
 }
@@ -754,6 +799,11 @@ static void close_thread_rings(void *first)
     struct ring *ring = first;
     while (ring) {
         struct ring *next = ring->next;
+        // A Worker that was terminated while Bun was taking the bell's socket over has left it open.
+        struct stat watched;
+        if (ring->bell_ready && ring->bell_watched >= 0 && !fstat(ring->bell_watched, &watched) &&
+            watched.st_ino == ring->bell_inode && S_ISSOCK(watched.st_mode))
+            close(ring->bell_watched);
         bun_uring_close(ring, 2000);
         ring = next;
     }

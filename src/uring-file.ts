@@ -3,13 +3,14 @@
 
 import { type BigIntStats, closeSync, type Stats } from "node:fs";
 import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
-import { CELL_BYTES, CELL_HALF, isResizable, MAX_TRANSFER, stableAddress } from "./buffer.ts";
+import { CELL_BYTES, CELL_HALF, type Cell, isResizable, MAX_TRANSFER, stableAddress } from "./buffer.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "./constants.ts";
 import { closedError, systemError } from "./errno.ts";
 import { holdAllLeased, holdLeased, LeasedMemory } from "./lease.ts";
 import { type Operation, promiseFor } from "./operation.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "./sqe.ts";
 import { statsFromStatx } from "./stats.ts";
+import type { RingThread } from "./thread.ts";
 import {
   begin,
   ECANCELED,
@@ -28,6 +29,8 @@ const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
 const ESPIPE = -29;
 const IOVEC_BYTES = 16;
+/** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */
+const COPIED_WRITE_BYTES = 16 * 1024;
 const [SEEK_SET, SEEK_CUR, SEEK_END] = [0, 1, 2];
 
 /** The view was detached, moved or resized while the kernel had its address. */
@@ -92,18 +95,32 @@ function stageTransfer(operation: Operation, opcode: number): void {
 }
 
 /**
+ * Whether the kernel gets memory of ours instead of the view's. JavaScript can't pin a view, and one that was resized or
+ * transferred meanwhile leads the kernel to memory of somebody else; that can only be noticed afterwards. So: what may be
+ * resized, what may wait long (pipes), and writes whose copy costs next to nothing beside the write. Pool memory is safe.
+ */
+function needsStandIn(operation: Operation, opcode: number): boolean {
+  if (operation.lease !== null) return false;
+  const file = operation.owner as OpenFile;
+  if (opcode === Opcode.WRITE) {
+    if (!file.direct && operation.length <= COPIED_WRITE_BYTES) return true;
+  } else if (!file.seekable) return true;
+  return isResizable(operation.view!);
+}
+
+/**
  * Sets where a transfer begins. At the file's own position (-1) that is asked for here and moved by `advance`: the kernel
  * moves it only for what completes at once, not for O_DIRECT, a file server, or a short write's second try (6.18).
  * Pipes and terminals have none and keep -1. Whoever calls lets one such transfer of a file end before the next.
  */
-function setPosition(operation: Operation, position: number | bigint): void {
+export function setPosition(operation: Operation, position: number | bigint): void {
   const file = operation.owner as OpenFile;
   operation.own = position === -1 && file.seekable;
   operation.position = operation.own ? thread().native.seek(file.fd, 0, SEEK_CUR) : position;
 }
 
 /** Moves the file's own position past a transfer of `res` bytes that was made there. */
-function advance(operation: Operation, res: number): void {
+export function advance(operation: Operation, res: number): void {
   if (!operation.own || res <= 0) return;
   const { fd, position } = operation;
   const { native } = thread();
@@ -113,7 +130,7 @@ function advance(operation: Operation, res: number): void {
 }
 
 /** Whether the file takes positions. The ring itself ignores them on pipes, where Node and pread(2) refuse. */
-function isSeekable(file: OpenFile): boolean {
+export function isSeekable(file: OpenFile): boolean {
   file.seekable = thread().native.seekable(file.fd) !== ESPIPE;
   return file.seekable;
 }
@@ -133,7 +150,7 @@ function transfer(
   operation.offset = offset;
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
   setPosition(operation, position);
-  if (isResizable(view)) {
+  if (needsStandIn(operation, opcode)) {
     // Over 1000 elements, so that it never moves; never exposed, so that nobody can take it.
     const standIn = Buffer.allocUnsafeSlow(Math.max(1024, operation.length));
     if (opcode === Opcode.WRITE) standIn.set(new Uint8Array(view.buffer, view.byteOffset + offset, operation.length));
@@ -211,9 +228,26 @@ function vectored(
   if (file.fd < 0) return Promise.reject(closedError(syscall));
   if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
   const t = thread();
-  const count = buffers.length;
-  const cell = count * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
+  const cell = cellForVector(t, buffers);
   const operation = begin(t, finishVector, syscall, file);
+  const address = putVector(operation, cell, buffers);
+  const lengths = buffers.map((view) => view.byteLength);
+  const total = lengths.reduce((sum, length) => sum + length, 0);
+  operation.fd = file.fd;
+  setPosition(operation, position);
+  operation.lease = holdAllLeased(buffers);
+  operation.state = { buffers, views: [...buffers], lengths, opcode, address, total } satisfies Vector;
+  stageVector(operation);
+  return promiseFor(operation);
+}
+
+/** Memory for iovecs, where they fit a cell. To be taken before the operation begins: it may throw. */
+export function cellForVector(t: RingThread, buffers: readonly ArrayBufferView[]): Cell | null {
+  return buffers.length * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
+}
+
+/** Writes the iovecs of `buffers` into the cell, or into memory of the operation's own. Returns their address. */
+export function putVector(operation: Operation, cell: Cell | null, buffers: readonly ArrayBufferView[]): number {
   let words: Uint32Array;
   let word = 0;
   let address: number;
@@ -223,13 +257,11 @@ function vectored(
     word = cell.offset >>> 2;
     address = cell.address;
   } else {
-    const memory = Buffer.alloc(Math.max(1024, count * IOVEC_BYTES));
+    const memory = Buffer.alloc(Math.max(1024, buffers.length * IOVEC_BYTES));
     operation.memory = memory;
-    words = new Uint32Array(memory.buffer, memory.byteOffset, count * 4);
+    words = new Uint32Array(memory.buffer, memory.byteOffset, buffers.length * 4);
     address = stableAddress(memory, 0);
   }
-  const lengths: number[] = [];
-  let total = 0;
   for (const view of buffers) {
     const base = stableAddress(view, 0);
     words[word] = base;
@@ -237,15 +269,8 @@ function vectored(
     words[word + 2] = view.byteLength;
     words[word + 3] = Math.floor(view.byteLength / 2 ** 32);
     word += 4;
-    lengths.push(view.byteLength);
-    total += view.byteLength;
   }
-  operation.fd = file.fd;
-  setPosition(operation, position);
-  operation.lease = holdAllLeased(buffers);
-  operation.state = { buffers, views: [...buffers], lengths, opcode, address, total } satisfies Vector;
-  stageVector(operation);
-  return promiseFor(operation);
+  return address;
 }
 
 export function readv<T extends readonly ArrayBufferView[]>(
@@ -289,7 +314,7 @@ export const ftruncate = (file: OpenFile, length: number): Promise<void> =>
   onFile(file, Opcode.FTRUNCATE, "ftruncate", length, 0, 0);
 
 export function finishStat(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR ? operation.again!() : fail(operation, res);
+  if (res < 0) return res === EINTR && !operation.cancelled ? operation.again!() : fail(operation, res);
   const { resolve, cell, state } = operation;
   const stats = statsFromStatx(cell!.words, cell!.halfWord, state as boolean);
   end(operation);
