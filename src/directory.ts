@@ -1,4 +1,4 @@
-// Folders: readdir, opendir, mkdtemp, and watch and glob, which look into folders. io_uring has no opcode that reads one.
+// Folders: readdir, opendir, mkdtemp, and glob, which looks into folders. io_uring has no opcode that reads one.
 // Bun's own API does the work; what it lacks of Node's (Dirents with Buffer names, error texts) is made up here.
 
 import type {
@@ -12,26 +12,16 @@ import type {
   ObjectEncodingOptions,
   OpenDirOptions,
   PathLike,
-  WatchOptions,
-  WatchOptionsWithBufferEncoding,
-  WatchOptionsWithStringEncoding,
 } from "node:fs";
 import * as fs from "node:fs";
-import type { DisposableTempDir, FileChangeInfo } from "node:fs/promises";
+import type { DisposableTempDir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { bun } from "./bun-fs.ts";
 import { delegate, ownPath } from "./delegated.ts";
-import { abortError, systemError } from "./errno.ts";
+import { systemError } from "./errno.ts";
 import { fileOptions } from "./options.ts";
 import { rm } from "./remove.ts";
-import {
-  invalidArgType,
-  validateAbortSignal,
-  validateBoolean,
-  validateEncoding,
-  validateInteger,
-  validateObject,
-} from "./validate.ts";
+import { validateBoolean, validateInteger, validateObject } from "./validate.ts";
 
 type Folder = { recursive?: boolean | undefined };
 type Types = { withFileTypes: true };
@@ -128,42 +118,6 @@ export async function mkdtempDisposable(prefix: PathLike, options?: EncodingOpti
   const full = resolve(path);
   const remove = (): Promise<void> => rm(full, { recursive: true, force: true });
   return { path, remove, [Symbol.asyncDispose]: remove };
-}
-
-/** Tells of changes of a file or folder until the signal is aborted or the loop is left. */
-export function watch(
-  filename: PathLike,
-  options?: WatchOptionsWithStringEncoding | BufferEncoding,
-): NodeJS.AsyncIterator<FileChangeInfo<string>>;
-export function watch(
-  filename: PathLike,
-  options: WatchOptionsWithBufferEncoding | "buffer",
-): NodeJS.AsyncIterator<FileChangeInfo<Buffer>>;
-export function watch(
-  filename: PathLike,
-  options: WatchOptions | BufferEncoding | "buffer",
-): NodeJS.AsyncIterator<FileChangeInfo<string | Buffer>>;
-export function watch(filename: PathLike, options: unknown = {}): any {
-  return watching(filename, options);
-}
-
-async function* watching(filename: PathLike, options: unknown): AsyncGenerator<unknown> {
-  const path = ownPath(filename);
-  const given = (typeof options === "string" ? { encoding: options } : options) as WatchOptions;
-  if (given === null || typeof given !== "object") throw invalidArgType("options", ["string", "Object"], options);
-  const { persistent = true, recursive = false, encoding, signal } = given;
-  validateBoolean(persistent, "options.persistent");
-  validateBoolean(recursive, "options.recursive");
-  validateAbortSignal(signal, "options.signal");
-  if ((encoding as string) !== "buffer") validateEncoding(encoding);
-  if (signal?.aborted) throw abortError(signal);
-  try {
-    yield* bun.watch(path, { ...given, persistent, recursive } as WatchOptions);
-  } catch (error) {
-    if (signal?.aborted) throw abortError(signal);
-    const { errno } = error as NodeJS.ErrnoException;
-    throw typeof errno === "number" ? systemError(errno, "watch", path) : error;
-  }
 }
 
 /** The paths below `cwd` that match a pattern, or any of several. */

@@ -33,7 +33,7 @@ import {
   truncate,
   utimes,
 } from "./delegated.ts";
-import { glob, mkdtemp, mkdtempDisposable, opendir, readdir, watch } from "./directory.ts";
+import { glob, mkdtemp, mkdtempDisposable, opendir, readdir } from "./directory.ts";
 import { validateReadFileBuffer } from "./file-content.ts";
 import { FileHandle, kinOf } from "./file-handle.ts";
 import { parseFlags, parseMode } from "./flags.ts";
@@ -52,6 +52,7 @@ import {
 import { toPath } from "./path.ts";
 import { rm } from "./remove.ts";
 import { invalidArgValue, validateBoolean, validateObject } from "./validate.ts";
+import { watch } from "./watch.ts";
 
 export {
   access,

@@ -51,6 +51,7 @@ const FLOORS: readonly (readonly string[])[] = [
     "file-content",
     "file-attributes",
     "kin",
+    "watch",
     "batch",
     "pool",
     "make-path",

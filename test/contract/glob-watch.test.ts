@@ -3,8 +3,10 @@
 // Never asserts how many events one change gives: the kernel and the platform decide that.
 
 import { expect } from "bun:test";
+import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { forEachImplementation } from "../helpers/backends.ts";
 import { expectAbortError, expectArgumentError, rejection } from "../helpers/expect-error.ts";
 import { scratch } from "../helpers/tmp.ts";
@@ -83,6 +85,65 @@ forEachImplementation((fs, _name, it) => {
     expect((await seen).filename).toBe("new");
   });
 
+  let begins = 0;
+  /** A watcher that has begun, and what it first tells: of a file that was made for it. */
+  const begun = async (path: any, options: object): Promise<AsyncIterableIterator<any>> => {
+    const watcher = watch(path, options);
+    const first = watcher.next();
+    await new Promise((resolve) => setImmediate(resolve));
+    const name = `begin-${begins++}`;
+    mkdirSync(join(path instanceof URL ? path.pathname : String(path), name));
+    expect((await first).value.filename.toString()).toBe(name);
+    return watcher;
+  };
+
+  it("watch keeps maxQueue changes for a slow reader, and drops the rest", async () => {
+    const folder = tmp.folder();
+    const controller = new AbortController();
+    const watcher = await begun(folder, { maxQueue: 2, signal: controller.signal });
+    const warned = once(process, "warning");
+    for (let i = 0; i < 5; i++) mkdirSync(join(folder, `${i}`));
+    expect(String((await warned)[0])).toBe("Warning: fs.watch maxQueue exceeded");
+    expect((await watcher.next()).value).toEqual({ eventType: "rename", filename: "0" });
+    expect((await watcher.next()).value).toEqual({ eventType: "rename", filename: "1" });
+    controller.abort();
+    await expectAbortError(watcher.next());
+  });
+
+  it("watch fails when more than maxQueue changes wait and overflow is error", async () => {
+    const folder = tmp.folder();
+    const watcher = await begun(folder, { maxQueue: 1, overflow: "error" });
+    for (const name of ["1", "2", "3"]) mkdirSync(join(folder, name));
+    // A second watcher's answer says that the changes have come to both; the first was not asked meanwhile.
+    const seen = begun(folder, {});
+    await (await seen).return?.();
+    const error = await rejection(async () => {
+      for (;;) await watcher.next();
+    });
+    expect([error.code, error.message]).toEqual([
+      "ERR_FS_WATCH_QUEUE_OVERFLOW",
+      "fs.watch() queued more than 1 events",
+    ]);
+  });
+
+  it("watch leaves out what is to be ignored", async () => {
+    for (const ignore of ["*.log", /\.log$/, (name: string) => name.endsWith(".log"), ["x", "*.log"]] as any[]) {
+      const folder = tmp.folder();
+      const watcher = await begun(folder, { ignore });
+      const next = watcher.next();
+      mkdirSync(join(folder, "a.log"));
+      mkdirSync(join(folder, "b.txt"));
+      expect((await next).value.filename).toBe("b.txt");
+      await watcher.return?.();
+    }
+  });
+
+  it("watch takes a Buffer or a URL as the path, and gives names as Buffers", async () => {
+    for (const toPath of [Buffer.from, pathToFileURL] as ((path: string) => any)[]) {
+      await (await begun(toPath(tmp.folder()), { encoding: "buffer" })).return?.();
+    }
+  });
+
   it("watch of a missing path fails with ENOENT of watch", async () => {
     const path = tmp.path();
     const error = await rejection(async () => void (await watch(path).next()));
@@ -102,6 +163,10 @@ forEachImplementation((fs, _name, it) => {
     ["recursive", { recursive: 1 }, "ERR_INVALID_ARG_TYPE"],
     ["encoding", { encoding: "nope" }, "ERR_INVALID_ARG_VALUE"],
     ["signal", { signal: 1 }, "ERR_INVALID_ARG_TYPE"],
+    ["ignore", { ignore: 1 }, "ERR_INVALID_ARG_TYPE"],
+    ["maxQueue", { maxQueue: "2" }, "ERR_INVALID_ARG_TYPE"],
+    ["fraction of a maxQueue", { maxQueue: 1.5 }, "ERR_OUT_OF_RANGE"],
+    ["overflow", { overflow: "barf" }, "ERR_INVALID_ARG_VALUE"],
   ];
   for (const [title, options, code] of invalid) {
     it(`watch refuses a bad ${title}`, () =>

@@ -278,6 +278,21 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
+    id: "watch-queue",
+    unstable: true,
+    tests: [
+      "glob-watch > watch fails when more than maxQueue changes wait and overflow is error",
+      "glob-watch > watch keeps maxQueue changes for a slow reader, and drops the rest",
+      "glob-watch > watch refuses a bad fraction of a maxQueue",
+      "glob-watch > watch refuses a bad maxQueue",
+      "glob-watch > watch refuses a bad overflow",
+    ],
+  },
+  {
+    id: "watch-url",
+    tests: ["glob-watch > watch takes a Buffer or a URL as the path, and gives names as Buffers"],
+  },
+  {
     id: "write-iterable-abort",
     tests: ["abort-signal > an abort from the tick after the call comes before the result"],
   },
