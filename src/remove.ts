@@ -1,32 +1,34 @@
 // rm: removes a file, a link or a whole folder, many entries at once, with Node's options, retries and errors.
+// Names are not asked for their type: unlink says of a folder that it is one (EISDIR), for less than a stat costs.
 // Assumes nothing of its arguments. Never follows a symbolic link: what is not a folder is unlinked by its name.
 
 import type { PathLike, RmOptions } from "node:fs";
-import * as bun from "node:fs/promises";
 import { currentBackend } from "./backend.ts";
 import type { Backend, Path } from "./backend-interface.ts";
+import { bun } from "./bun-fs.ts";
 import { delegate, ownPath } from "./delegated.ts";
 import { errnoOf } from "./errno.ts";
+import { unlinkMany } from "./uring-remove.ts";
 import { codedError, validateBoolean, validateInteger, validateObject } from "./validate.ts";
 
-/** Entries of one folder that are being removed at a time, and folders: 2 × 64 operations never fill the ring. */
+/** Entries of one folder that are being removed at a time, where that goes one by one. */
 const LANES = 64;
-const FOLDERS = 8;
+/** Folders whose names are read or removed at a time. */
+const FOLDERS = 128;
 /** Errors that may pass when somebody else is at work in the same tree. */
 const RETRIED = new Set(["EBUSY", "EMFILE", "ENFILE", "ENOTEMPTY", "EPERM"]);
+/** What rmdir says of a folder that has something in it (or can't be removed: then its entries may tell more). */
+const NOT_EMPTY = new Set(["ENOTEMPTY", "EEXIST", "EPERM"]);
 /** How JavaScript shows bytes that are no UTF-8: such names have to be read again as they are. */
 const REPLACED = "\ufffd";
 
-interface Removal {
-  backend: Backend;
-  maxRetries: number;
-  retryDelay: number;
-}
+type Name = string | Buffer;
 
 /**
  * Removes a file or symbolic link; with `recursive` also a folder with all in it. `force` is silent about what is
  * missing. EBUSY, EMFILE, ENFILE, ENOTEMPTY and EPERM are tried again `maxRetries` times (default 0), waiting `retryDelay`
- * (default 100) milliseconds longer each time; only with `recursive`, as in Node.
+ * (default 100) milliseconds longer each time; only with `recursive`, as in Node. Rejects with the first failure, when
+ * everything that was going on has ended.
  */
 export async function rm(path: PathLike, options: RmOptions = {}): Promise<void> {
   const checked = ownPath(path);
@@ -45,9 +47,8 @@ export async function rm(path: PathLike, options: RmOptions = {}): Promise<void>
     throw error;
   }
   if (isFolder && !recursive) throw isDirectory(checked);
-  const removal = { backend, maxRetries: recursive ? maxRetries : 0, retryDelay };
-  if (isFolder) await removeFolder(removal, checked);
-  else await removeEntry(removal, checked);
+  const removal = new Removal(backend, recursive ? maxRetries : 0, retryDelay);
+  await (isFolder ? removal.tree(checked) : removal.entry(checked));
 }
 
 function isDirectory(path: Path): Error {
@@ -63,68 +64,151 @@ function isDirectory(path: Path): Error {
   return Object.assign(error, { name: "SystemError", info, errno: info.errno, syscall: info.syscall, path: info.path });
 }
 
-const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "";
 
-/** Runs `attempt`; what is gone already is done, what may pass is tried again. */
-async function persist(removal: Removal, attempt: () => Promise<void>): Promise<void> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await attempt();
-    } catch (error) {
-      const code = codeOf(error);
-      if (code === "ENOENT") return;
-      if (tries > removal.maxRetries || !RETRIED.has(code ?? "")) throw error;
-      await Bun.sleep(removal.retryDelay * tries);
+class Removal {
+  readonly #backend: Backend;
+  readonly #maxRetries: number;
+  readonly #retryDelay: number;
+  #failure: { error: unknown } | null = null;
+  /** Folders being read or emptied, and those that wait for it: the last to come is the first to go, so that few wait. */
+  #busy = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(backend: Backend, maxRetries: number, retryDelay: number) {
+    this.#backend = backend;
+    this.#maxRetries = maxRetries;
+    this.#retryDelay = retryDelay;
+  }
+
+  /** Removes what was no folder a moment ago. */
+  entry(path: Path): Promise<void> {
+    return this.#persist(() => this.#backend.unlink(path));
+  }
+
+  async tree(path: Path): Promise<void> {
+    await this.#folder(path);
+    if (this.#failure !== null) throw this.#failure.error;
+  }
+
+  /** Runs `attempt`; what is gone already is done, what may pass is tried again. */
+  async #persist(attempt: () => Promise<void>): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await attempt();
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === "ENOENT") return;
+        if (tries > this.#maxRetries || !RETRIED.has(code) || this.#failure !== null) throw error;
+        await Bun.sleep(this.#retryDelay * tries);
+      }
     }
+  }
+
+  /** Removes a folder: the names in it, then the folders in it, then itself. Never rejects; a failure stops everything. */
+  async #folder(path: Path): Promise<void> {
+    try {
+      await this.#persist(async () => {
+        const folders = await this.#empty(path);
+        if (folders === null) return;
+        await Promise.all(folders.map((folder) => this.#folder(folder)));
+        if (this.#failure === null) await this.#backend.rmdir(path);
+      });
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+  }
+
+  /** Removes all names in a folder but those of folders, which are returned. Null if the folder itself is gone, too. */
+  async #empty(path: Path): Promise<Path[] | null> {
+    if (this.#busy >= FOLDERS) await new Promise<void>((go) => this.#waiting.push(go));
+    else this.#busy++;
+    try {
+      if (this.#failure !== null) return null;
+      const names = await this.#namesIn(path);
+      if (names === null || this.#failure !== null) return null;
+      const folders: Path[] = [];
+      const many = this.#backend.name === "io_uring" ? unlinkMany(path, names) : null;
+      if (many === null) {
+        await this.#inLanes(names, (name) => this.#unlinkUnlessFolder(join(path, name), folders));
+        return folders;
+      }
+      const unlinked = await many;
+      if (unlinked.removed) return null;
+      for (const i of unlinked.folders) folders.push(join(path, names[i]!));
+      // Again the plain way, which has the retries and says what is wrong.
+      await this.#inLanes(unlinked.failed, (i) => this.#unlinkUnlessFolder(join(path, names[i]!), folders));
+      return folders;
+    } finally {
+      const next = this.#waiting.pop();
+      if (next === undefined) this.#busy--;
+      else next();
+    }
+  }
+
+  /** The names in a folder; null if it could be removed although it can't be read. */
+  async #namesIn(path: Path): Promise<readonly Name[] | null> {
+    try {
+      return await namesIn(path);
+    } catch (error) {
+      if (codeOf(error) === "ENOENT") throw error;
+      try {
+        await this.#backend.rmdir(path);
+        return null;
+      } catch (reason) {
+        throw NOT_EMPTY.has(codeOf(reason)) ? error : reason;
+      }
+    }
+  }
+
+  async #unlinkUnlessFolder(path: Path, folders: Path[]): Promise<void> {
+    try {
+      await this.entry(path);
+    } catch (error) {
+      if (codeOf(error) !== "EISDIR") {
+        // Without the right to change the folder, unlink doesn't say what a name is. Of a folder, rmdir's error counts.
+        const stats = await this.#backend.lstat(path, false).catch(() => null);
+        if (!stats?.isDirectory()) throw error;
+        await this.#backend.rmdir(path).catch((reason: unknown) => {
+          if (!NOT_EMPTY.has(codeOf(reason))) throw reason;
+          folders.push(path);
+        });
+        return;
+      }
+      folders.push(path);
+    }
+  }
+
+  /** Calls `work` for each item, some at a time. After a failure no more are begun; rejects when all begun have ended. */
+  async #inLanes<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+    let next = 0;
+    const failures: unknown[] = [];
+    const lane = async (): Promise<void> => {
+      while (next < items.length && failures.length === 0 && this.#failure === null) {
+        try {
+          await work(items[next++]!);
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(LANES, items.length) }, lane));
+    if (failures.length > 0) throw failures[0];
   }
 }
 
-/** Removes what is not known to be a folder. */
-function removeEntry(removal: Removal, path: Path): Promise<void> {
-  return persist(removal, () => removal.backend.unlink(path));
+function join(folder: Path, name: Name): Path {
+  if (typeof folder === "string" && typeof name === "string") return `${folder}/${name}`;
+  return Buffer.concat([Buffer.from(folder as string), Buffer.from("/"), Buffer.from(name as string)]);
 }
 
-/** Removes a folder: its entries, many at a time, then the folders in it, then itself. */
-async function removeFolder(removal: Removal, folder: Path): Promise<void> {
-  await persist(removal, async () => {
-    const paths = await entriesOf(folder);
-    const folders: Path[] = [];
-    // unlink says of a folder that it is one: cheaper than asking for the type of every entry first.
-    await inLanes(paths, LANES, async (path) => {
-      try {
-        await removeEntry(removal, path);
-      } catch (error) {
-        if (codeOf(error) !== "EISDIR") throw error;
-        folders.push(path);
-      }
-    });
-    await inLanes(folders, FOLDERS, (path) => removeFolder(removal, path));
-    await removal.backend.rmdir(folder);
-  });
-}
-
-async function entriesOf(folder: Path): Promise<Path[]> {
-  const names = await delegate("scandir", folder, () => bun.readdir(folder));
-  if (typeof folder === "string" && !names.some((name) => name.includes(REPLACED)))
-    return names.map((name) => `${folder}/${name}`);
-  const raw = await delegate("scandir", folder, () => bun.readdir(folder, { encoding: "buffer" }));
-  const prefix = Buffer.concat([Buffer.from(folder), Buffer.from("/")]);
-  return (raw as Buffer[]).map((name) => Buffer.concat([prefix, name]));
-}
-
-/** Calls `work` for each item, `width` at a time. After a failure no more are begun; rejects when all begun have ended. */
-async function inLanes<T>(items: readonly T[], width: number, work: (item: T) => Promise<void>): Promise<void> {
-  let next = 0;
-  let failure: { error: unknown } | null = null;
-  const lane = async (): Promise<void> => {
-    while (next < items.length && failure === null) {
-      try {
-        await work(items[next++]!);
-      } catch (error) {
-        failure ??= { error };
-      }
+/** The names in a folder; as bytes where one of them, or the folder's path, is not UTF-8. */
+async function namesIn(folder: Path): Promise<readonly Name[]> {
+  return delegate("scandir", folder, async () => {
+    if (typeof folder === "string") {
+      const names = await bun.readdir(folder);
+      if (!names.some((name) => name.includes(REPLACED))) return names;
     }
-  };
-  await Promise.all(Array.from({ length: Math.min(width, items.length) }, lane));
-  if (failure !== null) throw (failure as { error: unknown }).error;
+    return bun.readdir(folder, { encoding: "buffer" });
+  });
 }
