@@ -1,7 +1,25 @@
-// Waiting for an operation no longer than an AbortSignal allows.
-// Assumes that whoever owns the operation keeps its memory until it has really ended: an abort only ends the waiting.
+// Waiting for an operation no longer than an AbortSignal or a time allows.
+// Assumes that whoever owns the operation keeps its memory until it has really ended: what ends here is the waiting, and
+// with it go the listener and the timer.
 
-import { abortError } from "./errno.ts";
+import { abortError, errnoOf, systemError } from "./errno.ts";
+import { offAbort, onAbort } from "./signal.ts";
+
+/** What may end an operation early. */
+export interface Limits {
+  /** Rejects with an AbortError, whose cause is the signal's reason, and cancels what the kernel has not done. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds after which the operation rejects with ETIMEDOUT and is cancelled; at least 1. Default: none. */
+  timeoutMs?: number | undefined;
+}
+
+/** Bytes that a write is known to have brought into the file; its error says so. */
+export interface Landed {
+  bytes: number;
+}
+
+/** Milliseconds that an ended write waits for what is in the kernel: to say what has landed, and that nothing comes after. */
+const GRACE_MS = 250;
 
 /** Throws Node's AbortError if the signal is there and aborted. */
 export function throwIfAborted(signal: AbortSignal | null | undefined): void {
@@ -16,20 +34,80 @@ export function throwIfAborted(signal: AbortSignal | null | undefined): void {
 export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const abort = (): void => reject(abortError(signal));
-    const settled = (): void => signal.removeEventListener("abort", abort);
+    const settled = (): void => offAbort(signal, abort);
     if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort);
+    else onAbort(signal, abort);
     afterTicks(operation).then(resolve, reject).then(settled);
   });
 }
 
-/** Settles when `operation` has ended: with an AbortError if the signal is aborted by then, else as `operation` did. */
-export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
-  const result = await afterTicks(operation);
-  throwIfAborted(signal);
-  return result;
+/**
+ * Settles when a write has ended: with an AbortError if the signal is aborted by then, else as the write did. The error's
+ * `bytesWritten` is what is known to be in the file; more may be if the kernel did not answer in time (a file server).
+ */
+export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSignal, landed: Landed): Promise<T> {
+  try {
+    const result = await soonAfterAbort(afterTicks(operation), signal);
+    if (!signal.aborted) return result;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+  throw Object.assign(abortError(signal), { bytesWritten: landed.bytes });
+}
+
+/** Settles as `operation` does, which obeys the signal itself; but soon after an abort even if a server never answers. */
+export function soonAfterAbort<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const abort = (): void => {
+      timer = setTimeout(() => reject(abortError(signal)), GRACE_MS);
+    };
+    const settled = (): void => {
+      offAbort(signal, abort);
+      clearTimeout(timer);
+    };
+    if (signal.aborted) abort();
+    else onAbort(signal, abort);
+    operation.then(resolve, reject).then(settled);
+  });
 }
 
 function afterTicks<T>(operation: Promise<T>): Promise<T> {
   return operation.finally(() => new Promise<void>((resolve) => process.nextTick(resolve)));
+}
+
+/**
+ * Runs an operation that obeys a signal, with a time limit, too, if one is given: then the signal is one that fires for
+ * either. A timeout rejects with ETIMEDOUT in the shape of a system call's error, and says what a write had landed.
+ *
+ * A timer of JavaScript, not IORING_OP_LINK_TIMEOUT: the time a call waits for its turn counts, a call of many operations
+ * has one limit, and the node backend has it, too.
+ */
+export async function limited<T>(
+  { signal, timeoutMs }: Limits,
+  syscall: string,
+  run: (signal: AbortSignal) => Promise<T>,
+  path?: string | Buffer,
+  dest?: string | Buffer,
+): Promise<T> {
+  throwIfAborted(signal);
+  if (timeoutMs === undefined) return run(signal!);
+  const controller = new AbortController();
+  const forward = (): void => controller.abort(signal!.reason);
+  let late: Error | null = null;
+  const timer = setTimeout(() => {
+    late = systemError(errnoOf("ETIMEDOUT"), syscall, path, dest);
+    controller.abort(late);
+  }, timeoutMs);
+  if (signal !== undefined) onAbort(signal, forward);
+  try {
+    return await run(controller.signal);
+  } catch (error) {
+    if (late === null || (error as Error).cause !== late) throw error;
+    const { bytesWritten } = error as { bytesWritten?: number };
+    throw bytesWritten === undefined ? late : Object.assign(late, { bytesWritten });
+  } finally {
+    clearTimeout(timer);
+    if (signal !== undefined) offAbort(signal, forward);
+  }
 }

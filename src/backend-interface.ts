@@ -3,6 +3,7 @@
 // with the same results and the same errors, so that nothing above can tell them apart.
 
 import type { BigIntStats, Stats } from "node:fs";
+import type { Landed } from "./abort.ts";
 
 /** A validated path: a string without NUL, or raw bytes without NUL (which need not be UTF-8). */
 export type Path = string | Buffer;
@@ -22,7 +23,7 @@ export class OpenFile {
   seekable = false;
   /** Opened with O_APPEND. */
   append = false;
-  /** Opened with O_DIRECT. */
+  /** Transfers go past the page cache (O_DIRECT). */
   direct = false;
   /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */
   slow = false;
@@ -65,6 +66,8 @@ export interface WriteFileOptions {
   signal?: AbortSignal | null | undefined;
   /** fsync before the file is closed. */
   flush?: boolean | undefined;
+  /** Counts what is written. */
+  landed?: Landed | undefined;
 }
 
 /**
@@ -122,6 +125,12 @@ export interface Backend {
     buffers: T,
     position: number | bigint,
   ): Promise<WritevResult<T>>;
+
+  /**
+   * Writes all of the buffers, then fdatasync: resolves when everything is on the storage device. A short write is gone
+   * on with before anything is synced. `landed` counts what is written; the error says with its `syscall` what failed.
+   */
+  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Promise<void>;
 
   fsync(file: OpenFile): Promise<void>;
   fdatasync(file: OpenFile): Promise<void>;

@@ -3,19 +3,21 @@
 // Assumes nothing of its arguments; a wrong one rejects before anything is queued.
 
 import type { BigIntStats, Stats } from "node:fs";
-import { abortable, throwIfAborted } from "./abort.ts";
+import { abortable, type Limits, limited, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile } from "./backend-interface.ts";
+import { isStraight } from "./direct.ts";
 import { closedError } from "./errno.ts";
 import { parseFlags } from "./flags.ts";
 import { MAX_MANY } from "./operation.ts";
+import { isLimited, validateLimits } from "./options.ts";
 import { toPath } from "./path.ts";
 import { readBatch as readBatchOnRing } from "./uring-batch.ts";
+import { cancellable } from "./uring-operation.ts";
 import {
   invalidArgType,
   outOfRange,
   refuseDetached,
-  validateAbortSignal,
   validateBuffer,
   validateBufferArray,
   validateEncoding,
@@ -31,11 +33,10 @@ const CONCURRENCY = 64;
 /** Longest single read of a batch: its result is a 32-bit number. */
 const MAX_LENGTH = 2 ** 31 - 1;
 
-export interface ManyOptions {
+/** `signal` and `timeoutMs` end the whole call. */
+export interface ManyOptions extends Limits {
   /** Operations in flight at once; 64 by default. */
   concurrency?: number;
-  /** Ends the whole call with an AbortError. */
-  signal?: AbortSignal | undefined;
 }
 
 export interface ReadManyOptions extends ManyOptions {
@@ -61,12 +62,14 @@ export async function readMany(
   options: ReadManyOptions = {},
 ): Promise<PromiseSettledResult<Buffer | string>[]> {
   const list = pathsOf(paths);
-  const { concurrency, signal } = manyOptions(options);
+  const concurrency = concurrencyOf(options);
   validateEncoding(options.encoding, "options.encoding");
   const { encoding } = options;
   const backend = currentBackend();
   const flags = parseFlags("r");
-  return settleAll(list.length, concurrency, signal, (i) => backend.readFile(list[i]!, flags, { encoding, signal }));
+  return settleAll(list.length, concurrency, options, "read", (i, signal) =>
+    backend.readFile(list[i]!, flags, { encoding, signal }),
+  );
 }
 
 /**
@@ -86,10 +89,13 @@ export async function statMany(
   options: ManyOptions & { bigint?: boolean } = {},
 ): Promise<PromiseSettledResult<Stats | BigIntStats>[]> {
   const list = pathsOf(paths);
-  const { concurrency, signal } = manyOptions(options);
+  const concurrency = concurrencyOf(options);
   const bigint = options.bigint === true;
   const backend = currentBackend();
-  return settleAll(list.length, concurrency, signal, (i) => backend.stat(list[i]!, bigint));
+  return settleAll(list.length, concurrency, options, "stat", (i, signal) => {
+    const stat = (): Promise<Stats | BigIntStats> => backend.stat(list[i]!, bigint);
+    return signal === undefined ? stat() : cancellable(stat, signal);
+  });
 }
 
 function pathsOf(paths: Iterable<PathLike>): (string | Buffer)[] {
@@ -98,46 +104,49 @@ function pathsOf(paths: Iterable<PathLike>): (string | Buffer)[] {
   return Array.from(paths, (path, i) => toPath(path, `paths[${i}]`));
 }
 
-function manyOptions(options: ManyOptions): { concurrency: number; signal: AbortSignal | undefined } {
+function concurrencyOf(options: ManyOptions): number {
   validateObject(options, "options");
   const { concurrency = CONCURRENCY, signal } = options;
   validateInteger(concurrency, "options.concurrency", 1);
-  validateAbortSignal(signal, "options.signal");
+  validateLimits(options);
   throwIfAborted(signal);
-  return { concurrency, signal };
+  return concurrency;
 }
 
-/** Runs `start(0 … count - 1)`, `concurrency` at a time, and keeps each outcome. */
+type Start<T> = (index: number, signal: AbortSignal | undefined) => Promise<T>;
+
+/** Runs `start(0 … count - 1)`, `concurrency` at a time, and keeps each outcome. The limits are those of the whole. */
 function settleAll<T>(
   count: number,
   concurrency: number,
-  signal: AbortSignal | undefined,
-  start: (index: number) => Promise<T>,
+  limits: Limits,
+  syscall: string,
+  start: Start<T>,
 ): Promise<PromiseSettledResult<T>[]> {
   const results = new Array<PromiseSettledResult<T>>(count);
   let next = 0;
-  const lane = async (): Promise<void> => {
+  const lane = async (signal: AbortSignal | undefined): Promise<void> => {
     while (next < count && !signal?.aborted) {
       const i = next++;
       try {
-        results[i] = { status: "fulfilled", value: await start(i) };
+        results[i] = { status: "fulfilled", value: await start(i, signal) };
       } catch (reason) {
         results[i] = { status: "rejected", reason };
       }
     }
   };
-  const lanes = Promise.all(Array.from({ length: Math.min(concurrency, count) }, lane)).then(() => results);
-  return signal === undefined ? lanes : abortable(lanes, signal);
+  const run = (signal: AbortSignal | undefined): Promise<PromiseSettledResult<T>[]> =>
+    Promise.all(Array.from({ length: Math.min(concurrency, count) }, () => lane(signal))).then(() => results);
+  return isLimited(limits) ? limited(limits, syscall, (signal) => abortable(run(signal), signal)) : run(undefined);
 }
 
-export interface ReadBatchOptions {
+export interface ReadBatchOptions extends Limits {
   /** Where each read starts in the file, in bytes. */
   offsets: ArrayLike<number>;
   /** Bytes that each read asks for: one number for all, or one for each. */
   lengths: ArrayLike<number> | number;
   /** Where the bytes go: one view, in which each read has room after the one before, or one view for each read. */
   into: View | readonly View[];
-  signal?: AbortSignal | undefined;
 }
 
 /**
@@ -146,19 +155,30 @@ export interface ReadBatchOptions {
  * Rejects for wrong arguments (ERR_*), on a closed file (EBADF) and when the signal is aborted (AbortError; the memory
  * may be written to until the reads in the kernel have ended, which `close()` of the file waits for).
  */
-export function readBatch(file: OpenFile, options: ReadBatchOptions): Promise<Int32Array> {
+export function readBatch(
+  file: OpenFile,
+  options: ReadBatchOptions,
+  backend: Backend = currentBackend(),
+): Promise<Int32Array> {
   try {
     validateObject(options, "options");
     const { offsets, lengths, into, signal } = options;
-    validateAbortSignal(signal, "options.signal");
+    validateLimits(options);
     validateOffsets(offsets);
     validateRoom(offsets.length, lengths, into);
     throwIfAborted(signal);
     if (file.fd < 0) throw closedError("read");
-    const backend = currentBackend();
-    if (backend.name === "io_uring") return readBatchOnRing(file, { offsets, lengths, into, signal: signal ?? null });
-    const reads = readEach(backend, file, options);
-    return signal === undefined ? reads : abortable(reads, signal);
+    const onRing = backend.name === "io_uring" && isStraight(backend, options);
+    if (!isLimited(options)) {
+      return onRing
+        ? readBatchOnRing(file, { offsets, lengths, into, signal: null })
+        : readEach(backend, file, options);
+    }
+    return limited(options, "read", (until) =>
+      onRing
+        ? readBatchOnRing(file, { offsets, lengths, into, signal: until })
+        : abortable(readEach(backend, file, options), until),
+    );
   } catch (error) {
     return Promise.reject(error);
   }

@@ -4,20 +4,20 @@
 
 import { fchmod } from "node:fs";
 import { copyFile as nodeCopyFile } from "node:fs/promises";
-import { throwIfAborted } from "./abort.ts";
+import { type Limits, limited, soonAfterAbort, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, Path } from "./backend-interface.ts";
 import { constants } from "./constants.ts";
 import { type CopyProgress, copyContents } from "./copy-pipeline.ts";
 import { abortError, errnoOf, systemError } from "./errno.ts";
 import { cachedFacts, type Facts, factsOf, factsOfFile, isDirectory, isRegular, permissions } from "./facts.ts";
+import { validateLimits } from "./options.ts";
 import { toPath } from "./path.ts";
 import { BufferPool } from "./pool.ts";
 import { copySmall, Outcome, onRemote, SMALL_FILE_BYTES } from "./uring-copy.ts";
 import { EAGAIN } from "./uring-operation.ts";
 import {
   invalidArgValue,
-  validateAbortSignal,
   validateBoolean,
   validateFunction,
   validateInteger,
@@ -25,11 +25,10 @@ import {
 
 export type { CopyProgress } from "./copy-pipeline.ts";
 
-export interface CopyFileOptions {
+/** An abort or a timeout removes the unfinished target. */
+export interface CopyFileOptions extends Limits {
   /** COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE. Default 0. */
   mode?: number | undefined;
-  /** Ends the copy with an AbortError; the unfinished target is removed. */
-  signal?: AbortSignal | undefined;
   /** Called after each piece, and at least once. It must not throw. */
   onProgress?: ((progress: CopyProgress) => void) | undefined;
   /** Past the page cache with O_DIRECT, where the file systems take it. Default false. */
@@ -57,8 +56,6 @@ const DEFAULT_CHUNK = 256 * 1024;
 const MAX_CHUNK = 64 * 1024 * 1024;
 const SHARED_BUFFERS = 16;
 const ENOENT = -2;
-/** Milliseconds that an abort waits for what is in the kernel, so that nothing of the copy comes after its end. */
-const ABORT_GRACE_MS = 250;
 
 export const DEFAULT_REQUEST: CopyRequest = {
   mode: 0,
@@ -77,7 +74,7 @@ function copyRequest(options: unknown): CopyRequest {
   }
   const { mode, signal, onProgress, direct, queueDepth, chunkSize } = options as CopyFileOptions;
   if (mode !== undefined) validateInteger(mode, "options.mode", 0, 7);
-  if (signal !== undefined) validateAbortSignal(signal, "options.signal");
+  validateLimits(options as CopyFileOptions);
   if (onProgress !== undefined) validateFunction(onProgress, "options.onProgress");
   if (direct !== undefined) validateBoolean(direct, "options.direct");
   if (queueDepth !== undefined) validateInteger(queueDepth, "options.queueDepth", 1, 64);
@@ -108,7 +105,13 @@ export async function copyFile(
   const to = toPath(dest, "dest");
   const request = copyRequest(options);
   throwIfAborted(request.signal);
-  await copyPath(currentBackend(), from, to, request);
+  const limits = options as CopyFileOptions | null | undefined;
+  if (typeof limits !== "object" || limits?.timeoutMs === undefined) {
+    await copyPath(currentBackend(), from, to, request);
+  } else {
+    const copy = (signal: AbortSignal): Promise<number> => copyPath(currentBackend(), from, to, { ...request, signal });
+    await limited(limits, "copyfile", copy, from, to);
+  }
 }
 
 /** Copies one file. Resolves to its bytes. */
@@ -229,30 +232,13 @@ export async function copyOpened(
   const { signal } = request;
   const work = copyBetween(backend, from, to, request, opened, made).finally(() => closeBoth(backend, opened));
   try {
-    return await (signal === null ? work : endSoon(work, signal));
+    return await (signal === null ? work : soonAfterAbort(work, signal));
   } catch (error) {
     await removeTarget();
     // If an abort could not wait for what is in the kernel, what came to be since goes when that is back.
     if (signal?.aborted) void work.catch(removeTarget);
     throw asCopyError(error, from, to);
   }
-}
-
-/** Settles as `work`, which looks at the signal itself; but soon after an abort even if a server never answers. */
-function endSoon<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    let timer: Timer | undefined;
-    const onAbort = (): void => {
-      timer = setTimeout(() => reject(abortError(signal)), ABORT_GRACE_MS);
-    };
-    const settled = (): void => {
-      signal.removeEventListener("abort", onAbort);
-      clearTimeout(timer);
-    };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-    work.then(resolve, reject).then(settled);
-  });
 }
 
 /** Closes what is open still; after a failure, or in passing. */

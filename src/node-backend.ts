@@ -3,7 +3,7 @@
 // in places; nothing here is tuned, it only has to give the results that the ring gives.
 
 import * as fs from "node:fs";
-import { throwIfAborted } from "./abort.ts";
+import { type Landed, throwIfAborted } from "./abort.ts";
 import {
   type Backend,
   OpenFile,
@@ -19,7 +19,7 @@ import { closedError, errnoOf, systemError } from "./errno.ts";
 import { holdAllLeased, holdLeased } from "./lease.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
 import { roundDates } from "./stats.ts";
-import { bytesOf, readToEnd, writeAll } from "./whole-file.ts";
+import { bytesOf, readToEnd, writeAll, writeThenSync } from "./whole-file.ts";
 
 type View = NodeJS.ArrayBufferView;
 type Signal = AbortSignal | null | undefined;
@@ -190,6 +190,10 @@ class NodeBackend implements Backend {
     );
   }
 
+  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Promise<void> {
+    return writeThenSync(this, file, buffers, position, landed);
+  }
+
   fsync(file: OpenFile): Promise<void> {
     return onFile(file, "fsync", fs.fsync);
   }
@@ -247,8 +251,8 @@ class NodeBackend implements Backend {
     );
   }
 
-  writeFile(path: Path, data: View, flags: number, mode: number, { signal, flush }: WriteFileOptions): Promise<void> {
-    return writeWhole(path, data, flags, mode, signal, flush === true);
+  writeFile(path: Path, data: View, flags: number, mode: number, options: WriteFileOptions): Promise<void> {
+    return writeWhole(path, data, flags, mode, options);
   }
 }
 
@@ -280,12 +284,11 @@ async function writeWhole(
   data: View,
   flags: number,
   mode: number,
-  signal: Signal,
-  flush: boolean,
+  { signal, flush, landed }: WriteFileOptions,
 ): Promise<void> {
   throwIfAborted(signal);
   const file = await nodeBackend.open(path, flags, mode);
-  const written = writeAll(nodeBackend, file, bytesOf(data), signal);
+  const written = writeAll(nodeBackend, file, bytesOf(data), signal, landed);
   await closeAfter(file, flush ? written.then(() => nodeBackend.fsync(file)) : written);
   throwIfAborted(signal);
 }

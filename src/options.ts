@@ -2,41 +2,64 @@
 // Assumes nothing of its arguments: they come straight from the user. Never changes what it is given.
 
 import type { ReadPosition } from "node:fs";
+import type { Limits } from "./abort.ts";
 import {
   invalidArgType,
   validateAbortSignal,
   validateBoolean,
   validateEncoding,
+  validateInteger,
   validateObject,
   validateStringData,
 } from "./validate.ts";
 
 type View = NodeJS.ArrayBufferView;
 
-/** What the user may have given; only `encoding` and `signal` are checked, the rest by whoever uses it. */
-export interface FileOptions {
+/** The longest time that a timer takes. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** What the user may have given; only `encoding` and the limits are checked, the rest by whoever uses it. */
+export interface FileOptions extends Limits {
   encoding?: BufferEncoding | null;
   flag?: unknown;
   mode?: unknown;
   flush?: unknown;
   buffer?: unknown;
-  signal?: AbortSignal;
 }
 
 /** What FileHandle.read takes in place of, or beside, a buffer. */
-export interface HandleReadRange {
+export interface HandleReadRange extends Limits {
   offset?: number | null | undefined;
   length?: number | null | undefined;
   position?: ReadPosition | null | undefined;
 }
 
 /** What FileHandle.readFile and writeFile take: the file is open, so neither flag nor mode. */
-export interface HandleReadOptions {
+export interface HandleReadOptions extends Limits {
   encoding?: BufferEncoding | null | undefined;
-  signal?: AbortSignal | undefined;
 }
 export interface HandleWriteOptions extends HandleReadOptions {
   flush?: boolean | undefined;
+}
+
+/** What FileHandle.write and writev take beside the data and its position. */
+export interface TransferOptions extends Limits {
+  /**
+   * Resolves when all of the data is on the storage device, never after a part of it. A failed sync fails for good: see
+   * `sync()`. Default false.
+   */
+  flush?: boolean | undefined;
+}
+
+/** Throws unless `options.signal` and `options.timeoutMs` are absent or fit. */
+export function validateLimits({ signal, timeoutMs }: { signal?: unknown; timeoutMs?: unknown }): void {
+  validateAbortSignal(signal, "options.signal");
+  if (timeoutMs !== undefined) validateInteger(timeoutMs, "options.timeoutMs", 1, MAX_TIMEOUT_MS);
+}
+
+/** Whether something may end the operation early. */
+export function isLimited({ signal, timeoutMs }: Limits): boolean {
+  return Boolean(signal) || timeoutMs !== undefined;
 }
 
 const NONE: FileOptions = {};
@@ -51,12 +74,12 @@ export function fileOptions(options: unknown): FileOptions {
   if (typeof options !== "object") throw invalidArgType("options", ["string", "Object"], options);
   const given = options as FileOptions;
   if ((given.encoding as string) !== "buffer") validateEncoding(given.encoding);
-  validateAbortSignal(given.signal, "options.signal");
+  validateLimits(given);
   return given;
 }
 
 /** `options.flush`, false by default. */
-export function flushOption(options: FileOptions): boolean {
+export function flushOption(options: { flush?: unknown }): boolean {
   const flush = options.flush ?? false;
   validateBoolean(flush, "options.flush");
   return flush;
@@ -65,15 +88,21 @@ export function flushOption(options: FileOptions): boolean {
 export interface StatOptions {
   bigint: boolean;
   throwIfNoEntry: boolean;
-  signal: AbortSignal | undefined;
+  /** Null if there are none. */
+  limits: Limits | null;
 }
 
 /** The options of stat, lstat and FileHandle.stat. */
 export function statOptions(options: unknown): StatOptions {
   validateObject(options, "options");
-  const { bigint, throwIfNoEntry = true, signal } = options as Record<string, unknown>;
-  validateAbortSignal(signal, "options.signal");
-  return { bigint: bigint === true, throwIfNoEntry: Boolean(throwIfNoEntry), signal };
+  const { bigint, throwIfNoEntry = true } = options as Record<string, unknown>;
+  const limits = options as Limits;
+  validateLimits(limits);
+  return {
+    bigint: bigint === true,
+    throwIfNoEntry: Boolean(throwIfNoEntry),
+    limits: isLimited(limits) ? limits : null,
+  };
 }
 
 /** Data that writeFile and appendFile take as a whole. */

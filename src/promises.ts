@@ -2,21 +2,11 @@
 // The usual calls of open, stat and readFile return the backend's promise itself; an argument error is a rejection, as
 // it is of Node's async functions, and nothing has been queued then.
 
-import type {
-  BigIntStats,
-  MakeDirectoryOptions,
-  Mode,
-  OpenMode,
-  PathLike,
-  ReadFileOptionsWithBuffer,
-  StatOptions,
-  Stats,
-} from "node:fs";
-import type { FileHandle as NodeFileHandle } from "node:fs/promises";
-import { abortable, throwIfAborted, unlessAborted } from "./abort.ts";
+import type { BigIntStats, MakeDirectoryOptions, Mode, OpenMode, PathLike, StatOptions, Stats } from "node:fs";
+import { abortable, type Limits, limited, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
-import type { OpenFile } from "./backend-interface.ts";
 import { constants } from "./constants.ts";
+import { appendFile, readFile, writeFile } from "./content.ts";
 import { copyFile } from "./copy.ts";
 import {
   access,
@@ -34,28 +24,20 @@ import {
   utimes,
 } from "./delegated.ts";
 import { glob, mkdtemp, mkdtempDisposable, opendir, readdir } from "./directory.ts";
-import { validateReadFileBuffer } from "./file-content.ts";
-import { FileHandle, kinOf } from "./file-handle.ts";
+import type { FileHandle } from "./file-handle.ts";
 import { parseFlags, parseMode } from "./flags.ts";
-import { kinMet, meetKin } from "./kin.ts";
 import { makePath } from "./make-path.ts";
-import {
-  type DataPieces,
-  type FileOptions,
-  fileOptions,
-  flushOption,
-  isPieces,
-  statOptions,
-  viewOf,
-  type WholeData,
-} from "./options.ts";
+import { openHandle } from "./open.ts";
+import { statOptions } from "./options.ts";
 import { toPath } from "./path.ts";
 import { rm } from "./remove.ts";
+import { cancellable } from "./uring-operation.ts";
 import { invalidArgValue, validateBoolean, validateObject } from "./validate.ts";
 import { watch } from "./watch.ts";
 
 export {
   access,
+  appendFile,
   chmod,
   chown,
   constants,
@@ -69,6 +51,7 @@ export {
   mkdtempDisposable,
   opendir,
   readdir,
+  readFile,
   readlink,
   realpath,
   rm,
@@ -77,26 +60,11 @@ export {
   truncate,
   utimes,
   watch,
+  writeFile,
 };
-
-type View = NodeJS.ArrayBufferView;
-/** A path, or a handle that `open` of this package gave. */
-type FileLike = PathLike | FileHandle | NodeFileHandle;
-
-interface ReadOptions {
-  encoding?: BufferEncoding | null | undefined;
-  flag?: OpenMode | undefined;
-  signal?: AbortSignal | undefined;
-}
-interface WriteOptions extends ReadOptions {
-  mode?: Mode | undefined;
-  flush?: boolean | undefined;
-}
 
 const FILE_MODE = 0o666;
 const FOLDER_MODE = 0o777;
-
-const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
 
 /**
  * Opens a file. `flags` is a string ("r" by default) or a number of O_*; `mode` (default 0o666, less the umask) is for a
@@ -104,107 +72,10 @@ const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
  */
 export function open(path: PathLike, flags?: OpenMode | null, mode?: Mode | null): Promise<FileHandle> {
   try {
-    const checked = toPath(path);
-    const handle = currentBackend().open(checked, parseFlags(flags), parseMode(mode, "mode", FILE_MODE), handleFor);
-    return kinMet ? handle : Promise.all([handle, meetKin(FileHandle.prototype, kinOf)]).then(([opened]) => opened);
+    return openHandle(toPath(path), parseFlags(flags), parseMode(mode, "mode", FILE_MODE));
   } catch (error) {
     return Promise.reject(error);
   }
-}
-
-/**
- * Reads a whole file, up to 2 GiB - 1: as a Buffer, or as a string if an encoding is given. `flag` is "r" by default.
- * With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part that was
- * filled. A FileHandle is read from its position on and stays open.
- */
-export function readFile<T extends View>(
-  file: FileLike,
-  options: ReadFileOptionsWithBuffer<T>,
-): Promise<Buffer<T["buffer"]>>;
-export function readFile(
-  file: FileLike,
-  options?: (ReadOptions & { encoding?: null | undefined }) | null,
-): Promise<Buffer<ArrayBuffer>>;
-export function readFile(
-  file: FileLike,
-  options: (ReadOptions & { encoding: BufferEncoding }) | BufferEncoding,
-): Promise<string>;
-export function readFile(
-  file: FileLike,
-  options?: ReadOptions | BufferEncoding | null,
-): Promise<string | Buffer<ArrayBuffer>>;
-export function readFile(file: unknown, options?: unknown): Promise<any> {
-  try {
-    if (file instanceof FileHandle) return file.readFile(options as ReadOptions);
-    const checked = fileOptions(options);
-    const { encoding, signal } = checked;
-    validateReadFileBuffer(checked);
-    throwIfAborted(signal);
-    const path = toPath(file);
-    const flags = parseFlags(checked.flag || "r", "options.flag");
-    if (checked.buffer !== undefined) return readIntoCallers(path, flags, checked);
-    const content = currentBackend().readFile(path, flags, { encoding: encoding || null, signal });
-    return signal === undefined ? content : abortable(content, signal);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-async function readIntoCallers(path: string | Buffer, flags: number, options: FileOptions): Promise<Buffer> {
-  await using handle = await currentBackend().open(path, flags, FILE_MODE, handleFor);
-  return handle.readFile(options as ReadFileOptionsWithBuffer<View>);
-}
-
-/**
- * Writes a whole file: a string (`encoding`, utf8 by default), a view, or anything that is iterated, also
- * asynchronously, and yields those. `flag` is "w" and `mode` 0o666 by default; `flush` syncs before the file is closed.
- * A FileHandle is written from its position on, without truncating, and stays open.
- */
-export function writeFile(
-  file: FileLike,
-  data: WholeData | DataPieces,
-  options?: WriteOptions | BufferEncoding | null,
-): Promise<void> {
-  return write(file, data, options, "w");
-}
-
-/** As writeFile, with the flag "a": creates the file if it is missing, and writes at its end. */
-export function appendFile(
-  file: FileLike,
-  data: WholeData | DataPieces,
-  options?: WriteOptions | BufferEncoding | null,
-): Promise<void> {
-  return write(file, data, options, "a");
-}
-
-function write(file: unknown, data: unknown, options: unknown, defaultFlag: string): Promise<void> {
-  try {
-    if (file instanceof FileHandle) return file.writeFile(data as WholeData, options as WriteOptions);
-    const checked = fileOptions(options);
-    const { signal } = checked;
-    const flush = flushOption(checked);
-    const mode = parseMode(checked.mode, "mode", FILE_MODE);
-    const whole = isPieces(data) ? null : viewOf(data, "data", checked.encoding);
-    throwIfAborted(signal);
-    const path = toPath(file);
-    const flags = parseFlags(checked.flag || defaultFlag, "options.flag");
-    if (whole === null) return writePieces(path, data as DataPieces, flags, mode, checked);
-    const written = currentBackend().writeFile(path, whole, flags, mode, { signal, flush });
-    return signal === undefined ? written : unlessAborted(written, signal);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-async function writePieces(
-  path: string | Buffer,
-  pieces: DataPieces,
-  flags: number,
-  mode: number,
-  options: FileOptions,
-): Promise<void> {
-  await using handle = await currentBackend().open(path, flags, mode, handleFor);
-  await handle.writeFile(pieces, options as WriteOptions);
 }
 
 /**
@@ -235,14 +106,20 @@ export function stat(path: PathLike, options?: StatOptions): Promise<Stats | Big
 export function stat(path: unknown, options?: unknown): Promise<any> {
   try {
     if (options === undefined) return currentBackend().stat(toPath(path), false);
-    const { bigint, throwIfNoEntry, signal } = statOptions(options);
-    throwIfAborted(signal);
-    const stats = currentBackend().stat(toPath(path), bigint);
-    const found = throwIfNoEntry ? stats : stats.catch(undefinedIfMissing);
-    return signal === undefined ? found : abortable(found, signal);
+    const { bigint, throwIfNoEntry, limits } = statOptions(options);
+    throwIfAborted(limits?.signal);
+    const checked = toPath(path);
+    const stats = within(limits, "stat", checked, () => currentBackend().stat(checked, bigint));
+    return throwIfNoEntry ? stats : stats.catch(undefinedIfMissing);
   } catch (error) {
     return Promise.reject(error);
   }
+}
+
+/** One operation on a path, within its limits if it has some. */
+function within<T>(limits: Limits | null, syscall: string, path: string | Buffer, start: () => Promise<T>): Promise<T> {
+  if (limits === null) return start();
+  return limited(limits, syscall, (signal) => abortable(cancellable(start, signal), signal), path);
 }
 
 function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
@@ -256,10 +133,10 @@ export function lstat(path: PathLike, options?: StatOptions): Promise<Stats | Bi
 export function lstat(path: unknown, options?: unknown): Promise<any> {
   try {
     if (options === undefined) return currentBackend().lstat(toPath(path), false);
-    const { bigint, signal } = statOptions(options);
-    throwIfAborted(signal);
-    const stats = currentBackend().lstat(toPath(path), bigint);
-    return signal === undefined ? stats : abortable(stats, signal);
+    const { bigint, limits } = statOptions(options);
+    throwIfAborted(limits?.signal);
+    const checked = toPath(path);
+    return within(limits, "lstat", checked, () => currentBackend().lstat(checked, bigint));
   } catch (error) {
     return Promise.reject(error);
   }

@@ -1,6 +1,8 @@
 // The call forms of FileHandle.read and write, brought into one: a view, a range of its bytes, a position.
 // Assumes nothing of its arguments. Throws what Node throws, in Node's order; never queues anything.
 
+import type { Limits } from "./abort.ts";
+import { flushOption, isLimited, type TransferOptions, validateLimits } from "./options.ts";
 import {
   positionOrCurrent,
   refuseDetached,
@@ -22,12 +24,20 @@ export interface Transfer {
   position: number | bigint;
 }
 
+/** What is asked of a write beside its data and position. */
+export interface WriteRequest {
+  flush: boolean;
+  limits: Limits | null;
+}
+
 /** What may be given beside or in place of the arguments after the view. */
 interface Range {
   buffer?: unknown;
   offset?: any;
   length?: any;
   position?: unknown;
+  signal?: AbortSignal;
+  timeoutMs?: number;
 }
 
 /** The size of the buffer that read makes if none is given, in bytes. */
@@ -49,19 +59,27 @@ export function isPlain(view: unknown, offset: unknown, length: unknown, positio
 }
 
 /** read(view, offset, length, position), read(view, options) or read(options). */
-export function readTransfer(first: unknown, second: any, third: any, fourth: unknown): Transfer {
+export function readTransfer(
+  first: unknown,
+  second: any,
+  third: any,
+  fourth: unknown,
+): Transfer & { limits: Limits | null } {
   let view = first;
   let offset = second;
   let length = third;
   let position = fourth;
+  let limits: Limits | null = null;
   if (!ArrayBuffer.isView(first)) {
     if (first !== undefined) validateObject(first, "options", true);
     const range = (first ?? {}) as Range;
     view = range.buffer === undefined ? Buffer.alloc(READ_BYTES) : range.buffer;
     ({ offset = 0, length, position = null } = range);
+    limits = limitsOf(range);
     validateBuffer(view);
   } else if (offset !== null && typeof offset === "object") {
     ({ offset = 0, length, position = null } = second as Range);
+    limits = limitsOf(second as Range);
   }
   if (offset === null || offset === undefined) offset = 0;
   else validateInteger(offset, "offset", 0);
@@ -69,7 +87,22 @@ export function readTransfer(first: unknown, second: any, third: any, fourth: un
   length ??= checked.byteLength - offset;
   const at = validatePosition(position, "position", Number.isInteger(length) ? length : 0);
   validateReadRange(checked, offset, length);
-  return { view: checked, offset, length, position: at };
+  return { view: checked, offset, length, position: at, limits };
+}
+
+/** The limits that options hold; null if they hold none. */
+export function limitsOf(options: Limits | null | undefined): Limits | null {
+  if (options === null || typeof options !== "object") return null;
+  validateLimits(options);
+  return isLimited(options) ? options : null;
+}
+
+/** The options of a write; null if nothing is asked for. */
+export function writeRequest(options: unknown): WriteRequest | null {
+  if (options === null || typeof options !== "object") return null;
+  const flush = flushOption(options);
+  const limits = limitsOf(options as TransferOptions);
+  return flush || limits !== null ? { flush, limits } : null;
 }
 
 /** write(view, offset, length, position) or write(view, options). A position that is no number is the file's own. */

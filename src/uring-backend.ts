@@ -4,6 +4,7 @@
 import type { Backend } from "./backend-interface.ts";
 import * as file from "./uring-file.ts";
 import * as path from "./uring-path.ts";
+import { writeSynced } from "./uring-synced.ts";
 import * as whole from "./uring-whole.ts";
 
 type Start = (a: any, b: any, c: any, d: any, e: any) => Promise<any>;
@@ -45,6 +46,7 @@ export const uringBackend: Backend = {
   write,
   readv: rejecting(file.readv),
   writev: rejecting(file.writev),
+  writeSynced: rejecting(writeSynced),
   fsync: rejecting(file.fsync),
   fdatasync: rejecting(file.fdatasync),
   ftruncate: rejecting(file.ftruncate),

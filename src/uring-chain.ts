@@ -2,6 +2,7 @@
 // links told apart in user_data, one settlement, and an abort that rejects at once while the kernel keeps what it has.
 // What the links are is uring-whole.ts.
 
+import type { Landed } from "./abort.ts";
 import type { Path } from "./backend-interface.ts";
 import { abortError, systemError } from "./errno.ts";
 import type { Lane } from "./lane.ts";
@@ -10,7 +11,7 @@ import { LINK_SHIFT, type Operation } from "./operation.ts";
 import { offAbort, onAbort } from "./signal.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
-import { cancel, EINTR, end, pathAddress, pathFlag } from "./uring-operation.ts";
+import { cancel, EINTR, end, MAX_RETRIES, pathAddress, pathFlag } from "./uring-operation.ts";
 
 /** Links of a chain at most. */
 const LINKS = 4;
@@ -42,6 +43,8 @@ export interface Chain {
   result: Buffer | string | undefined;
   error: Error | null;
   data: Uint8Array | null;
+  /** Counts what is written of `data`. */
+  landed: Landed;
   flush: boolean;
   readonly signal: AbortSignal | null;
   onAbort: (() => void) | null;
@@ -70,6 +73,7 @@ export function newChain(
     result: undefined,
     error: null,
     data: null,
+    landed: { bytes: 0 },
     flush: false,
     signal: signal ?? null,
     onAbort: null,
@@ -153,6 +157,8 @@ export function finishChain(operation: Operation, chain: Chain): void {
 
 function closed(operation: Operation, res: number): void {
   const chain = operation.state as Chain;
+  // Never begun: the file is in the slot yet, and would stay there when the slot is given back.
+  if (res === ECANCELED && operation.retries++ < MAX_RETRIES) return finishChain(operation, chain);
   if (res < 0 && res !== EINTR) chain.error ??= systemError(res, "close");
   settleChain(operation, chain);
 }
@@ -176,11 +182,14 @@ function abandonChain(operation: Operation, chain: Chain): void {
   operation.reject(chain.error ?? ring.poisoned ?? new Error("bun-uring: the ring was closed"));
 }
 
-/** Rejects at once when the signal fires; the chain itself ends when the kernel gives it back. */
+/**
+ * Rejects at once when the signal fires; the chain itself ends when the kernel gives it back. A write that has begun
+ * rejects only then: by then it is known what has landed.
+ */
 function watchSignal(operation: Operation, chain: Chain, signal: AbortSignal): void {
   chain.onAbort = () => {
     chain.error = abortError(signal);
-    operation.reject(chain.error);
+    if (chain.data === null || chain.slot < 0) operation.reject(chain.error);
     if (chain.slot >= 0) cancelChain(operation, chain, operation.generation, CANCEL_AGAIN_MS);
   };
   onAbort(signal, chain.onAbort);

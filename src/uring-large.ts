@@ -3,6 +3,7 @@
 // The file stays open in its direct descriptor, so nothing is read twice and no other file can slip in.
 
 import { constants as bufferConstants } from "node:buffer";
+import type { Landed } from "./abort.ts";
 import type { BigIntStats, Stats } from "node:fs";
 import { OpenFile, type Path } from "./backend-interface.ts";
 import { MAX_TRANSFER, stableAddress } from "./buffer.ts";
@@ -310,6 +311,7 @@ export async function writeRest(
   written: number,
   flush: boolean,
   signal: AbortSignal | null,
+  landed: Landed = { bytes: 0 },
 ): Promise<void> {
   const resizable = (data.buffer as ArrayBuffer).resizable === true;
   const bytes = resizable ? Buffer.from(data) : data;
@@ -323,6 +325,7 @@ export async function writeRest(
     if (res < 0) throw systemError(res, "write");
     if (res === 0) throw systemError(ENOSPC, "write"); // a device that takes nothing, and says nothing, never will
     done += res;
+    landed.bytes = done;
   }
   if (!flush) return;
   const res = await run(t, Opcode.FSYNC, 0, source, 0, 0, 0, null, null);

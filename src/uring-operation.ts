@@ -2,9 +2,10 @@
 // Assumes one ring per JavaScript thread; a ring that was shut down is replaced by a new one at the next operation.
 
 import { type Cell, ownPath, putPath, stableAddress } from "./buffer.ts";
-import { systemError } from "./errno.ts";
+import { abortError, systemError } from "./errno.ts";
 import type { Address } from "./native.ts";
 import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
+import { offAbort, onAbort } from "./signal.ts";
 import { AT_FDCWD, SqeFlag, writeSqe } from "./sqe.ts";
 import { type RingThread, ringThread } from "./thread.ts";
 
@@ -15,6 +16,8 @@ export const ECANCELED = -125;
 export const MAX_RETRIES = 16;
 
 let known: RingThread | null = null;
+/** The operation that was begun last: what `cancellable` has started. */
+let lastBegun: Operation | null = null;
 
 /** This thread's ring; throws where io_uring can't be had (the backend was chosen because it can). */
 export function thread(): RingThread {
@@ -31,6 +34,7 @@ export function begin(t: RingThread, finish: Finish, syscall: string, owner: InF
   operation.syscall = syscall;
   operation.owner = owner;
   if (owner !== null) owner.inFlight++;
+  lastBegun = operation;
   return operation;
 }
 
@@ -55,6 +59,7 @@ export function stage(
 
 /** Whether an operation that ended with `res` is to be staged again: it was interrupted, or can be tried where it may wait. */
 export function isToRepeat(operation: Operation, res: number): boolean {
+  if (operation.cancelled) return false;
   return res === EINTR || (res === EAGAIN && ++operation.retries < MAX_RETRIES);
 }
 
@@ -87,9 +92,31 @@ export function fail(operation: Operation, res: number): void {
 
 /** Asks the kernel to cancel an operation, all of its `links`. Advice only: its CQEs come all the same, each in its way. */
 export function cancel(t: RingThread, target: Operation, links: number = 1): void {
-  if (target.pending === 0) return;
   target.cancelled = true;
+  if (target.pending === 0) return;
   for (let link = 0; link < links; link++) t.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
+}
+
+/**
+ * Starts an operation of the backend; when the signal fires, the kernel is asked to cancel it. It settles when its CQE has
+ * come, whatever it says then. Where the operation is not the ring's (the node backend), or has ended at once, or goes
+ * on with further ones, there is nothing to cancel: see that the caller doesn't wait for it (abort.ts).
+ */
+export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) return Promise.reject(abortError(signal));
+  lastBegun = null;
+  const promise = start();
+  const operation = lastBegun as Operation | null;
+  lastBegun = null;
+  if (operation === null) return promise;
+  const { generation } = operation;
+  const stop = (): void => {
+    if (operation.generation === generation) cancel(known!, operation);
+  };
+  const off = (): void => offAbort(signal, stop);
+  onAbort(signal, stop);
+  promise.then(off, off);
+  return promise;
 }
 
 /** Stages an operation by `again`, now and whenever it was interrupted. */
@@ -100,7 +127,10 @@ export function stageAgain(operation: Operation, again: () => void): void {
 
 /** Finishes an operation that has no value. */
 export function finishVoid(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR && operation.again !== null ? operation.again() : fail(operation, res);
+  if (res < 0) {
+    const { again } = operation;
+    return res === EINTR && again !== null && !operation.cancelled ? again() : fail(operation, res);
+  }
   const { resolve } = operation;
   end(operation);
   resolve(undefined);

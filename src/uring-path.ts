@@ -39,6 +39,7 @@ function stageOpen(operation: Operation): void {
 
 function finishOpen(operation: Operation, res: number): void {
   if (res < 0) {
+    if (operation.cancelled) return fail(operation, res);
     if (res === EINTR) return stageOpen(operation);
     // Inline, the kernel opens with O_NONBLOCK, and a FIFO without a reader says ENXIO: a thread waits for the reader.
     if (res === ENXIO && operation.fd !== WAITS && (operation.offset & constants.O_NONBLOCK) === 0) {

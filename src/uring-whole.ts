@@ -193,6 +193,7 @@ export function writeFile(
   const chain = newChain(t, path, flags, mode, options.signal);
   chain.data = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   chain.flush = options.flush === true;
+  if (options.landed) chain.landed = options.landed;
   operation.view = data;
   operation.byteLength = data.byteLength;
   operation.lease = holdLeased(data);
@@ -212,10 +213,10 @@ async function writeByDescriptor(
 ): Promise<void> {
   const data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
   const lease = holdLeased(view);
-  const { flush = false, signal = null } = options;
+  const { flush = false, signal = null, landed } = options;
   try {
     const file = (await open(path, flags, mode)) as OpenFile;
-    await closing(file, writeRest(t, { fd: file.fd, sqeFlag: 0 }, data, 0, flush, signal));
+    await closing(file, writeRest(t, { fd: file.fd, sqeFlag: 0 }, data, 0, flush, signal, landed));
   } finally {
     lease?.done();
   }
@@ -249,6 +250,7 @@ function finishWrite(operation: Operation, res: number, _flags: number, link: nu
   else chain.closed = res;
   if (operation.pending > 0) return;
   if (chain.opened < 0) return notOpened(operation, chain, restageWrite);
+  chain.landed.bytes = Math.max(0, chain.first);
   if (operation.view!.byteLength !== operation.byteLength) chain.error ??= dataTaken();
   // The kernel does not cancel what is linked to a failed FSYNC: the CLOSE has run, the data may be lost all the same.
   if (chain.second < 0 && chain.second !== ECANCELED) chain.error ??= systemError(chain.second, "fsync");
@@ -275,7 +277,7 @@ async function goOnWriting(operation: Operation, chain: Chain): Promise<void> {
     if (first < 0 && !again(first) && first !== ECANCELED) throw systemError(first, "write");
     if (chain.second < 0 && chain.second !== ECANCELED) throw systemError(chain.second, "fsync");
     if (chain.closed < 0 && chain.closed !== ECANCELED) throw systemError(chain.closed, "close");
-    await writeRest(t, { fd: slot, sqeFlag: SqeFlag.FIXED_FILE }, data!, written, chain.flush, signal);
+    await writeRest(t, { fd: slot, sqeFlag: SqeFlag.FIXED_FILE }, data!, written, chain.flush, signal, chain.landed);
   } catch (error) {
     chain.error ??= error as Error;
   }

@@ -41,6 +41,12 @@ export interface RingOptions {
   path?: string;
 }
 
+/** Most io-wq threads of a ring: for what is bounded in time (regular files, block devices), and for the rest. */
+export interface WorkerLimits {
+  bounded: number;
+  unbounded: number;
+}
+
 export interface RunOptions {
   /** Cancels what the kernel has not done yet; the promise then rejects with an AbortError. */
   signal?: AbortSignal | undefined;
@@ -48,6 +54,7 @@ export interface RunOptions {
 
 const rings = new WeakMap<RingThread, Ring>();
 const MAX_ENTRIES = 4096;
+const MAX_WORKERS = 65_535;
 /** Milliseconds that close() waits for operations in the kernel. */
 const CLOSE_DEADLINE_MS = 5000;
 
@@ -131,6 +138,26 @@ export class Ring {
     slots.delete(slot); // from now on no new SQE may name it
     await closed;
     t.direct.give(slot);
+  }
+
+  /**
+   * Limits the kernel threads that work for this ring; each at least 1. Fewer than are busy now end when they are done.
+   * They belong to the JavaScript thread, so a second ring of the same thread shares them. By default as many bounded
+   * ones as there are processors (2 at least), and twice as many unbounded (8 at least); `capabilities()` shows them.
+   */
+  setWorkers({ bounded, unbounded }: WorkerLimits): void {
+    validateInteger(bounded, "limits.bounded", 1, MAX_WORKERS);
+    validateInteger(unbounded, "limits.unbounded", 1, MAX_WORKERS);
+    const { native, ring, setup } = this.#runner.thread;
+    if (ring.closed) throw closedError("setWorkers");
+    const rc = native.capWorkers(ring.address, bounded, unbounded);
+    if (rc < 0) throw systemError(rc, "io_uring_register");
+    setup.workers = { bounded, unbounded };
+  }
+
+  /** The limits in force; 0 where the kernel has none to set (before 5.15). */
+  get workers(): WorkerLimits {
+    return { ...this.#runner.thread.setup.workers };
   }
 
   /** Counters since the ring was made. */

@@ -1,8 +1,9 @@
 // Reading an open file to its end and writing all of some bytes, over any backend: the loops around partial transfers.
 // Assumes that nobody else uses the file's own position meanwhile; whoever calls has to see to that.
 
-import { throwIfAborted } from "./abort.ts";
+import { type Landed, throwIfAborted } from "./abort.ts";
 import type { Backend, OpenFile } from "./backend-interface.ts";
+import { errnoOf, systemError } from "./errno.ts";
 import { ABORTABLE_CHUNK_BYTES, fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
 
 type Signal = AbortSignal | null | undefined;
@@ -60,14 +61,43 @@ function joined(full: Buffer[], last: Buffer, total: number): Buffer {
   return total > FIRST_BYTES / 2 ? last : Buffer.from(last);
 }
 
-/** Writes all of `bytes` at the file's own position. Rejects with an AbortError between two writes. */
-export async function writeAll(backend: Backend, file: OpenFile, bytes: Uint8Array, signal?: Signal): Promise<void> {
+/** Writes all of `bytes` at the file's own position, counting them. Rejects with an AbortError between two writes. */
+export async function writeAll(
+  backend: Backend,
+  file: OpenFile,
+  bytes: Uint8Array,
+  signal?: Signal,
+  landed: Landed = { bytes: 0 },
+): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
     throwIfAborted(signal);
     const rest = bytes.byteLength - done;
     const length = signal ? Math.min(rest, ABORTABLE_CHUNK_BYTES) : rest;
-    done += (await backend.write(file, bytes, done, length, -1)).bytesWritten;
+    const { bytesWritten } = await backend.write(file, bytes, done, length, -1);
+    done += bytesWritten;
+    landed.bytes += bytesWritten;
   }
+}
+
+/** `Backend.writeSynced` in plain steps. */
+export async function writeThenSync(
+  backend: Backend,
+  file: OpenFile,
+  buffers: readonly Uint8Array[],
+  position: number,
+  landed: Landed,
+): Promise<void> {
+  const start = landed.bytes;
+  for (const bytes of buffers) {
+    for (let done = 0; done < bytes.byteLength; ) {
+      const at = position < 0 ? -1 : position + landed.bytes - start;
+      const { bytesWritten } = await backend.write(file, bytes, done, bytes.byteLength - done, at);
+      if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
+      done += bytesWritten;
+      landed.bytes += bytesWritten;
+    }
+  }
+  await backend.fdatasync(file);
 }
 
 /** IOV_MAX of Linux: the kernel refuses a longer vector. */
