@@ -4,8 +4,8 @@
 
 import { expect } from "bun:test";
 import { execFileSync } from "node:child_process";
-import fsSync, { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import fsSync, { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join, relative } from "node:path";
 import { forEachImplementation } from "../helpers/backends.ts";
 import { expectArgumentError, rejection } from "../helpers/expect-error.ts";
 import { scratch } from "../helpers/tmp.ts";
@@ -98,6 +98,33 @@ forEachImplementation((fs, _name, it) => {
     expect(entries.find(({ name }) => name === "d").isDirectory()).toBe(true);
   });
 
+  it("readdir recursive withFileTypes tells the folder itself as it was given", async () => {
+    const folder = plant(tmp.folder());
+    const given: [path: unknown, shown: string][] = [
+      [`${folder}/`, `${folder}/`],
+      [`${folder}/b/..`, `${folder}/b/..`],
+      [Buffer.from(`${folder}/`), `${folder}/`],
+      [relative(process.cwd(), folder), relative(process.cwd(), folder)],
+      [`./${relative(process.cwd(), folder)}`, `./${relative(process.cwd(), folder)}`],
+    ];
+    for (const [path, shown] of given) {
+      for (const entry of await readdir(path, { recursive: true, withFileTypes: true })) {
+        const top = ["a", "b", "link"].includes(entry.name);
+        expect([entry.name, entry.parentPath === shown]).toEqual([entry.name, top]);
+        expect(existsSync(join(entry.parentPath, entry.name)) || entry.name === "link").toBe(true);
+      }
+    }
+  });
+
+  it("readdir withFileTypes in another encoding gives names in it, and plain parents", async () => {
+    const folder = plant(tmp.folder());
+    writeFileSync(Buffer.concat([Buffer.from(`${folder}/`), Buffer.from([0xff])]), "");
+    const entries = await readdir(folder, { withFileTypes: true, encoding: "hex" });
+    expect(entries.map(({ name }) => name).sort()).toEqual(["61", "62", "6c696e6b", "ff"]);
+    for (const { parentPath } of entries) expect(parentPath).toBe(folder);
+    expect(entries.find(({ name }) => name === "ff").isFile()).toBe(true);
+  });
+
   it("readdir recursive scales over many folders", async () => {
     const folder = tmp.folder();
     for (let i = 0; i < 40; i++) {
@@ -160,6 +187,44 @@ forEachImplementation((fs, _name, it) => {
       expect(await dir.read()).toBeNull();
     }
     expect(tmp.openFiles()).toEqual([]);
+  });
+
+  it("opendir gives Dirents in every encoding, by promise, callback, at once and by iteration", async () => {
+    const folder = plant(tmp.folder());
+    for (const encoding of ["buffer", "hex"] as const) {
+      const shown = new Set(["a", "b", "link"].map((name) => Buffer.from(name).toString("hex")));
+      const seen: any[] = [];
+      const dir = await opendir(folder, { encoding });
+      seen.push(await dir.read(), dir.readSync());
+      seen.push(
+        await new Promise((resolve, reject) => dir.read((e: Error, entry: any) => (e ? reject(e) : resolve(entry)))),
+      );
+      expect(await dir.read()).toBeNull();
+      for (const { name, parentPath } of seen) {
+        expect(Buffer.isBuffer(name)).toBe(encoding === "buffer");
+        expect(shown.delete(encoding === "buffer" ? name.toString("hex") : name)).toBe(true);
+        expect(parentPath).toBe(folder);
+      }
+      await dir.close();
+      expect((await rejection(dir.read())).code).toBe("ERR_DIR_CLOSED");
+      const iterated: string[] = [];
+      for await (const entry of await opendir(folder, { encoding })) iterated.push(String(entry.isDirectory()));
+      expect(iterated.sort()).toEqual(["false", "false", "true"]);
+    }
+  });
+
+  it("opendir recursive tells the folder itself as it was given", async () => {
+    const path = `${plant(tmp.folder())}/`;
+    const parents = new Map<string, string>();
+    for await (const { name, parentPath } of await opendir(path, { recursive: true })) parents.set(name, parentPath);
+    expect(Object.fromEntries(parents)).toEqual({
+      a: path,
+      b: path,
+      link: path,
+      c: `${path}b`,
+      d: `${path}b`,
+      e: `${path}b/d`,
+    });
   });
 
   it("opendir takes recursive, encoding and bufferSize", async () => {

@@ -305,6 +305,19 @@ forEachImplementation((fs, _name, it) => {
     }
   });
 
+  it("mkdtemp with an empty prefix makes a folder in the working one", async () => {
+    const before = process.cwd();
+    process.chdir(tmp.folder());
+    try {
+      const name = await fs.mkdtemp("");
+      expect(name).toMatch(/^[A-Za-z0-9]{6}$/);
+      expect(statSync(name).isDirectory()).toBe(true);
+      expect(await fs.mkdtemp("", "buffer")).toBeInstanceOf(Buffer);
+    } finally {
+      process.chdir(before);
+    }
+  });
+
   it("mkdtemp takes encodings and Buffers", async () => {
     const prefix = join(tmp.dir, "t-");
     expect(Buffer.isBuffer(await fs.mkdtemp(prefix, "buffer" as any))).toBe(true);

@@ -127,6 +127,16 @@ export const DIFFERENCES: readonly Difference[] = [
     tests: ["paths > a name of 255 bytes works, one of 256 and a path of 4096 do not"],
   },
   {
+    id: "opendir-encoding",
+    tests: [
+      "readdir-opendir > opendir gives Dirents in every encoding, by promise, callback, at once and by iteration",
+    ],
+  },
+  {
+    id: "mkdtemp-empty-prefix",
+    tests: ["rm-cp-mkdtemp > mkdtemp with an empty prefix makes a folder in the working one"],
+  },
+  {
     id: "path-argument-messages",
     tests: [
       "copy-file > names the argument it refuses",
@@ -206,6 +216,14 @@ export const DIFFERENCES: readonly Difference[] = [
   {
     id: "readdir-dirent-buffer",
     tests: ["readdir-opendir > readdir withFileTypes and encoding buffer gives Buffer names"],
+  },
+  {
+    id: "readdir-parent-path",
+    tests: [
+      "readdir-opendir > readdir recursive withFileTypes tells the folder itself as it was given",
+      "readdir-opendir > readdir withFileTypes in another encoding gives names in it, and plain parents",
+      "readdir-opendir > opendir recursive tells the folder itself as it was given",
+    ],
   },
   {
     id: "readfile-buffer-option",
