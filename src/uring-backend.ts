@@ -1,7 +1,8 @@
 // The backend that runs file operations on this thread's io_uring. Only wiring: what each operation does is in
-// uring-file.ts (open files), uring-path.ts (paths) and uring-whole.ts (whole files).
+// uring-file.ts and uring-close.ts (open files), uring-path.ts (paths) and uring-whole.ts (whole files).
 
 import type { Backend } from "./backend-interface.ts";
+import { close } from "./uring-close.ts";
 import * as file from "./uring-file.ts";
 import * as path from "./uring-path.ts";
 import { writeSynced } from "./uring-synced.ts";
@@ -41,7 +42,7 @@ const write: Backend["write"] = (open, view, offset, length, position) => {
 export const uringBackend: Backend = {
   name: "io_uring",
   open: rejecting(path.open as Backend["open"]),
-  close: rejecting(file.close),
+  close: rejecting(close),
   read,
   write,
   readv: rejecting(file.readv),

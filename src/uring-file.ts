@@ -1,7 +1,7 @@
-// Operations on an open file through the ring: read, write and their vectored forms, fsync, ftruncate, stat, close.
+// Operations on an open file through the ring: read, write and their vectored forms, fsync, ftruncate, stat.
 // Each counts in its OpenFile until its CQE, so that close() can wait; each keeps the caller's memory alive until then.
 
-import { type BigIntStats, closeSync, type Stats } from "node:fs";
+import type { BigIntStats, Stats } from "node:fs";
 import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
 import { CELL_BYTES, CELL_HALF, type Cell, isResizable, MAX_TRANSFER, stableAddress } from "./buffer.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "./constants.ts";
@@ -13,7 +13,6 @@ import { statsFromStatx } from "./stats.ts";
 import type { RingThread } from "./thread.ts";
 import {
   begin,
-  ECANCELED,
   EINTR,
   end,
   fail,
@@ -350,42 +349,5 @@ export function stageStat(
   operation.state = bigint;
   const into = cell.address + CELL_HALF;
   stageAgain(operation, () => stage(t, operation, Opcode.STATX, 0, fd, into, address, STATX_FIELDS, atFlags));
-  return promiseFor(operation);
-}
-
-function finishClose(operation: Operation, res: number): void {
-  // Linux has let go of a descriptor whose close was interrupted. ECANCELED: no thread could be had, and it is open yet.
-  if (res === ECANCELED) {
-    const { resolve, reject, fd } = operation;
-    end(operation);
-    return closePlainly(fd, resolve, reject);
-  }
-  finishVoid(operation, res === EINTR ? 0 : res);
-}
-
-function closePlainly(fd: number, resolve: Operation["resolve"], reject: Operation["reject"]): void {
-  try {
-    closeSync(fd);
-    resolve(undefined);
-  } catch (error) {
-    reject(error);
-  }
-}
-
-/** Takes the descriptor out of use, waits for the file's operations in flight, then closes. */
-export function close(file: OpenFile): Promise<void> {
-  if (file.fd < 0) return Promise.resolve();
-  const t = thread();
-  const operation = begin(t, finishClose, "close", null);
-  const fd = file.fd;
-  operation.fd = fd;
-  file.fd = -1;
-  const go = (): void => {
-    file.closing = null;
-    if (t.ring.closed) return closePlainly(fd, operation.resolve, operation.reject); // there is no more waiting
-    stage(t, operation, Opcode.CLOSE, file.slow ? SqeFlag.ASYNC : 0, fd, 0, 0, 0, 0);
-  };
-  if (file.inFlight === 0) go();
-  else file.closing = go;
   return promiseFor(operation);
 }

@@ -3,8 +3,8 @@
 // The file stays open in its direct descriptor, so nothing is read twice and no other file can slip in.
 
 import { constants as bufferConstants } from "node:buffer";
-import type { Landed } from "./abort.ts";
 import type { BigIntStats, Stats } from "node:fs";
+import type { Landed } from "./abort.ts";
 import { OpenFile, type Path } from "./backend-interface.ts";
 import { MAX_TRANSFER, stableAddress } from "./buffer.ts";
 import { abortError, systemError } from "./errno.ts";
@@ -15,7 +15,8 @@ import { type Operation, promiseFor } from "./operation.ts";
 import { offAbort, onAbort } from "./signal.ts";
 import { Opcode, SqeFlag } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
-import { close, fstat } from "./uring-file.ts";
+import { close } from "./uring-close.ts";
+import { fstat } from "./uring-file.ts";
 import { begin, cancel, EAGAIN, EINTR, end, honest, MAX_RETRIES, stage } from "./uring-operation.ts";
 import { stat } from "./uring-path.ts";
 import { codedError } from "./validate.ts";

@@ -22,7 +22,7 @@ import {
   stageOpen,
   startChain,
 } from "./uring-chain.ts";
-import { close } from "./uring-file.ts";
+import { close } from "./uring-close.ts";
 import { dataTaken, readAll, readRest, writeRest } from "./uring-large.ts";
 import { EAGAIN, ECANCELED, EINTR, honest, thread } from "./uring-operation.ts";
 import { open } from "./uring-path.ts";

@@ -34,6 +34,7 @@ const FLOORS: readonly (readonly string[])[] = [
     "node-backend",
     "uring-backend",
     "uring-operation",
+    "uring-close",
     "uring-file",
     "uring-path",
     "uring-whole",
