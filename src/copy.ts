@@ -16,12 +16,7 @@ import { toPath } from "./path.ts";
 import { BufferPool } from "./pool.ts";
 import { copySmall, Outcome, onRemote, SMALL_FILE_BYTES } from "./uring-copy.ts";
 import { EAGAIN } from "./uring-operation.ts";
-import {
-  invalidArgValue,
-  validateBoolean,
-  validateFunction,
-  validateInteger,
-} from "./validate.ts";
+import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "./validate.ts";
 
 export type { CopyProgress } from "./copy-pipeline.ts";
 

@@ -32,12 +32,17 @@ export interface DirectOptions {
   writeOnly: boolean;
   /** Gets and sets the file's own position, where the backend can. */
   seek: ((position: number | null) => number) | null;
+  /** Not to be collected, and the file with it closed, while anything is under way. */
+  handle: object | null;
 }
 
 /** Bytes that go through aligned memory at once. */
 const BOUNCE_BYTES = 256 * 1024;
 const MAX_KEPT = 4;
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** What keeps the handles of operations under way. */
+const busy = new Set<DirectOptions>();
 
 /** Aligned memory that no operation uses. */
 const kept: Buffer[] = [];
@@ -87,7 +92,7 @@ class DirectFile {
             buffer: view,
           }));
     const result = this.#ranges.run(at, at + length, false, read);
-    return position === -1 ? this.#advance(result, at, ({ bytesRead }) => bytesRead) : result;
+    return this.#held(result, position === -1 ? ({ bytesRead }) => this.#moveTo(at + bytesRead) : null);
   }
 
   readv<T extends readonly View[]>(buffers: T, position: number | bigint): Promise<ReadvResult<T>> {
@@ -165,7 +170,7 @@ class DirectFile {
     const from = this.#floor(at);
     const to = end % this.#block === 0 ? end : Number.POSITIVE_INFINITY;
     const result = this.#ranges.run(from, to, from !== at || to !== end, write);
-    return position === -1 ? this.#advance(result, at, ({ bytesWritten }) => bytesWritten) : result;
+    return this.#held(result, position === -1 ? ({ bytesWritten }) => this.#moveTo(at + bytesWritten) : null);
   }
 
   writev<T extends readonly View[]>(buffers: T, position: number | bigint): Promise<WritevResult<T>> {
@@ -279,13 +284,22 @@ class DirectFile {
     return typeof position === "number" ? position : Number(position > MAX_SAFE ? MAX_SAFE : position);
   }
 
-  /** Moves the own position past what a transfer there has done. */
-  #advance<T>(transfer: Promise<T>, from: number, count: (result: T) => number): Promise<T> {
-    return transfer.then((result) => {
-      this.#position = from + count(result);
-      this.#options.seek?.(this.#position);
-      return result;
-    });
+  #moveTo(position: number): void {
+    this.#position = position;
+    this.#options.seek?.(position);
+  }
+
+  /** Counts a transfer as one operation of the file, whatever its steps, until `after` has seen its result. */
+  #held<T>(transfer: Promise<T>, after: ((result: T) => void) | null): Promise<T> {
+    const file = this.#file;
+    const release = (): void => {
+      if (--file.inFlight > 0) return;
+      busy.delete(this.#options);
+      file.closing?.();
+    };
+    file.inFlight++;
+    busy.add(this.#options);
+    return transfer.then(after).finally(release).then(() => transfer);
   }
 }
 

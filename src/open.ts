@@ -6,7 +6,7 @@ import { abortable, type Limits, limited } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, Path } from "./backend-interface.ts";
 import { constants } from "./constants.ts";
-import { alignmentOf, directBackend } from "./direct.ts";
+import { alignmentOf, type DirectOptions, directBackend } from "./direct.ts";
 import { FileHandle, handlePrototype, kinOf } from "./file-handle.ts";
 import { parseFlags, parseMode } from "./flags.ts";
 import { kinMet, meetKin } from "./kin.ts";
@@ -134,7 +134,10 @@ async function handleOfDirect(
     const sized = stats.isFile();
     if (alignment !== null && (sized || stats.isBlockDevice())) {
       const seek = base.name === "io_uring" ? seekerOf(file) : null;
-      return new FileHandle(file, directBackend(base, file, { alignment, sized, writeOnly, seek }));
+      const options: DirectOptions = { alignment, sized, writeOnly, seek, handle: null };
+      const handle = new FileHandle(file, directBackend(base, file, options));
+      options.handle = handle;
+      return handle;
     }
   } catch (error) {
     await base.close(file);
