@@ -17,9 +17,13 @@ interface Task {
   fifo: string;
 }
 
+/** The last message of each Worker, when it has ended. */
+const lastWords = new WeakMap<Worker, Promise<unknown>>();
+
 /** Starts a Worker and waits for its word. */
 async function start(task: Task, wanted: unknown = "started"): Promise<Worker> {
   const worker = new Worker(workerFile);
+  lastWords.set(worker, finished(worker)); // at once: it may have ended before others have begun
   const ready = new Promise<void>((resolve, reject) => {
     worker.on("message", (message) => void (message === wanted && resolve()));
     worker.on("error", reject);
@@ -66,7 +70,7 @@ await runCases({
     await parked;
     const before = rings();
     const workers = await Promise.all(Array.from({ length: 8 }, (_, id) => start({ kind: "verify", id, dir, fifo })));
-    const results = workers.map((worker) => finished(worker));
+    const results = workers.map((worker) => lastWords.get(worker));
     const wrong = await verifyHere(dir, 50);
     const seen = await Promise.all(results);
     for (let i = 0; i < 200 && rings() > before; i++) await Bun.sleep(10);
