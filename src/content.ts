@@ -56,7 +56,7 @@ export function readFile(
 ): Promise<string>;
 export function readFile(
   file: FileLike,
-  options?: ReadOptions | BufferEncoding | null,
+  options: ReadOptions | BufferEncoding | null,
 ): Promise<string | Buffer<ArrayBuffer>>;
 export function readFile(file: unknown, options?: unknown): Promise<any> {
   try {

@@ -44,7 +44,7 @@ export function ownPath(path: unknown, name?: string): Path {
 }
 
 /** Whether this process may use a path: `mode` is F_OK (default) or R_OK, W_OK, X_OK combined. */
-export async function access(path: PathLike, mode?: number | null): Promise<void> {
+export async function access(path: PathLike, mode?: number): Promise<void> {
   const checked = ownPath(path);
   const wish = mode ?? constants.F_OK;
   validateInteger(wish, "mode", 0, 7);
@@ -126,8 +126,11 @@ export async function truncate(path: PathLike, length: number = 0): Promise<void
 
 /** The text of a symbolic link. */
 export function readlink(path: PathLike, options?: EncodingOption): Promise<string>;
-export function readlink(path: PathLike, options: BufferEncodingOption): Promise<Buffer>;
-export function readlink(path: PathLike, options?: ObjectEncodingOptions | string | null): Promise<string | Buffer>;
+export function readlink(path: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
+export function readlink(
+  path: PathLike,
+  options?: ObjectEncodingOptions | string | null,
+): Promise<string | NonSharedBuffer>;
 export async function readlink(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = ownPath(path, "oldPath"); // so Node names it
@@ -136,8 +139,8 @@ export async function readlink(path: PathLike, options?: unknown): Promise<any> 
 
 /** The path without symbolic links, `.` and `..`. */
 export function realpath(path: PathLike, options?: EncodingOption): Promise<string>;
-export function realpath(path: PathLike, options: BufferEncodingOption): Promise<Buffer>;
-export function realpath(path: PathLike, options?: ObjectEncodingOptions | string | null): Promise<string | Buffer>;
+export function realpath(path: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
+export function realpath(path: PathLike, options?: EncodingOption): Promise<string | NonSharedBuffer>;
 export async function realpath(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = ownPath(path);

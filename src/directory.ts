@@ -39,13 +39,16 @@ export function readdir(
 export function readdir(
   path: PathLike,
   options: ({ encoding: "buffer" } & NoTypes & Folder) | "buffer",
-): Promise<Buffer[]>;
+): Promise<NonSharedBuffer[]>;
 export function readdir(
   path: PathLike,
   options?: (ObjectEncodingOptions & NoTypes & Folder) | BufferEncoding | null,
-): Promise<string[] | Buffer[]>;
+): Promise<string[] | NonSharedBuffer[]>;
 export function readdir(path: PathLike, options: ObjectEncodingOptions & Types & Folder): Promise<Dirent[]>;
-export function readdir(path: PathLike, options: { encoding: "buffer" } & Types & Folder): Promise<Dirent<Buffer>[]>;
+export function readdir(
+  path: PathLike,
+  options: { encoding: "buffer" } & Types & Folder,
+): Promise<Dirent<NonSharedBuffer>[]>;
 export async function readdir(path: PathLike, options?: unknown): Promise<any> {
   const { encoding, recursive, withFileTypes } = fileOptions(options) as ReaddirOptions & { encoding: any };
   const checked = ownPath(path);
@@ -155,8 +158,8 @@ function mapped<T = Dirent>(dir: Dir, async: (entry: T) => Dirent | Promise<Dire
 
 /** Makes a folder with a name of its own: `prefix` and six random characters, mode 0o700. Resolves to its path. */
 export function mkdtemp(prefix: PathLike, options?: EncodingOption): Promise<string>;
-export function mkdtemp(prefix: PathLike, options: BufferEncodingOption): Promise<Buffer>;
-export function mkdtemp(prefix: PathLike, options?: ObjectEncodingOptions | string | null): Promise<string | Buffer>;
+export function mkdtemp(prefix: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
+export function mkdtemp(prefix: PathLike, options?: EncodingOption): Promise<string | NonSharedBuffer>;
 export async function mkdtemp(prefix: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = ownPath(prefix, "prefix");

@@ -3,7 +3,8 @@
 // Assumes of the handle only what `sourceOf` shows; keeps no state of its own.
 
 import type { Mode, ReadStream, TimeLike, WriteStream } from "node:fs";
-import type { Interface } from "node:readline/promises";
+import type { FileHandle as NodeFileHandle } from "node:fs/promises";
+import type { Interface } from "node:readline";
 import type { ReadableStream } from "node:stream/web";
 import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "./abort.ts";
 import { type ReadBatchOptions, readBatch } from "./batch.ts";
@@ -45,6 +46,11 @@ export const handlePrototype: object = OpenHandle.prototype;
  * its buffer until it has answered; `close()` waits for that.
  */
 export class FileHandle extends OpenHandle {
+  /** Bun's own (kin.ts), experimental in Node: reads in the caller's thread, chunk by chunk. */
+  declare readonly pull: NodeFileHandle["pull"];
+  /** Bun's own (kin.ts), experimental in Node. */
+  declare readonly writer: NodeFileHandle["writer"];
+
   /**
    * Reads from the file's own position to its end, up to 2 GiB - 1. Resolves to a Buffer, or to a string if an encoding
    * is given. With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part

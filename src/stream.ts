@@ -3,7 +3,7 @@
 // made, since that takes longer than loading this package; nothing here polls, copies or keeps a stream's data.
 
 import type { ReadStream, WriteStream } from "node:fs";
-import type { Interface } from "node:readline/promises";
+import type { Interface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { ReadAhead, type StreamSource } from "./read-ahead.ts";
 import {

@@ -19,7 +19,7 @@ import {
 /** Changes that are kept for a slow reader, unless `maxQueue` says otherwise. */
 const MAX_QUEUE = 2048;
 
-type Change = FileChangeInfo<string | Buffer>;
+type Change = FileChangeInfo<string | NonSharedBuffer>;
 type Given = WatchOptions & { maxQueue?: number; overflow?: "ignore" | "error"; ignore?: unknown };
 
 /**
@@ -34,11 +34,11 @@ export function watch(
 export function watch(
   filename: fs.PathLike,
   options: WatchOptionsWithBufferEncoding | "buffer",
-): NodeJS.AsyncIterator<FileChangeInfo<Buffer>>;
+): NodeJS.AsyncIterator<FileChangeInfo<NonSharedBuffer>>;
 export function watch(
   filename: fs.PathLike,
   options: WatchOptions | BufferEncoding | "buffer",
-): NodeJS.AsyncIterator<FileChangeInfo<string | Buffer>>;
+): NodeJS.AsyncIterator<FileChangeInfo<string | NonSharedBuffer>>;
 export function watch(filename: fs.PathLike, options: unknown = {}): any {
   return watching(filename, options);
 }
