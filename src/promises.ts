@@ -8,6 +8,7 @@ import { currentBackend } from "./backend.ts";
 import { constants } from "./constants.ts";
 import { appendFile, readFile, writeFile } from "./content.ts";
 import { copyFile } from "./copy.ts";
+import { cp } from "./cp.ts";
 import {
   access,
   chmod,
@@ -42,6 +43,7 @@ export {
   chown,
   constants,
   copyFile,
+  cp,
   glob,
   lchmod,
   lchown,
@@ -211,6 +213,7 @@ const promises: {
   chown: typeof chown;
   constants: typeof constants;
   copyFile: typeof copyFile;
+  cp: typeof cp;
   glob: typeof glob;
   lchmod: typeof lchmod;
   lchown: typeof lchown;
@@ -244,6 +247,7 @@ const promises: {
   chown,
   constants,
   copyFile,
+  cp,
   glob,
   lchmod,
   lchown,

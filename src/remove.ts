@@ -5,11 +5,11 @@
 import type { PathLike, RmOptions } from "node:fs";
 import { currentBackend } from "./backend.ts";
 import type { Backend, Path } from "./backend-interface.ts";
-import { bun } from "./bun-fs.ts";
-import { delegate, ownPath } from "./delegated.ts";
-import { errnoOf } from "./errno.ts";
+import { ownPath } from "./delegated.ts";
+import { type Name, namesIn, pathIn } from "./listing.ts";
+import { refusal } from "./refusal.ts";
 import { unlinkMany } from "./uring-remove.ts";
-import { codedError, validateBoolean, validateInteger, validateObject } from "./validate.ts";
+import { validateBoolean, validateInteger, validateObject } from "./validate.ts";
 
 /** Entries of one folder that are being removed at a time, where that goes one by one. */
 const LANES = 64;
@@ -19,10 +19,7 @@ const FOLDERS = 128;
 const RETRIED = new Set(["EBUSY", "EMFILE", "ENFILE", "ENOTEMPTY", "EPERM"]);
 /** What rmdir says of a folder that has something in it (or can't be removed: then its entries may tell more). */
 const NOT_EMPTY = new Set(["ENOTEMPTY", "EEXIST", "EPERM"]);
-/** How JavaScript shows bytes that are no UTF-8: such names have to be read again as they are. */
-const REPLACED = "\ufffd";
-
-type Name = string | Buffer;
+const DEFAULTS = { force: false, recursive: false, retryDelay: 100, maxRetries: 0 };
 
 /**
  * Removes a file or symbolic link; with `recursive` also a folder with all in it. `force` is silent about what is
@@ -33,7 +30,7 @@ type Name = string | Buffer;
 export async function rm(path: PathLike, options: RmOptions = {}): Promise<void> {
   const checked = ownPath(path);
   validateObject(options, "options");
-  const { force = false, recursive = false, retryDelay = 100, maxRetries = 0 } = options;
+  const { force, recursive, retryDelay, maxRetries } = { ...DEFAULTS, ...options };
   validateBoolean(force, "options.force");
   validateBoolean(recursive, "options.recursive");
   validateInteger(retryDelay, "options.retryDelay", 0, 2 ** 31 - 1);
@@ -46,22 +43,9 @@ export async function rm(path: PathLike, options: RmOptions = {}): Promise<void>
     if (force && codeOf(error) === "ENOENT") return;
     throw error;
   }
-  if (isFolder && !recursive) throw isDirectory(checked);
+  if (isFolder && !recursive) throw refusal("ERR_FS_EISDIR", "rm", "EISDIR", "is a directory", checked);
   const removal = new Removal(backend, recursive ? maxRetries : 0, retryDelay);
   await (isFolder ? removal.tree(checked) : removal.entry(checked));
-}
-
-function isDirectory(path: Path): Error {
-  const message = `Path is a directory: rm returned EISDIR (is a directory) ${path}`;
-  const info = {
-    code: "EISDIR",
-    message: "is a directory",
-    path: String(path),
-    syscall: "rm",
-    errno: -errnoOf("EISDIR"),
-  };
-  const error = codedError(Error, "ERR_FS_EISDIR", message);
-  return Object.assign(error, { name: "SystemError", info, errno: info.errno, syscall: info.syscall, path: info.path });
 }
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? "";
@@ -130,14 +114,14 @@ class Removal {
       const folders: Path[] = [];
       const many = this.#backend.name === "io_uring" ? unlinkMany(path, names) : null;
       if (many === null) {
-        await this.#inLanes(names, (name) => this.#unlinkUnlessFolder(join(path, name), folders));
+        await this.#inLanes(names, (name) => this.#unlinkUnlessFolder(pathIn(path, name), folders));
         return folders;
       }
       const unlinked = await many;
       if (unlinked.removed) return null;
-      for (const i of unlinked.folders) folders.push(join(path, names[i]!));
+      for (const i of unlinked.folders) folders.push(pathIn(path, names[i]!));
       // Again the plain way, which has the retries and says what is wrong.
-      await this.#inLanes(unlinked.failed, (i) => this.#unlinkUnlessFolder(join(path, names[i]!), folders));
+      await this.#inLanes(unlinked.failed, (i) => this.#unlinkUnlessFolder(pathIn(path, names[i]!), folders));
       return folders;
     } finally {
       const next = this.#waiting.pop();
@@ -195,20 +179,4 @@ class Removal {
     await Promise.all(Array.from({ length: Math.min(LANES, items.length) }, lane));
     if (failures.length > 0) throw failures[0];
   }
-}
-
-function join(folder: Path, name: Name): Path {
-  if (typeof folder === "string" && typeof name === "string") return `${folder}/${name}`;
-  return Buffer.concat([Buffer.from(folder as string), Buffer.from("/"), Buffer.from(name as string)]);
-}
-
-/** The names in a folder; as bytes where one of them, or the folder's path, is not UTF-8. */
-async function namesIn(folder: Path): Promise<readonly Name[]> {
-  return delegate("scandir", folder, async () => {
-    if (typeof folder === "string") {
-      const names = await bun.readdir(folder);
-      if (!names.some((name) => name.includes(REPLACED))) return names;
-    }
-    return bun.readdir(folder, { encoding: "buffer" });
-  });
 }
