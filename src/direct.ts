@@ -299,7 +299,10 @@ class DirectFile {
     };
     file.inFlight++;
     busy.add(this.#options);
-    return transfer.then(after).finally(release).then(() => transfer);
+    return transfer
+      .then(after)
+      .finally(release)
+      .then(() => transfer);
   }
 }
 

@@ -100,6 +100,7 @@ function runChain(
   const t = thread();
   const cell = views.length > 1 ? cellForVector(t, views) : null;
   const operation = begin(t, finish, "write", file);
+  operation.fd = file.fd;
   operation.lease = holdAllLeased(views);
   operation.state = {
     views,
