@@ -99,7 +99,7 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const last = native.probe(address, opcodes, opcodes.length);
   if (last < 0) return last;
   const cores = cpus().length;
-  const workers = options.workers ?? { bounded: Math.max(2, cores), unbounded: Math.max(8, cores * 2) };
+  const workers = options.workers ?? { bounded: Math.max(4, cores), unbounded: Math.max(8, cores * 2) };
   if (native.capWorkers(address, workers.bounded, workers.unbounded) < 0) workers.bounded = workers.unbounded = 0;
   const directDescriptors = registerFiles(native, address);
   const fixedBuffers = native.registerBuffers(address, FIXED_BUFFERS) < 0 ? 0 : FIXED_BUFFERS;

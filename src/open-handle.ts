@@ -28,6 +28,11 @@ import { byteLengthOf, bytesOf, MAX_VECTOR, writeLongVector } from "./whole-file
 
 type View = NodeJS.ArrayBufferView;
 
+/** What needs no I/O, by way of the event loop: a chain of such calls must not keep timers and sockets from their turn. */
+function soon<T>(value: T): Promise<T> {
+  return new Promise((resolve) => setImmediate(resolve, value));
+}
+
 /** The state behind a handle, for what counts as one of its operations: the SQEs of a Ring. */
 export let fileOf: (handle: OpenHandle) => OpenFile;
 
@@ -108,7 +113,7 @@ export class OpenHandle extends EventEmitter {
       mustBeOpen(this, "read");
       const { view, offset, length, position, limits } = readTransfer(first, second, third, fourth);
       throwIfAborted(limits?.signal);
-      if (length === 0) return Promise.resolve({ bytesRead: 0, buffer: view });
+      if (length === 0) return soon({ bytesRead: 0, buffer: view });
       return this.#read(position, length, limits, () => this.#backend.read(this.#file, view, offset, length, position));
     } catch (error) {
       return Promise.reject(error);
@@ -184,7 +189,7 @@ export class OpenHandle extends EventEmitter {
           this.#backend.write(this.#file, view, offset, length, at).then(({ bytesWritten }) => bytesWritten);
         return this.#writeAsked(request, [bytes], at, write).then((bytesWritten) => ({ bytesWritten, buffer: view }));
       }
-      if (length === 0) return Promise.resolve({ bytesWritten: 0, buffer: view });
+      if (length === 0) return soon({ bytesWritten: 0, buffer: view });
       return this.#turns.write(at, length, () => this.#backend.write(this.#file, view, offset, length, at));
     } catch (error) {
       return Promise.reject(error);

@@ -184,12 +184,23 @@ describe("the library file", () => {
 
   /** The shim's own source with another ABI number, so that nothing else about it is wrong. */
   function otherAbi(): string {
-    const source = readFileSync(join(import.meta.dir, "../../native/liburing-shim.c"), "utf8");
+    const native = join(import.meta.dir, "../../native");
+    const source = readFileSync(join(native, "liburing-shim.c"), "utf8");
     const other = source.replace(/(#define BUN_URING_ABI) \d+/, "$1 9999");
     expect(other).not.toBe(source);
     writeText("other-abi.c", other);
     const out = join(root, "other-abi.so");
-    const gcc = Bun.spawnSync(["gcc", "-shared", "-fPIC", "-o", out, join(root, "other-abi.c"), "-l:liburing.a"]);
+    const gcc = Bun.spawnSync([
+      "gcc",
+      "-shared",
+      "-fPIC",
+      "-I",
+      native,
+      "-o",
+      out,
+      join(root, "other-abi.c"),
+      "-l:liburing.a",
+    ]);
     if (gcc.exitCode !== 0) throw new Error(`${gcc.stderr}`);
     return out;
   }
