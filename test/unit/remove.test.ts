@@ -1,0 +1,169 @@
+// Owns what rm does beyond Node's documented cases: many and long names, bytes that are no UTF-8, retries, rights.
+// Assumes a file system that stores names as bytes. Runs on the backend of the process; the child asks both.
+// Never uses rm to clean up after itself.
+
+import { expect, test } from "bun:test";
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { rm } from "../../src/remove.ts";
+import { asUser, NOBODY } from "../helpers/as-user.ts";
+import { expectSystemError, rejection } from "../helpers/expect-error.ts";
+import { faultTest } from "../helpers/requirements.ts";
+import { scratch } from "../helpers/tmp.ts";
+
+const tmp = scratch();
+const bytes = (folder: string, name: string): Buffer =>
+  Buffer.concat([Buffer.from(`${folder}/`), Buffer.from(name, "latin1")]);
+
+test("more names than are in flight at once, longer than their paths have room for", async () => {
+  const folder = tmp.folder();
+  for (let i = 0; i < 1500; i++) writeFileSync(join(folder, `${i}`.padEnd(250, "x")), "");
+  await rm(folder, { recursive: true });
+  expect(existsSync(folder)).toBe(false);
+});
+
+test("many folders, some full, some empty, with links out of the tree", async () => {
+  const folder = tmp.folder();
+  const outside = tmp.folder();
+  writeFileSync(join(outside, "keep"), "");
+  for (let i = 0; i < 300; i++) {
+    mkdirSync(join(folder, `${i}/a/b`), { recursive: true });
+    if (i % 3 > 0) writeFileSync(join(folder, `${i}/a/file`), "");
+    if (i % 3 > 1) symlinkSync(outside, join(folder, `${i}/a/b/out`));
+  }
+  await rm(folder, { recursive: true });
+  expect(existsSync(folder)).toBe(false);
+  expect(readdirSync(outside)).toEqual(["keep"]);
+});
+
+test("paths of thousands of bytes", async () => {
+  const folder = tmp.folder();
+  let deepest = folder;
+  for (let i = 0; i < 18; i++) deepest = join(deepest, "d".repeat(200));
+  mkdirSync(deepest, { recursive: true });
+  for (let i = 0; i < 40; i++) writeFileSync(join(deepest, `${i}`.padEnd(120, "ü")), "");
+  await rm(folder, { recursive: true });
+  expect(existsSync(folder)).toBe(false);
+});
+
+test("names that are no UTF-8, beside others and above them", async () => {
+  const folder = tmp.folder();
+  mkdirSync(bytes(folder, "\xff"));
+  writeFileSync(Buffer.concat([bytes(folder, "\xff"), Buffer.from("/näme")]), "");
+  writeFileSync(bytes(folder, "\xfe\xff"), "");
+  writeFileSync(join(folder, "näme"), "");
+  // A name that really has the character which stands for such bytes.
+  writeFileSync(join(folder, "\ufffd"), "");
+  await rm(folder, { recursive: true });
+  expect(existsSync(folder)).toBe(false);
+});
+
+test("a path of bytes, and one with a slash at its end", async () => {
+  const folder = tmp.folder();
+  mkdirSync(join(folder, "a/b"), { recursive: true });
+  mkdirSync(bytes(folder, "\xff"));
+  await rm(bytes(folder, "\xff"), { recursive: true });
+  await rm(join(folder, "a/"), { recursive: true });
+  expect(readdirSync(folder)).toEqual([]);
+});
+
+test("the same tree removed twice at once is gone once, without an error", async () => {
+  const folder = tmp.folder();
+  for (let i = 0; i < 20; i++) {
+    mkdirSync(join(folder, `${i}`));
+    for (let j = 0; j < 20; j++) writeFileSync(join(folder, `${i}/${j}`), "");
+  }
+  await Promise.all([1, 2, 3].map(() => rm(folder, { recursive: true })));
+  expect(existsSync(folder)).toBe(false);
+});
+
+test("undefined is no value for an option, as in Node", async () => {
+  const path = tmp.file();
+  const error = await rejection(rm(path, { force: undefined }));
+  expect(error.code).toBe("ERR_INVALID_ARG_TYPE");
+  expect(existsSync(path)).toBe(true);
+});
+
+test("a folder without recursive is refused with Node's SystemError", async () => {
+  const folder = tmp.folder();
+  const error = await rejection(rm(folder));
+  const info = { code: "EISDIR", errno: 21, message: "is a directory", path: folder, syscall: "rm" };
+  expect({ ...error }).toEqual({ code: "ERR_FS_EISDIR", info, errno: 21, syscall: "rm", path: folder });
+  expect(String(error)).toBe(`SystemError [ERR_FS_EISDIR]: ${error.message}`);
+});
+
+/** Whether a file can be made immutable here: then even root can't unlink it (EPERM), until it is made mutable again. */
+const immutable = (path: string, on: boolean): boolean =>
+  Bun.spawnSync(["chattr", on ? "+i" : "-i", path], { stderr: "ignore" }).exitCode === 0;
+const probe = tmp.file();
+const canFreeze = Bun.which("chattr") !== null && immutable(probe, true) && immutable(probe, false);
+
+test.skipIf(!canFreeze)("what can't be removed is told with its path, and the rest of its tree stays", async () => {
+  const folder = tmp.folder();
+  const stuck = join(folder, "a/stuck");
+  mkdirSync(join(folder, "a"));
+  writeFileSync(stuck, "");
+  immutable(stuck, true);
+  try {
+    await expectSystemError(rm(folder, { recursive: true }), { code: "EPERM", syscall: "unlink", path: stuck });
+    expect(existsSync(stuck)).toBe(true);
+  } finally {
+    immutable(stuck, false);
+  }
+});
+
+test.skipIf(!canFreeze)("what passes in time is tried again, in a folder and alone", async () => {
+  const folder = tmp.folder();
+  const alone = tmp.file();
+  const inside = join(folder, "stuck");
+  writeFileSync(inside, "");
+  for (const path of [alone, inside]) immutable(path, true);
+  setTimeout(() => [alone, inside].map((path) => immutable(path, false)), 50);
+  const options = { recursive: true, maxRetries: 100, retryDelay: 1 };
+  await Promise.all([rm(folder, options), rm(alone, options)]);
+  expect([existsSync(folder), existsSync(alone)]).toEqual([false, false]);
+});
+
+const child = `
+  const { rm } = await import(process.argv[1]);
+  const outcome = (path) => rm(path, { recursive: true }).then(() => "gone", ({ code, syscall, path }) => [code, syscall, path]);
+  console.log(JSON.stringify(await Promise.all(process.argv.slice(2).map(outcome))));
+`;
+
+for (const backend of ["uring", "node"])
+  faultTest(
+    `without rights: what can go goes, the rest as rmdir and scandir tell it (${backend})`,
+    { needs: ["otherUser"] },
+    () => {
+      const folder = tmp.folder();
+      const own = (path: string, mode: number): string => {
+        mkdirSync(path);
+        chownSync(path, NOBODY, NOBODY);
+        chmodSync(path, mode);
+        return path;
+      };
+      chmodSync(tmp.dir, 0o755);
+      chownSync(folder, NOBODY, NOBODY);
+      const emptyUnreadable = own(join(folder, "empty"), 0);
+      const unreadable = own(join(folder, "full"), 0o300);
+      writeFileSync(join(unreadable, "x"), "");
+      const unwritable = own(join(folder, "fixed"), 0o700);
+      own(join(unwritable, "sub"), 0o700);
+      const parent = own(join(folder, "parent"), 0o700);
+      const unreadableToo = own(join(parent, "full"), 0o300);
+      writeFileSync(join(unreadableToo, "x"), "");
+      chmodSync(parent, 0o500);
+      chmodSync(unwritable, 0o500);
+      const command = [...asUser(), process.execPath, "-e", child, join(import.meta.dir, "../../src/remove.ts")];
+      const run = Bun.spawnSync([...command, emptyUnreadable, unreadable, unwritable, unreadableToo], {
+        env: { ...process.env, BUN_URING_BACKEND: backend },
+      });
+      expect(run.stderr.toString()).toBe("");
+      expect(JSON.parse(run.stdout.toString())).toEqual([
+        "gone",
+        ["EACCES", "scandir", unreadable],
+        ["EACCES", "rmdir", join(unwritable, "sub")],
+        ["EACCES", "rmdir", unreadableToo],
+      ]);
+    },
+  );
