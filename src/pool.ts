@@ -2,13 +2,14 @@
 // the memlock limit allows it, registered with the ring. Memory goes to the next only when its last operation has ended;
 // taking it back detaches every view of the old lease, so that nobody writes into what is somebody else's by now.
 
-import { throwIfAborted } from "./abort.ts";
+import { type Limits, limited, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import { abortError } from "./errno.ts";
 import { LeasedMemory, markLeased } from "./lease.ts";
+import { validateLimits } from "./options.ts";
 import { heapRegion, type Region, shimRegion } from "./pool-memory.ts";
 import { ringThread } from "./thread.ts";
-import { invalidArgValue, validateAbortSignal, validateInteger, validateObject } from "./validate.ts";
+import { invalidArgValue, validateInteger, validateObject } from "./validate.ts";
 
 export interface BufferPoolOptions {
   /** Bytes of each buffer. */
@@ -19,9 +20,8 @@ export interface BufferPoolOptions {
   alignment?: number;
 }
 
-export interface AcquireOptions {
-  signal?: AbortSignal | undefined;
-}
+/** What ends the waiting for a buffer. */
+export interface AcquireOptions extends Limits {}
 
 const MAX_ALIGNMENT = 2 * 1024 * 1024;
 
@@ -158,14 +158,18 @@ export class BufferPool {
     return this.#closed;
   }
 
-  /** A buffer, now or when one is given back, in order of asking. Rejects with an AbortError, or if the pool is closed. */
+  /** A buffer, now or when one is given back, in order of asking. Rejects with an AbortError, ETIMEDOUT, or if the pool is closed. */
   async acquire(options: AcquireOptions = {}): Promise<BufferLease> {
-    const { signal } = options;
-    if (signal !== undefined) validateAbortSignal(signal, "options.signal");
-    throwIfAborted(signal);
+    validateLimits(options);
+    throwIfAborted(options.signal);
     this.#refuseIfClosed();
     const lease = this.tryAcquire();
     if (lease !== null) return lease;
+    if (options.timeoutMs === undefined) return this.#wait(options.signal);
+    return limited(options, "acquire", (signal) => this.#wait(signal));
+  }
+
+  #wait(signal: AbortSignal | undefined): Promise<BufferLease> {
     return new Promise<BufferLease>((resolve, reject) => {
       const waiter: Waiter = { resolve, reject, signal, onAbort: () => this.#forget(waiter) };
       signal?.addEventListener("abort", waiter.onAbort, { once: true });

@@ -4,22 +4,17 @@
 
 import { mkdir, readdir, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
+import { type Limits, limited } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, Path } from "./backend-interface.ts";
 import { type CopyRequest, copyKnown, copyOpened, DEFAULT_REQUEST, INCOMPLETE } from "./copy.ts";
 import { abortError, errnoOf, systemError } from "./errno.ts";
 import { type Facts, factsOf, isDirectory, isRegular, isSymbolicLink, permissions } from "./facts.ts";
+import { validateLimits } from "./options.ts";
 import { toPath } from "./path.ts";
 import { type Attributes, attributesBelow, KEEP_MODE } from "./tree-attributes.ts";
 import { onRemote, SMALL_FILE_BYTES } from "./uring-copy.ts";
-import {
-  codedError,
-  validateAbortSignal,
-  validateBoolean,
-  validateFunction,
-  validateInteger,
-  validateObject,
-} from "./validate.ts";
+import { codedError, validateBoolean, validateFunction, validateInteger, validateObject } from "./validate.ts";
 
 /** What copyTree has copied. */
 export interface TreeCounts {
@@ -32,13 +27,12 @@ export interface TreeCounts {
   skipped: number;
 }
 
-export interface CopyTreeOptions {
+/** What ends the copy early leaves the files that are complete; those in the making are removed. */
+export interface CopyTreeOptions extends Limits {
   /** Files being copied at once, 1 to 256. Default 64. */
   concurrency?: number | undefined;
   /** Called at most every 20 ms, and at the end, with the counts so far. It must not throw. */
   onProgress?: ((counts: TreeCounts) => void) | undefined;
-  /** Ends the copy with an AbortError: files in the making are removed, those that are complete stay. */
-  signal?: AbortSignal | undefined;
   /** Whether to copy an entry; a folder that is refused is not entered. */
   filter?: ((source: string, destination: string) => boolean | Promise<boolean>) | undefined;
   /** As copyFile's. */
@@ -80,15 +74,17 @@ export async function copyTree(
   const { concurrency = 64, onProgress, signal, filter, direct } = options;
   validateInteger(concurrency, "options.concurrency", 1, 256);
   if (onProgress !== undefined) validateFunction(onProgress, "options.onProgress");
-  if (signal !== undefined) validateAbortSignal(signal, "options.signal");
+  validateLimits(options);
   if (filter !== undefined) validateFunction(filter, "options.filter");
   if (direct !== undefined) validateBoolean(direct, "options.direct");
   if (signal?.aborted) throw abortError(signal);
   const backend = currentBackend();
   await refuseOverlap(from, to);
   await mkdir(dirname(text(to)), { recursive: true });
-  const tree = new TreeCopy(backend, to, concurrency, { ...DEFAULT_REQUEST, direct: direct ?? false }, options);
-  return tree.run(from, to);
+  const request = { ...DEFAULT_REQUEST, direct: direct ?? false };
+  const run = (until: AbortSignal | undefined): Promise<TreeCounts> =>
+    new TreeCopy(backend, to, concurrency, request, { ...options, signal: until }).run(from, to);
+  return options.timeoutMs === undefined ? run(signal) : limited(options, "cp", run, from, to);
 }
 
 const text = (path: Path): string => (typeof path === "string" ? path : path.toString());

@@ -4,10 +4,12 @@
 
 import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { type Limits, limited } from "./abort.ts";
 import { fallbackReason } from "./backend.ts";
 import { type Reason, setUp } from "./capabilities.ts";
 import { Chain } from "./chain.ts";
 import { closedError, systemError } from "./errno.ts";
+import { validateLimits } from "./options.ts";
 import { type RingStats, SetupFlag } from "./ring.ts";
 import { Runner } from "./run.ts";
 import { Opcode, type OpcodeName } from "./sqe.ts";
@@ -17,7 +19,6 @@ import { thread } from "./uring-operation.ts";
 import {
   codedError,
   invalidArgType,
-  validateAbortSignal,
   validateBoolean,
   validateInteger,
   validateObject,
@@ -47,10 +48,8 @@ export interface WorkerLimits {
   unbounded: number;
 }
 
-export interface RunOptions {
-  /** Cancels what the kernel has not done yet; the promise then rejects with an AbortError. */
-  signal?: AbortSignal | undefined;
-}
+/** Both cancel what the kernel has not done yet; the promise rejects when it has given everything back. */
+export interface RunOptions extends Limits {}
 
 const rings = new WeakMap<RingThread, Ring>();
 const MAX_ENTRIES = 4096;
@@ -106,11 +105,12 @@ export class Ring {
   ): Promise<T> {
     try {
       validateObject(options, "options");
-      validateAbortSignal(options.signal, "options.signal");
+      validateLimits(options);
     } catch (error) {
       return Promise.reject(error);
     }
-    return this.#runner.run(sqes, settle, options.signal ?? null);
+    if (options.timeoutMs === undefined) return this.#runner.run(sqes, settle, options.signal ?? null);
+    return limited(options, "io_uring_enter", (signal) => this.#runner.run(sqes, settle, signal));
   }
 
   /** Begins a chain: linked SQEs, each started when the one before has succeeded, all in one submit. */
