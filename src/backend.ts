@@ -1,9 +1,11 @@
 // The choice between the two backends: io_uring where a ring can be made and proves itself, node:fs everywhere else.
+// What the kernel has no opcode for is left to node:fs, function by function, by the ring's own probe.
 // BUN_URING_BACKEND overrides it: "auto" (default), "uring" (throws rather than fall back), "node".
 
 import type { Backend } from "./backend-interface.ts";
 import type { Reason } from "./capabilities.ts";
 import { nodeBackend } from "./node-backend.ts";
+import { Opcode } from "./sqe.ts";
 import { ringThread } from "./thread.ts";
 import { uringBackend } from "./uring-backend.ts";
 
@@ -36,8 +38,32 @@ function choose(): Backend {
   if (wish !== "auto" && wish !== "uring")
     throw new TypeError(`bun-uring: BUN_URING_BACKEND must be "auto", "uring" or "node", not "${wish}"`);
   const thread = ringThread();
-  if ("ring" in thread) return uringBackend;
+  if ("ring" in thread) return delegateMissing(thread.setup.opcodes);
   if (wish === "uring") throw new Error(`bun-uring: io_uring is not available: ${thread.message}. ${thread.remedy}`);
   reason = thread;
   return nodeBackend;
+}
+
+type Delegable = "rename" | "unlink" | "rmdir" | "mkdir" | "symlink" | "link" | "ftruncate";
+
+/** What came after the oldest kernel with a ring (5.6): 5.11, 5.15 and 6.9. */
+const YOUNGER: readonly (readonly [Delegable, number])[] = [
+  ["rename", Opcode.RENAMEAT],
+  ["unlink", Opcode.UNLINKAT],
+  ["rmdir", Opcode.UNLINKAT],
+  ["mkdir", Opcode.MKDIRAT],
+  ["symlink", Opcode.SYMLINKAT],
+  ["link", Opcode.LINKAT],
+  ["ftruncate", Opcode.FTRUNCATE],
+];
+
+/**
+ * The ring's backend, with node:fs in place of what needs an opcode that is not 1 in `opcodes`. The two may share a file:
+ * both count what they do on it, and `close` waits for all of that.
+ */
+export function delegateMissing(opcodes: Uint8Array): Backend {
+  const missing = YOUNGER.filter(([, opcode]) => opcodes[opcode] !== 1).map(([name]) => name);
+  if (missing.length === 0) return uringBackend;
+  const delegated = missing.map((name) => [name, (nodeBackend[name] as (...args: any[]) => unknown).bind(nodeBackend)]);
+  return { ...uringBackend, ...Object.fromEntries(delegated) };
 }

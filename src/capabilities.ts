@@ -101,7 +101,8 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const cores = cpus().length;
   const workers = options.workers ?? { bounded: Math.max(4, cores), unbounded: Math.max(8, cores * 2) };
   if (native.capWorkers(address, workers.bounded, workers.unbounded) < 0) workers.bounded = workers.unbounded = 0;
-  const directDescriptors = registerFiles(native, address);
+  // The table is older than opening into it, which came with 5.15, and of which MKDIRAT is the sign.
+  const directDescriptors = opcodes[Opcode.MKDIRAT] === 1 ? registerFiles(native, address) : 0;
   const fixedBuffers = native.registerBuffers(address, FIXED_BUFFERS) < 0 ? 0 : FIXED_BUFFERS;
   let restricted = false;
   if ((ring.setupFlags & SetupFlag.R_DISABLED) !== 0) {

@@ -3,10 +3,10 @@
 // A target that was opened and did not become a whole copy is removed; one that could not be opened is left alone.
 
 import { fchmod } from "node:fs";
-import { copyFile as nodeCopyFile } from "node:fs/promises";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "./abort.ts";
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, Path } from "./backend-interface.ts";
+import { bun } from "./bun-fs.ts";
 import { constants } from "./constants.ts";
 import { type CopyProgress, copyContents } from "./copy-pipeline.ts";
 import { abortError, errnoOf, systemError } from "./errno.ts";
@@ -145,7 +145,7 @@ async function clone(from: Path, to: Path, request: CopyRequest): Promise<number
   if (!forced && (await factsOf(currentBackend(), to, true)) !== ENOENT) return -1;
   const mode = COPYFILE_FICLONE_FORCE | (forced ? request.mode & COPYFILE_EXCL : COPYFILE_EXCL);
   try {
-    await nodeCopyFile(from, to, mode);
+    await bun.copyFile(from, to, mode);
     return 0;
   } catch (error) {
     if (forced) throw asCopyError(error, from, to);

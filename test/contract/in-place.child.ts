@@ -16,9 +16,12 @@ await runCases({
     await standard.chmod(path, 0o600);
     const handle = await standard.open(path);
     await handle.close();
+    await standard.copyFile(path, `${folder}/b`);
+    await standard.cp(folder, `${folder}-copy`, { recursive: true });
+    await standard.rm(`${folder}-copy`, { recursive: true });
     const names = await standard.readdir(folder);
     const real = (await standard.realpath(path)).endsWith("/a");
     await standard.rm(folder, { recursive: true });
-    return { replaced, names, real };
+    return { replaced, names: names.sort(), real };
   },
 });
