@@ -60,6 +60,9 @@ test("a read that gets no data times out; its buffer is the kernel's until it ha
 
 test("an open that waits for the other side times out; what it opens late is closed", async () => {
   const path = fifo();
+  const warnings: Error[] = [];
+  const warn = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", warn); // the collector closes, too, but says so
   const error = await rejection(library.open(path, "w", { timeoutMs: 30 }));
   expect(error).toMatchObject({ ...LATE, syscall: "open", path });
   const controller = new AbortController();
@@ -69,6 +72,8 @@ test("an open that waits for the other side times out; what it opens late is clo
   expect(await rejection(opening)).toMatchObject({ name: "AbortError", cause: "no more" });
   closeSync(openSync(path, "r+")); // where it could not be cancelled, it opens now
   await allClosed();
+  process.off("warning", warn);
+  expect(warnings).toEqual([]);
 });
 
 test("whole files, copies and many at once time out", async () => {
