@@ -88,8 +88,23 @@ async function readIntoCallers(
   options: FileOptions,
   signal?: AbortSignal,
 ): Promise<Buffer> {
-  await using handle = await openFor(path, flags, FILE_MODE, signal);
-  return handle.readFile({ ...options, signal, timeoutMs: undefined } as ReadFileOptionsWithBuffer<View>);
+  const handle = await openFor(path, flags, FILE_MODE, signal);
+  return thenClose(
+    handle,
+    handle.readFile({ ...options, signal, timeoutMs: undefined } as ReadFileOptionsWithBuffer<View>),
+  );
+}
+
+/** Closes after the work. If both fail it is the work's error that is told (`await using` would hide it in another). */
+async function thenClose<T>(handle: FileHandle, work: Promise<T>): Promise<T> {
+  try {
+    const result = await work;
+    await handle.close();
+    return result;
+  } catch (error) {
+    await handle.close().catch(() => {});
+    throw error;
+  }
 }
 
 function openFor(path: string | Buffer, flags: number, mode: number, signal?: AbortSignal): Promise<FileHandle> {
@@ -154,6 +169,6 @@ async function writePieces(
   options: FileOptions,
   signal?: AbortSignal,
 ): Promise<void> {
-  await using handle = await openFor(path, flags, mode, signal);
-  await handle.writeFile(pieces, { ...options, signal, timeoutMs: undefined } as WriteOptions);
+  const handle = await openFor(path, flags, mode, signal);
+  await thenClose(handle, handle.writeFile(pieces, { ...options, signal, timeoutMs: undefined } as WriteOptions));
 }

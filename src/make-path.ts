@@ -62,7 +62,9 @@ async function mustBeFolder(
   if (typeof failure.errno !== "number") throw failure;
   if (FINAL.has(failure.code!)) throw systemError(failure.errno, "mkdir", path);
   const stats = await backend.stat(part, false).catch((error: Failure) => error);
-  if (stats instanceof Error) throw systemError(stats.errno ?? failure.errno, "mkdir", path);
+  // What is there but can't be looked at (a link to nothing) is explained by stat, what can't be made by mkdir.
+  const cause = stats instanceof Error && failure.code === "EEXIST" ? (stats.errno ?? failure.errno) : failure.errno;
+  if (stats instanceof Error) throw systemError(cause, "mkdir", path);
   if (stats.isDirectory()) return;
   throw systemError(isWhole ? failure.errno : errnoOf("ENOTDIR"), "mkdir", path);
 }

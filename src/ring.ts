@@ -2,6 +2,7 @@
 // It stages, submits and reaps; when to do so is the loop's business (loop.ts), what an operation means its caller's.
 // A ring belongs to the thread that made it and is closed on it.
 
+import { closeSync } from "node:fs";
 import { CQE_TABLE, CQE_WORDS, Header, RingInfo, SQE_WORDS } from "./layout.ts";
 import { type Address, memoryAt, type Native } from "./native.ts";
 import { type Finish, indexOfMany, LINK_SHIFT, type Operation, OperationTable, SLOT_MASK } from "./operation.ts";
@@ -33,6 +34,8 @@ export interface RingStats {
 }
 
 const FIRST_CAPACITY = 256;
+/** 32-bit word of an SQE's file_index. */
+const FILE_INDEX_WORD = 11;
 
 /** Rings that were closed while the kernel still had operations: what they root may be written to, so it stays for good. */
 const neverFreed: Ring[] = [];
@@ -260,9 +263,20 @@ export class Ring {
     if (this.closed) return 0;
     this.closed = true;
     const lost = this.native.close(this.address, deadlineMs);
-    if (lost > 0) neverFreed.push(this);
+    if (lost !== 0) neverFreed.push(this); // below 0: a CQE too many came, and the count of what is missing means nothing
     this.#abandon();
+    this.#closeStaged();
     return lost;
+  }
+
+  /** Closes descriptors that only a staged CLOSE knows of: a file's own. What a user has staged is told to be undone. */
+  #closeStaged(): void {
+    const { words } = this;
+    for (let at = this.#head * SQE_WORDS; at < this.#tail * SQE_WORDS; at += SQE_WORDS) {
+      const isClose = (words[at]! & 0xff) === Opcode.CLOSE && words[at + FILE_INDEX_WORD] === 0;
+      if (isClose && this.operations.find(words[at + 8]! | 0, words[at + 9]! | 0) !== null) closeSync(words[at + 1]!);
+    }
+    this.#head = this.#tail = 0;
   }
 
   #abandon(): void {

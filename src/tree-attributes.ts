@@ -3,7 +3,7 @@
 
 import { chmod, lutimes } from "node:fs/promises";
 import type { Backend, Path } from "./backend-interface.ts";
-import { type Cell, ownPath, putPath, stableAddress } from "./buffer.ts";
+import { CELL_HALF, Cell, ownPath, putPath, stableAddress } from "./buffer.ts";
 import { systemError } from "./errno.ts";
 import type { Facts } from "./facts.ts";
 import { thread } from "./uring-operation.ts";
@@ -48,7 +48,8 @@ const delegated: Attributes = {
 class Batch implements Attributes {
   readonly #records: Uint32Array = new Uint32Array(new ArrayBuffer(BATCH * RECORD_WORDS * 4));
   readonly #paths: Path[] = [];
-  readonly #cells: Cell[] = [];
+  /** Room for the paths, a cell's half for each; of JavaScript's own, as the call that reads it returns before we do. */
+  readonly #room: Cell = roomForPaths();
   readonly #memory: Buffer[] = [];
 
   set(path: Path, facts: Facts, mode: number): void {
@@ -69,9 +70,7 @@ class Batch implements Attributes {
   }
 
   #addressOf(path: Path): number {
-    const cell = thread().cells.take();
-    this.#cells.push(cell);
-    const address = putPath(cell, 0, path);
+    const address = putPath(this.#room, this.#paths.length * CELL_HALF, path);
     if (address >= 0) return address;
     const memory = ownPath(path);
     this.#memory.push(memory);
@@ -81,13 +80,16 @@ class Batch implements Attributes {
   flush(): void {
     const count = this.#paths.length;
     if (count === 0) return;
-    const t = thread();
-    const failed = t.native.setAttributes(this.#records, count);
-    for (const cell of this.#cells) t.cells.give(cell);
-    this.#cells.length = this.#memory.length = 0;
+    const failed = thread().native.setAttributes(this.#records, count);
+    this.#memory.length = 0;
     const paths = this.#paths.splice(0);
     if (failed === 0) return;
     const first = paths.findIndex((_, n) => this.#records[n * RECORD_WORDS + RESULT_WORD] !== 0);
     throw systemError(this.#records[first * RECORD_WORDS + RESULT_WORD]! | 0, "utime", paths[first]);
   }
+}
+
+function roomForPaths(): Cell {
+  const bytes = Buffer.alloc(BATCH * CELL_HALF);
+  return new Cell(stableAddress(bytes, 0), bytes, new Uint32Array(bytes.buffer), 0);
 }

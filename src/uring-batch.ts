@@ -10,7 +10,7 @@ import { holdLeased, type LeasedMemory } from "./lease.ts";
 import { highOfMany, lowOfMany, type Operation, promiseFor } from "./operation.ts";
 import { Opcode, SqeFlag, setBufferIndex, writeSqe } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
-import { EAGAIN, EINTR, thread } from "./uring-operation.ts";
+import { EAGAIN, EINTR, honest, MAX_RETRIES, thread } from "./uring-operation.ts";
 import { codedError } from "./validate.ts";
 
 /** Reads in the kernel at once: what the ring's SQ takes in one submit. */
@@ -105,14 +105,20 @@ function stageWindow(operation: Operation, batch: Batch): void {
   stageReads(operation, batch, staged, count);
 }
 
-function stageReads(operation: Operation, batch: Batch, first: number, count: number): void {
+/** A file that can't wait (O_NONBLOCK) says EAGAIN for ever: each read is tried again, some more than once, not all always. */
+function mayRetry(operation: Operation, batch: Batch): boolean {
+  return operation.retries++ < batch.results.length + MAX_RETRIES;
+}
+
+/** `mayWait`: by an io-wq thread, which waits where the first try said EAGAIN. */
+function stageReads(operation: Operation, batch: Batch, first: number, count: number, mayWait = false): void {
   const { t, fd, file, addresses, fixedIndex } = batch;
   const { offsets, lengths } = batch.reads;
   const { ring } = t;
   const low = lowOfMany(operation);
   const high = highOfMany(operation);
   const opcode = fixedIndex < 0 ? Opcode.READ : Opcode.READ_FIXED;
-  const always = file.slow ? SqeFlag.ASYNC : 0;
+  const always = file.slow || mayWait ? SqeFlag.ASYNC : 0;
   let budget = file.slow || file.direct ? Number.POSITIVE_INFINITY : INLINE_BYTES;
   let word = ring.nextMany(count);
   const { words } = ring;
@@ -131,11 +137,11 @@ function finish(operation: Operation, res: number, _flags: number, index: number
   const batch = operation.state as Batch;
   const { results } = batch;
   if (results[index] !== NOT_YET) throw new Error(`a second CQE for read ${index} of a batch`);
-  if ((res === EINTR || res === EAGAIN) && batch.error === null) {
+  if ((res === EINTR || (res === EAGAIN && mayRetry(operation, batch))) && batch.error === null) {
     operation.pending++;
-    return stageReads(operation, batch, index, 1);
+    return stageReads(operation, batch, index, 1, res === EAGAIN);
   }
-  results[index] = res;
+  results[index] = honest(res);
   if (batch.error === null && operation.pending <= WINDOW / 2 && batch.staged < results.length)
     stageWindow(operation, batch);
   if (operation.pending === 0) settle(operation, batch);

@@ -10,7 +10,7 @@ import { LANE_BYTES, type Lane } from "./lane.ts";
 import { LINK_SHIFT, type Operation, promiseFor } from "./operation.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "./sqe.ts";
 import type { RingThread } from "./thread.ts";
-import { begin, EINTR, end, pathAddress, stage, thread } from "./uring-operation.ts";
+import { begin, EINTR, end, MAX_RETRIES, pathAddress, stage, thread } from "./uring-operation.ts";
 
 /** Files up to this size go through a chain: what a lane holds. */
 export const SMALL_FILE_BYTES: number = 2 * LANE_BYTES;
@@ -22,6 +22,7 @@ export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 const [OPEN_SOURCE, READ, OPEN_TARGET, WRITE, CLOSE] = [0, 1, 2, 3, 4];
 const { IO_LINK, IO_HARDLINK, FIXED_FILE } = SqeFlag;
 const O_RDONLY = 0;
+const ECANCELED = -125;
 
 /** Whether either path leads to a file system whose answers may be long in coming. */
 export function onRemote(source: Path, dest: Path): boolean {
@@ -136,15 +137,22 @@ function finish(operation: Operation, res: number, _flags: number, link: number)
   else chain.closed = res;
   if (operation.pending > 0) return;
   if (chain.closed >= 0 || chain.sourceOpened < 0) return settle(operation, chain);
-  // The chain broke with a file in the slot.
+  closeLate(operation, chain);
+}
+
+/** The chain broke with a file in the slot. */
+function closeLate(operation: Operation, chain: Chain): void {
   operation.pending = 1;
   operation.finish = closedLate;
   const i = stageLink(operation, CLOSE, Opcode.CLOSE, 0, 0, 0, 0, 0);
   setFileIndex(chain.t.ring.words, i, chain.slot);
 }
 
-function closedLate(operation: Operation): void {
-  settle(operation, operation.state as Chain);
+function closedLate(operation: Operation, res: number): void {
+  const chain = operation.state as Chain;
+  if (res === ECANCELED && operation.retries++ < MAX_RETRIES)
+    closeLate(operation, chain); // never begun
+  else settle(operation, chain);
 }
 
 function settle(operation: Operation, chain: Chain): void {
