@@ -153,6 +153,18 @@ static int fault_is_deaf(uint8_t opcode)
     }
 }
 
+// Puts an operation in its place that does nothing: NOP succeeds, READ of no file fails with EBADF and breaks its chain.
+static void fault_idle(struct io_uring_sqe *sqe, uint8_t opcode)
+{
+    const uint8_t flags = sqe->flags & (uint8_t)~IOSQE_FIXED_FILE;
+    const uint64_t user_data = sqe->user_data;
+    memset(sqe, 0, sizeof(*sqe));
+    sqe->opcode = opcode;
+    sqe->fd = -1;
+    sqe->flags = flags;
+    sqe->user_data = user_data;
+}
+
 // Makes the kernel fail the operation without doing it, so that links behind it are cancelled as by a true failure.
 // CLOSE is done whatever it is to say: Linux lets go of a descriptor whose close failed, unless it was never begun.
 static void fault_replace(struct faults *faults, struct io_uring_sqe *sqe, int32_t res)
@@ -160,14 +172,9 @@ static void fault_replace(struct faults *faults, struct io_uring_sqe *sqe, int32
     fault_mark(faults, sqe->user_data, FAULT_RESULT, res);
     if (sqe->opcode == IORING_OP_CLOSE && res != -ECANCELED)
         return;
-    const uint8_t flags = sqe->flags & (uint8_t)~IOSQE_FIXED_FILE;
-    const uint64_t user_data = sqe->user_data;
-    const int deaf = fault_is_deaf(sqe->opcode) || res >= 0;
-    memset(sqe, 0, sizeof(*sqe));
-    sqe->opcode = deaf ? IORING_OP_NOP : IORING_OP_READ; // of no file: EBADF
-    sqe->fd = -1;
-    sqe->flags = flags;
-    sqe->user_data = user_data;
+    // What was cancelled has cancelled the rest, whatever it is.
+    const int harmless = res >= 0 || (fault_is_deaf(sqe->opcode) && res != -ECANCELED);
+    fault_idle(sqe, harmless ? IORING_OP_NOP : IORING_OP_READ);
 }
 
 // Takes bytes off the end of a transfer, in its iovecs if it has any. Returns whether it got shorter.
@@ -226,6 +233,10 @@ static void fault_staged(struct ring *ring, uint32_t count)
                 rule->hits--;
         } else if (rule) {
             fault_mark(faults, sqe->user_data, rule->action, rule->value);
+            // Its descriptor would be nobody's: an open whose CQE is lost has not happened.
+            const int lost = rule->action == FAULT_DROP || rule->action == FAULT_STALE;
+            if (lost && sqe->opcode == IORING_OP_OPENAT && sqe->file_index == 0)
+                fault_idle(sqe, IORING_OP_NOP);
         }
     }
 }
@@ -263,7 +274,7 @@ static uint32_t fault_copied(struct ring *ring, uint32_t ready)
         if (mark.action == FAULT_RESULT && cqe.res != -ECANCELED)
             cqe.res = mark.value;
         if (mark.action == FAULT_STALE)
-            cqe.user_data = mark.value ? cqe.user_data | 0xffffff : cqe.user_data - (1ull << 32);
+            cqe.user_data = mark.value ? cqe.user_data | 0xffffff : cqe.user_data - (1ull << 52); // src/operation.ts
         ring->cqes[kept++] = cqe;
     }
     uint32_t waiting = 0;

@@ -51,10 +51,16 @@ export class Cells {
   readonly #native: Native;
   readonly #ring: Address;
   readonly #free: Cell[] = [];
+  #made = 0;
 
   constructor(native: Native, ring: Address) {
     this.#native = native;
     this.#ring = ring;
+  }
+
+  /** Cells that operations have. */
+  get used(): number {
+    return this.#made - this.#free.length;
   }
 
   take(): Cell {
@@ -71,6 +77,7 @@ export class Cells {
     const length = CELL_BYTES * CELLS_PER_CHUNK;
     const address = this.#native.regionNew(this.#ring, length, 0);
     if (address === null) throw new Error("bun-uring: no memory for operation cells");
+    this.#made += CELLS_PER_CHUNK;
     const memory = memoryAt(address, length);
     const bytes = Buffer.from(memory);
     const words = new Uint32Array(memory);

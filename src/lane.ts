@@ -24,12 +24,18 @@ export class Lanes {
   readonly #native: Native;
   readonly #ring: Address;
   readonly #free: Lane[] = [];
+  #made = 0;
   /** Bytes that the next file probably has, from those before it: the inline budget is charged with this. */
   expected: number = 4096;
 
   constructor(native: Native, ring: Address) {
     this.#native = native;
     this.#ring = ring;
+  }
+
+  /** Lanes that reads have. */
+  get used(): number {
+    return this.#made - this.#free.length;
   }
 
   take(): Lane {
@@ -45,6 +51,7 @@ export class Lanes {
     const length = 2 * LANE_BYTES * LANES_PER_CHUNK;
     const address = this.#native.regionNew(this.#ring, length, 0);
     if (address === null) throw new Error("bun-uring: no memory for whole-file reads");
+    this.#made += LANES_PER_CHUNK;
     const memory = memoryAt(address, length);
     for (let i = 0; i < LANES_PER_CHUNK; i++) {
       const start = i * 2 * LANE_BYTES;

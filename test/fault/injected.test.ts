@@ -1,0 +1,108 @@
+// FAULTS rows 26 and 27: completions that fail, fall short, come late, never, twice or for nobody, one after the other for
+// every public function (functions.ts). Each call settles once, with the right errno or the right bytes, and nothing of
+// the ring's is left with it. Assumes the fault build of the shim.
+
+import { describe, expect } from "bun:test";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { runCase } from "../helpers/child.ts";
+import { FAULT_LIB, type FaultAction, hasFaultBuild } from "../helpers/fault-shim.ts";
+import { faultTest, missing } from "../helpers/requirements.ts";
+import { tmpDir } from "../helpers/tmp.ts";
+import { FUNCTIONS } from "./functions.ts";
+import type { Plan, Report } from "./injected.child.ts";
+
+const fixture = join(import.meta.dir, "injected.child.ts");
+const root = tmpDir();
+const slow = missing(["slow"]) === null;
+const needs = ["ioUring", "gcc"] as const;
+const timeoutMs = slow ? 600_000 : 60_000;
+/** Functions that stand for the others where each run costs a ring: a handle, a chain, a path, a batch. */
+const FEW = ["handle.read", "handle.write", "readFile", "writeFile with flush", "rename", "handle.readBatch"];
+const seeds = slow ? Array.from({ length: 20 }, (_, i) => i + 1) : [1, 2];
+
+let folders = 0;
+async function run<T extends Report>(name: string, plan: Omit<Plan, "dir">): Promise<T> {
+  expect(hasFaultBuild()).toBe(true); // make fault
+  const dir = join(root, `${folders++}`);
+  mkdirSync(dir);
+  const env = { BUN_URING_BACKEND: "uring", BUN_URING_LIB: FAULT_LIB };
+  return runCase<T>(fixture, name, { input: { ...plan, dir }, env, timeoutMs: timeoutMs - 1000 });
+}
+
+const ERRORS: Record<string, number> = { EIO: -5, ENOMEM: -12, EINTR: -4, EAGAIN: -11, ECANCELED: -125, ENOSPC: -28 };
+
+describe("each completion of each function, once", () => {
+  for (const [code, result] of Object.entries(ERRORS)) {
+    faultTest(code, { needs, timeoutMs }, async () => {
+      const report = await run("settling", { action: { result } });
+      expect(report.wrong).toEqual([]);
+      expect(report.hits).toBeGreaterThan(Object.keys(FUNCTIONS).length);
+      // EINTR is nobody's business but ours (a Ring's own results are told as they are); the others are told.
+      if (code === "EINTR") expect(report.rejected).toBeLessThan(10);
+      if (code === "EIO") expect(report.rejected).toBeGreaterThan(report.hits / 2);
+    });
+  }
+
+  const kind: Record<string, FaultAction> = {
+    "one byte short": { shortBy: 1 },
+    "seven bytes only": { shortTo: 7 },
+    "3 ms late": { delayMs: 3 },
+  };
+  for (const [name, action] of Object.entries(kind)) {
+    faultTest(name, { needs, timeoutMs }, async () => {
+      const report = await run("settling", { action });
+      expect(report.wrong).toEqual([]);
+      expect(report.hits).toBeGreaterThan(Object.keys(FUNCTIONS).length);
+      expect(report.rejected).toBe(0);
+    });
+  }
+});
+
+describe("each completion of each function from one on", () => {
+  // Not EINTR and ECANCELED: the first is tried again as long as it comes, with the second nothing could be closed.
+  for (const code of ["EIO", "ENOSPC", "EAGAIN"]) {
+    faultTest(code, { needs, timeoutMs }, async () => {
+      const report = await run("settling", { action: { result: ERRORS[code]! }, forGood: true });
+      expect(report.wrong).toEqual([]);
+      expect(report.rejected).toBeGreaterThan(report.hits / 2);
+    });
+  }
+  for (const action of [{ shortTo: 700 }, { delayMs: 2 }]) {
+    faultTest(JSON.stringify(action), { needs, timeoutMs }, async () => {
+      const report = await run("settling", { action, forGood: true });
+      expect({ wrong: report.wrong, rejected: report.rejected }).toEqual({ wrong: [], rejected: 0 });
+    });
+  }
+});
+
+const only = slow ? undefined : FEW;
+
+// Each of these runs waits for a ring that gives up on an operation: 0.1 s.
+faultTest("a completion that never comes: others go on, shutdown() ends it", { needs, timeoutMs }, async () => {
+  const report = await run("dropped", { action: { drop: true }, only: only?.slice(0, -1) });
+  expect(report.wrong).toEqual([]);
+  expect(report.hits).toBeGreaterThan(FEW.length);
+});
+
+const impossible: Record<string, FaultAction> = {
+  twice: { duplicate: true },
+  "for an earlier life of its slot": { stale: "generation" },
+  "for a slot that does not exist": { stale: "slot" },
+};
+for (const [name, action] of Object.entries(impossible)) {
+  faultTest(`a completion ${name} stops the ring: all pending calls reject`, { needs, timeoutMs }, async () => {
+    const report = await run("impossible", { action, only });
+    expect(report.wrong).toEqual([]);
+    expect(report.hits).toBeGreaterThan(FEW.length);
+    expect(report.rejected).toBeGreaterThan(report.hits / 4);
+  });
+}
+
+for (const seed of seeds) {
+  faultTest(`all functions at once, faults by chance, seed ${seed}`, { needs, timeoutMs }, async () => {
+    const report = await run("storm", { action: { drop: true }, seed });
+    expect(report.wrong).toEqual([]);
+    expect(report.hits).toBeGreaterThan(20);
+  });
+}
