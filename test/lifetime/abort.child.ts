@@ -4,6 +4,7 @@
 
 import { getEventListeners } from "node:events";
 import { closeSync, existsSync, openSync, readdirSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
 import * as fs from "../../src/index.ts";
 import { event, outcome, runCases } from "../helpers/cases.ts";
 import { openFds, threads } from "../helpers/fds.ts";
@@ -141,6 +142,69 @@ await runCases({
       inFlight,
       queued,
       foreign,
+    };
+  },
+
+  /**
+   * One signal for thousands of operations of all kinds that take one, fired at a given moment. The buffers of the reads
+   * are used again once their handle is closed: nothing may be written to them then.
+   */
+  async everyKind({ file, dir, count, afterMs }: { file: string; dir: string; count: number; afterMs: number }) {
+    await Promise.all(Array.from({ length: 200 }, () => fs.readFile(file)));
+    // Not all descriptors: the doorbell's come when the loop sleeps for the first time.
+    const filesOpen = (): string[] => [...openFds().values()].filter((target) => target.startsWith(dirname(dir)));
+    const controller = new AbortController();
+    const tally = { fulfilled: 0, rejected: 0, other: [] as unknown[] };
+    const { signal } = controller;
+    using pool = new fs.BufferPool({ size: 4096, count: 64 });
+    const reader = await fs.open(file);
+    const writer = await fs.open(`${dir}/target`, "w+");
+    const direct = await fs.open(`${dir}/direct`, "w+", { direct: true });
+    const canaries = Array.from({ length: 500 }, () => Buffer.alloc(1000, 0xaa));
+    const data = Buffer.alloc(5000, 1);
+    let unlanded = 0;
+    const landed = (write: Promise<unknown>): Promise<unknown> =>
+      write.catch((error) => {
+        if (!(error.bytesWritten >= 0)) unlanded++;
+        throw error;
+      });
+    const kinds: ((i: number) => Promise<unknown>)[] = [
+      (i) => reader.read(canaries[i % 500]!, { position: 0, signal }),
+      (i) => landed(writer.write(data, 0, 5000, i * 100, { signal })),
+      (i) => landed(writer.write(data, 0, 5000, null, { signal, flush: i % 100 === 0 })),
+      () => reader.readv([Buffer.alloc(100), Buffer.alloc(100)], 3, { signal }),
+      (i) => landed(direct.write(data, 1, 4000, i * 10, { signal })),
+      () => direct.read({ buffer: Buffer.alloc(3000), position: 77, signal }),
+      () => reader.readBatch({ offsets: [0, 10, 20], lengths: 10, into: Buffer.alloc(30), signal }),
+      () => fs.stat(file, { signal } as never),
+      (i) => fs.copyFile(file, `${dir}/c${i % 20}`, { signal }),
+      () => fs.statMany([file, file], { signal }),
+      async () => {
+        using lease = await pool.acquire({ signal });
+        await reader.read(lease.bytes, { position: 0, signal });
+      },
+      async () => {
+        await using handle = await fs.open(file, "r", { signal, timeoutMs: 60_000 });
+        await handle.readFile({ signal });
+      },
+    ];
+    const all = Array.from({ length: count }, (_, i) => counted(kinds[i % kinds.length]!(i), tally));
+    setTimeout(() => controller.abort(REASON), afterMs);
+    await Promise.all(all);
+    await Promise.all([reader.close(), writer.close(), direct.close()]);
+    for (const canary of canaries) canary.fill(0x55);
+    for (let i = 0; i < 200 && (fs.stats().inFlight + fs.stats().queued > 0 || filesOpen().length > 0); i++)
+      await Bun.sleep(10);
+    const { inFlight, queued } = fs.stats();
+    return {
+      ...tally,
+      unlanded,
+      touched: canaries.filter((canary) => !canary.every((byte) => byte === 0x55)).length,
+      listeners: await noListeners(signal),
+      filesLeft: filesOpen(),
+      leasesLeft: pool.count - pool.available,
+      inFlight,
+      queued,
     };
   },
 

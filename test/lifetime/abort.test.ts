@@ -69,6 +69,25 @@ for (const backend of ["uring", "node"]) {
       expect(await runCase<number>(fixture, "neverFired", { input: paths(), env })).toBe(0);
     });
 
+    for (const afterMs of [1, 5, 40]) {
+      faultTest(`one signal for 10,000 operations of every kind, fired after ${afterMs} ms`, { needs }, async () => {
+        const { file, dir } = paths();
+        const { fulfilled, rejected, ...seen } = await seenBy("everyKind", { file, dir, count: 10_000, afterMs });
+        expect(fulfilled + rejected).toBe(10_000);
+        expect(rejected).toBeGreaterThan(0);
+        expect(seen).toEqual({
+          other: [],
+          unlanded: 0,
+          touched: 0,
+          listeners: 0,
+          filesLeft: [],
+          leasesLeft: 0,
+          inFlight: 0,
+          queued: 0,
+        });
+      });
+    }
+
     for (const afterMs of [0, 2, 10, 50]) {
       faultTest(`one signal for 10,000 operations, fired after ${afterMs} ms`, { needs }, async () => {
         const { file, dir } = paths();
