@@ -37,15 +37,9 @@ export async function delegate<T>(syscall: string, path: Path, call: () => Promi
   }
 }
 
-/** A Buffer path as it is now: Bun reads it later, on another thread. */
-export function ownPath(path: unknown, name?: string): Path {
-  const checked = toPath(path, name);
-  return typeof checked === "string" ? checked : Buffer.from(checked);
-}
-
 /** Whether this process may use a path: `mode` is F_OK (default) or R_OK, W_OK, X_OK combined. */
 export async function access(path: PathLike, mode?: number): Promise<void> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   const wish = mode ?? constants.F_OK;
   validateInteger(wish, "mode", 0, 7);
   await delegate("access", checked, () => bun.access(checked, wish));
@@ -53,7 +47,7 @@ export async function access(path: PathLike, mode?: number): Promise<void> {
 
 /** Changes permissions: a number, or a string of octal digits. */
 export async function chmod(path: PathLike, mode: Mode): Promise<void> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   const bits = parseMode(mode, "mode");
   await delegate("chmod", checked, () => bun.chmod(checked, bits));
 }
@@ -65,14 +59,14 @@ export async function lchmod(_path: PathLike, _mode: Mode): Promise<void> {
 
 /** Changes owner and group; -1 leaves one as it is. */
 export async function chown(path: PathLike, uid: number, gid: number): Promise<void> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   validateIds(uid, gid);
   await delegate("chown", checked, () => bun.chown(checked, uid, gid));
 }
 
 /** As chown, for the symbolic link itself. */
 export async function lchown(path: PathLike, uid: number, gid: number): Promise<void> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   validateIds(uid, gid);
   await delegate("lchown", checked, () => bun.lchown(checked, uid, gid));
 }
@@ -84,7 +78,7 @@ function validateIds(uid: unknown, gid: unknown): void {
 
 /** Sets the times of access and modification: seconds since 1970 as a number or string, or a Date. */
 export async function utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   const accessed = bunTime(atime);
   const modified = bunTime(mtime);
   await delegate("utime", checked, () => bun.utimes(checked, accessed, modified));
@@ -92,7 +86,7 @@ export async function utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): 
 
 /** As utimes, for the symbolic link itself. */
 export async function lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   const accessed = bunTime(atime);
   const modified = bunTime(mtime);
   await delegate("lutime", checked, () => bun.lutimes(checked, accessed, modified));
@@ -133,7 +127,7 @@ export function readlink(
 ): Promise<string | NonSharedBuffer>;
 export async function readlink(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
-  const checked = ownPath(path, "oldPath"); // so Node names it
+  const checked = toPath(path, "oldPath"); // so Node names it
   return delegate("readlink", checked, () => bun.readlink(checked, { encoding }));
 }
 
@@ -143,7 +137,7 @@ export function realpath(path: PathLike, options: BufferEncodingOption): Promise
 export function realpath(path: PathLike, options?: EncodingOption): Promise<string | NonSharedBuffer>;
 export async function realpath(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
-  const checked = ownPath(path);
+  const checked = toPath(path);
   return delegate("realpath", checked, () => bun.realpath(checked, { encoding }));
 }
 
@@ -152,7 +146,7 @@ export function statfs(path: PathLike, options?: StatFsOptions & { bigint?: fals
 export function statfs(path: PathLike, options: StatFsOptions & { bigint: true }): Promise<BigIntStatsFs>;
 export function statfs(path: PathLike, options?: StatFsOptions): Promise<StatsFs | BigIntStatsFs>;
 export async function statfs(path: PathLike, options: StatFsOptions = {}): Promise<any> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   validateObject(options, "options");
   const bigint = options.bigint === true;
   return delegate("statfs", checked, () => bun.statfs(checked, { bigint }));

@@ -17,9 +17,10 @@ import * as fs from "node:fs";
 import type { DisposableTempDir } from "node:fs/promises";
 import { normalize, resolve } from "node:path";
 import { bun } from "./bun-fs.ts";
-import { delegate, ownPath } from "./delegated.ts";
+import { delegate } from "./delegated.ts";
 import { systemError } from "./errno.ts";
 import { fileOptions } from "./options.ts";
+import { toPath } from "./path.ts";
 import { rm } from "./remove.ts";
 import { validateInteger, validateObject } from "./validate.ts";
 
@@ -51,7 +52,7 @@ export function readdir(
 ): Promise<Dirent<NonSharedBuffer>[]>;
 export async function readdir(path: PathLike, options?: unknown): Promise<any> {
   const { encoding, recursive, withFileTypes } = fileOptions(options) as ReaddirOptions & { encoding: any };
-  const checked = ownPath(path);
+  const checked = toPath(path);
   const wish = { encoding, recursive: Boolean(recursive), withFileTypes: Boolean(withFileTypes) };
   if (!withFileTypes) return delegate("scandir", checked, () => bun.readdir(checked, wish as any));
   if (!isUtf8(encoding)) return encodedDirents(checked, wish.recursive, encoding);
@@ -113,7 +114,7 @@ function direntType(stats: fs.Stats | null): number {
 
 /** Opens a folder to be read entry by entry: a Dir of node:fs, which is iterated and closes itself at the end. */
 export async function opendir(path: PathLike, options?: OpenDirOptions): Promise<Dir> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   const { encoding, bufferSize, recursive } = fileOptions(options) as OpenDirOptions & { encoding: string };
   if (bufferSize !== undefined) validateInteger(bufferSize, "options.bufferSize", 1, 2 ** 32 - 1);
   const told = isUtf8(encoding);
@@ -162,7 +163,7 @@ export function mkdtemp(prefix: PathLike, options: BufferEncodingOption): Promis
 export function mkdtemp(prefix: PathLike, options?: EncodingOption): Promise<string | NonSharedBuffer>;
 export async function mkdtemp(prefix: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
-  const checked = ownPath(prefix, "prefix");
+  const checked = toPath(prefix, "prefix");
   try {
     // Bun refuses a prefix of nothing, which in Node makes a folder here.
     if (checked.length === 0) return asEncoded((await bun.mkdtemp("./")).slice(2), encoding);

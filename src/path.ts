@@ -1,5 +1,5 @@
 // Path arguments: strings, bytes and file: URLs, checked and turned into what the kernel takes.
-// Assumes UTF-8 for strings, as Node does; bytes are passed on unchanged. Length limits are the kernel's to judge.
+// Assumes UTF-8 for strings, as Node does; bytes are copied unchanged. Length limits are the kernel's to judge.
 // Never resolves, normalises or looks at a path.
 
 import { codedError, invalidArgType, invalidArgValue } from "./validate.ts";
@@ -7,7 +7,7 @@ import { codedError, invalidArgType, invalidArgValue } from "./validate.ts";
 const withoutNul = "must be a string, Uint8Array, or URL without null bytes";
 
 /**
- * A path argument as the string or the bytes it stands for.
+ * A path argument as the string or the bytes it stands for, in memory of their own.
  * Throws ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE for a NUL byte, and for URLs ERR_INVALID_URL_SCHEME,
  * ERR_INVALID_FILE_URL_HOST and ERR_INVALID_FILE_URL_PATH.
  */
@@ -18,7 +18,7 @@ export function toPath(path: unknown, name = "path"): string | Buffer {
   }
   if (path instanceof Uint8Array) {
     if (path.includes(0)) throw invalidArgValue(name, path, withoutNul);
-    return Buffer.isBuffer(path) ? path : Buffer.from(path.buffer, path.byteOffset, path.byteLength);
+    return Buffer.from(path); // whoever gave it may change it at once, and it is used later, in errors too
   }
   if (isUrl(path)) return toPath(fileUrlPath(path), name);
   throw invalidArgType(name, ["string", "Buffer", "URL"], path);

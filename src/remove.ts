@@ -5,8 +5,8 @@
 import type { PathLike, RmOptions } from "node:fs";
 import { currentBackend } from "./backend.ts";
 import type { Backend, Path } from "./backend-interface.ts";
-import { ownPath } from "./delegated.ts";
 import { type Name, namesIn, pathIn } from "./listing.ts";
+import { toPath } from "./path.ts";
 import { refusal } from "./refusal.ts";
 import { unlinkMany } from "./uring-remove.ts";
 import { validateBoolean, validateInteger, validateObject } from "./validate.ts";
@@ -28,7 +28,7 @@ const DEFAULTS = { force: false, recursive: false, retryDelay: 100, maxRetries: 
  * everything that was going on has ended.
  */
 export async function rm(path: PathLike, options: RmOptions = {}): Promise<void> {
-  const checked = ownPath(path);
+  const checked = toPath(path);
   validateObject(options, "options");
   const { force, recursive, retryDelay, maxRetries } = { ...DEFAULTS, ...options };
   validateBoolean(force, "options.force");

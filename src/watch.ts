@@ -4,8 +4,8 @@
 import type { WatchOptions, WatchOptionsWithBufferEncoding, WatchOptionsWithStringEncoding } from "node:fs";
 import * as fs from "node:fs";
 import type { FileChangeInfo } from "node:fs/promises";
-import { ownPath } from "./delegated.ts";
 import { abortError, systemError } from "./errno.ts";
+import { toPath } from "./path.ts";
 import {
   codedError,
   invalidArgType,
@@ -44,7 +44,7 @@ export function watch(filename: fs.PathLike, options: unknown = {}): any {
 }
 
 async function* watching(filename: fs.PathLike, options: unknown): AsyncGenerator<Change> {
-  const path = ownPath(filename);
+  const path = toPath(filename);
   const given = checkedOptions(options);
   const { signal } = given;
   if (signal?.aborted) throw abortError(signal);
