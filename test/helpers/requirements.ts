@@ -60,7 +60,9 @@ function canOpen(path: string): boolean {
 /** Asks the kernel itself: a package that fell back by mistake must fail these tests, not skip them. */
 function kernelGivesRing(): boolean {
   const IO_URING_SETUP = 425;
-  const libc = dlopen("libc.so.6", { syscall: { args: [FFIType.i64, FFIType.i64, FFIType.ptr], returns: FFIType.i64_fast } });
+  const libc = dlopen("libc.so.6", {
+    syscall: { args: [FFIType.i64, FFIType.i64, FFIType.ptr], returns: FFIType.i64_fast },
+  });
   const fd = Number(libc.symbols.syscall(IO_URING_SETUP, 1, new Uint8Array(120)));
   if (fd >= 0) closeSync(fd);
   return fd >= 0;

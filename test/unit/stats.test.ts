@@ -102,7 +102,9 @@ function describeStats(stats: fs.Stats | fs.BigIntStats, isBuns = false): unknow
     json: JSON.stringify(stats, (_key, value) => (typeof value === "bigint" ? `${value}n` : value)),
     predicates: predicates.filter((name) => stats[name]()),
     // Node rounds the milliseconds to the nearest, Bun cuts them off.
-    dates: dates.map((name) => (isBuns ? stats[name] && Math.round(Number(stats[`${name}Ms`])) : stats[name].getTime())),
+    dates: dates.map((name) =>
+      isBuns ? stats[name] && Math.round(Number(stats[`${name}Ms`])) : stats[name].getTime(),
+    ),
     keysAfterDates: Object.keys(stats),
   };
 }
