@@ -35,7 +35,7 @@ test: setup build fault ## all quick tests; then behaviour and units again on th
 	$(BUN) test
 	BUN_URING_BACKEND=node $(BUN) test test/contract test/unit
 
-test-fault: setup build fault ## the long tests: injected faults, memory pressure, killed processes
+test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
 	BUN_URING_SLOW=1 $(BUN) test test/fault test/lifetime test/durability test/model test/native
 
 soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1
@@ -66,7 +66,7 @@ check: setup ## types, lint, formatting, C warnings and gcc's static analyser
 
 fault: build/liburing-shim-fault.so ## a second shim with fault injection (never packed)
 
-asan: build/liburing-shim-asan.so ## a third one with AddressSanitizer and UBSan
+asan: build/liburing-shim-asan.so ## a third one, with fault injection, AddressSanitizer and UBSan
 
 pack: setup ## the npm tarball, with the prebuilt shim and the bundles
 	@mkdir -p build
@@ -103,7 +103,7 @@ build/liburing-shim-fault.so: $(SHIM) $(HOOKS) Makefile | liburing
 # z,defs would refuse the sanitizer's own symbols, which come from the preloaded runtime.
 build/liburing-shim-asan.so: $(SHIM) $(HOOKS) Makefile | liburing
 	@mkdir -p build
-	$(CC) $(SHIMFLAGS) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -o $@ $< $(subst -z$(comma)defs$(comma),,$(LINK))
+	$(CC) $(SHIMFLAGS) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -DBUN_URING_FAULT -o $@ $< $(subst -z$(comma)defs$(comma),,$(LINK))
 
 comma := ,
 

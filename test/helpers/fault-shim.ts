@@ -7,8 +7,9 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Ring } from "../../src/ring.ts";
 
-/** The second shim; the tests that need it start children with BUN_URING_LIB set to it. */
-export const FAULT_LIB: string = join(import.meta.dir, "../../build/liburing-shim-fault.so");
+/** The second shim, or the one with sanitizers; the tests that need it start children with BUN_URING_LIB set to it. */
+export const FAULT_LIB: string =
+  process.env.BUN_URING_FAULT_LIB ?? join(import.meta.dir, "../../build/liburing-shim-fault.so");
 export const hasFaultBuild = (): boolean => existsSync(FAULT_LIB);
 
 /** What happens to a completion that a rule hits. */

@@ -1,0 +1,226 @@
+// Calls every function that the shim exports, from two threads, one of which ends with a read in the kernel.
+// Assumes that it is compiled together with the shim's source (sanitized.test.ts), under ASan, UBSan and LSan, or valgrind.
+// Exits with 0 when every answer was the expected one; what was not is told with its line.
+
+#include "../../native/liburing-shim.c"
+
+#include <stdio.h>
+
+#define CHECK(condition)                                                      \
+    do {                                                                      \
+        if (!(condition)) {                                                   \
+            fprintf(stderr, "line %d: %s\n", __LINE__, #condition);           \
+            exit(1);                                                          \
+        }                                                                     \
+    } while (0)
+
+static const char *folder;
+
+static struct ring *made(uint32_t entries, uint32_t cq_entries, uint32_t flags)
+{
+    struct ring_info info;
+    const int rc = bun_uring_create(entries, cq_entries, flags, &info);
+    CHECK(rc == 0);
+    CHECK(info.sq_entries == entries && info.cq_entries == cq_entries);
+    return (struct ring *)(uintptr_t)((uint64_t)info.ring_high << 32 | info.ring_low);
+}
+
+// Stages one SQE and ticks until its CQE comes; returns its result.
+static int32_t run_one(struct ring *ring, struct io_uring_sqe *sqe)
+{
+    sqe->user_data = 7;
+    uint32_t count = 1;
+    for (int turn = 0; turn < 10000; turn++) {
+        const int ready = bun_uring_tick(ring, sqe, 0, count, 8);
+        count = 0;
+        for (int i = 0; i < ready; i++)
+            if (ring->cqes[i].user_data == 7)
+                return ring->cqes[i].res;
+        usleep(100);
+    }
+    CHECK(!"no CQE came");
+    return 0;
+}
+
+static void set_up_and_restrict(void)
+{
+    struct ring *ring = made(8, 16, IORING_SETUP_R_DISABLED);
+    uint8_t opcodes[256] = {0};
+    CHECK(bun_uring_probe(ring, opcodes, sizeof(opcodes)) > IORING_OP_READ);
+    CHECK(opcodes[IORING_OP_READ] == 1);
+    CHECK(bun_uring_cap_workers(ring, 2, 2) == 0);
+    CHECK(bun_uring_register_files(ring, 8) >= 0);
+    CHECK(bun_uring_register_buffers(ring, 4) >= 0);
+    // NOP and READ; no flags; updates of buffers, sync cancel.
+    const uint32_t rules[] = {2, 0, 1, IORING_OP_NOP, 1, IORING_OP_READ, 0, 16, 0, 24};
+    CHECK(bun_uring_restrict(ring, rules, 5) == 0);
+    CHECK(bun_uring_enable(ring) == 0);
+    struct io_uring_sqe nop = {.opcode = IORING_OP_NOP};
+    CHECK(run_one(ring, &nop) == 0);
+    struct io_uring_sqe refused = {.opcode = IORING_OP_FSYNC, .fd = 0};
+    CHECK(run_one(ring, &refused) == -EACCES);
+    CHECK(bun_uring_close(ring, 100) == 0);
+    struct ring_info info;
+    CHECK(bun_uring_create(1u << 30, 1u << 30, 0, &info) < 0);
+}
+
+static void regions(void)
+{
+    struct ring *ring = made(8, 16, 0);
+    char *small = bun_uring_region_new(ring, 4096, 0);
+    char *huge = bun_uring_region_new(ring, 4 << 20, 1);
+    char *given = bun_uring_region_new(ring, 8192, 0);
+    CHECK(small && huge && given);
+    memset(small, 1, 4096);
+    memset(huge, 1, 4 << 20);
+    CHECK(bun_uring_register_buffers(ring, 2) >= 0);
+    CHECK(bun_uring_update_buffer(ring, 1, small, 4096) == 0);
+    CHECK(bun_uring_update_buffer(ring, 1, NULL, 0) == 0);
+    CHECK(bun_uring_region_free(ring, small) == 0);
+    CHECK(bun_uring_region_free(ring, small) == -EINVAL);
+    CHECK(bun_uring_region_hand_over(ring, given) == 0);
+    CHECK(bun_uring_region_hand_over(ring, given) == -EINVAL);
+    CHECK(bun_uring_close(ring, 100) == 0); // frees `huge`
+    given[8191] = 1;
+    region_unmap(given, (void *)8192);
+}
+
+static void transfers(void)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/file", folder);
+    struct ring *ring = made(8, 16, 0);
+    const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    char out[600], in[600] = {0};
+    memset(out, 'x', sizeof(out));
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_WRITE, .fd = fd, .addr = (uintptr_t)out, .len = sizeof(out)};
+    CHECK(run_one(ring, &sqe) == sizeof(out));
+    sqe = (struct io_uring_sqe){.opcode = IORING_OP_READ, .fd = fd, .addr = (uintptr_t)in, .len = sizeof(in)};
+    CHECK(run_one(ring, &sqe) == sizeof(in) && memcmp(in, out, sizeof(in)) == 0);
+    // More than the SQ and the CQ hold: the rest is taken later, each once.
+    struct io_uring_sqe many[40] = {0};
+    for (int i = 0; i < 40; i++)
+        many[i].user_data = 1000 + (uint64_t)i;
+    uint32_t first = 0, seen = 0;
+    while (seen < 40) {
+        const int ready = bun_uring_tick(ring, many, first, 40 - first, 16 - ring->header[HEADER_IN_FLIGHT]);
+        first += ring->header[HEADER_CONSUMED];
+        for (int i = 0; i < ready; i++)
+            CHECK(ring->cqes[i].user_data == 1000 + seen + (uint32_t)i);
+        seen += (uint32_t)ready;
+    }
+    // A chain that does not fit is not cut.
+    for (int i = 0; i < 39; i++)
+        many[i].flags = IOSQE_IO_LINK;
+    bun_uring_tick(ring, many, 0, 40, 16);
+    CHECK(ring->header[HEADER_CONSUMED] == 0);
+    close(fd);
+    CHECK(bun_uring_close(ring, 100) == 0);
+}
+
+static void doorbell(void)
+{
+    struct ring *ring = made(8, 16, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+    CHECK(bun_uring_arm(ring) == -ENOTCONN);
+    const int watched = bun_uring_bell_open(ring);
+    CHECK(watched >= 0);
+    int pipes[2];
+    CHECK(pipe(pipes) == 0);
+    char byte[8];
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_READ, .fd = pipes[0], .addr = (uintptr_t)byte, .len = 1, .user_data = 5};
+    sqe.off = (uint64_t)-1;
+    CHECK(bun_uring_tick(ring, &sqe, 0, 1, 8) == 0);
+    CHECK(bun_uring_arm(ring) == 0);
+    CHECK(write(pipes[1], "!", 1) == 1);
+    struct pollfd entry = {.fd = watched, .events = POLLIN};
+    CHECK(poll(&entry, 1, 5000) == 1 && read(watched, byte, sizeof(byte)) == 1);
+    bun_uring_disarm(ring);
+    CHECK(bun_uring_tick(ring, NULL, 0, 0, 8) == 1);
+    // A read that waits is cancelled by name.
+    CHECK(bun_uring_tick(ring, &sqe, 0, 1, 8) == 0);
+    CHECK(bun_uring_cancel(ring, 5, 0) == 0);
+    CHECK(bun_uring_cancel(ring, 6, 0) == -ENOENT);
+    int ready = 0;
+    for (int i = 0; i < 1000 && !ready; i++, usleep(1000))
+        ready = bun_uring_tick(ring, NULL, 0, 0, 8);
+    CHECK(ready == 1 && ring->cqes[0].res == -ECANCELED);
+    close(pipes[0]);
+    close(pipes[1]);
+    CHECK(bun_uring_close(ring, 100) == 0);
+    close(watched);
+}
+
+static void plain_calls(void)
+{
+    char path[4096], into[8192];
+    snprintf(path, sizeof(path), "%s/plain", folder);
+    const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    CHECK(write(fd, "0123456789", 10) == 10);
+    struct statx stats;
+    CHECK(bun_uring_stat_cached(path, 0, &stats) == 0 && stats.stx_size == 10);
+    CHECK(bun_uring_stat_cached("/none", 1, &stats) < 0);
+    CHECK(bun_uring_fstat(fd, 1, &stats) == 0 && stats.stx_size == 10);
+    CHECK(bun_uring_fstat(-1, 0, &stats) == -EBADF);
+    struct opened opened;
+    CHECK(bun_uring_read_cached(path, O_RDONLY, into, sizeof(into), &opened) == 10);
+    CHECK(bun_uring_read_cached(path, O_RDONLY, into, 4, &opened) == -EINPROGRESS && opened.size_low == 10);
+    close(opened.fd);
+    CHECK(bun_uring_seek(fd, 3, SEEK_SET) == 3 && bun_uring_seek(-1, 0, SEEK_SET) == -EBADF);
+    CHECK(bun_uring_seekable(fd) == 0);
+    struct attributes list[2] = {
+        {.path = (uintptr_t)path, .modification_seconds = 1000, .mode = 0640},
+        {.path = (uintptr_t)"/none", .mode = NO_MODE},
+    };
+    CHECK(bun_uring_set_attributes(list, 2) == 1 && list[0].result == 0 && list[1].result == -ENOENT);
+    CHECK(bun_uring_list_xattr(path, -1, into, sizeof(into)) >= 0 || errno == ENOTSUP);
+    CHECK(bun_uring_remove_xattr(NULL, fd, "user.none") < 0);
+    close(fd);
+    struct ring *ring = made(8, 16, 0);
+    const int changed = bun_uring_mounts_changed(ring);
+    CHECK(changed == 0 || changed == 1);
+    CHECK(bun_uring_close(ring, 100) == 0);
+    uint32_t layout[64];
+    CHECK(bun_uring_abi() == BUN_URING_ABI && bun_uring_layout(layout, 64) > 20 && bun_uring_layout(layout, 1) > 20);
+}
+
+// Ends with a read in the kernel, a bell and a region: the thread's destructor has to see to all.
+static void *ends_early(void *unused)
+{
+    (void)unused;
+    static int pipes[2];
+    CHECK(pipe(pipes) == 0);
+    struct ring *ring = made(8, 16, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
+    made(8, 16, 0); // a second one on the same thread
+    close(bun_uring_bell_open(ring));
+    char *into = bun_uring_region_new(ring, 4096, 0);
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_READ, .fd = pipes[0], .addr = (uintptr_t)into, .len = 4096};
+    sqe.off = (uint64_t)-1;
+    CHECK(bun_uring_tick(ring, &sqe, 0, 1, 8) == 0);
+    bun_uring_arm(ring);
+    return pipes;
+}
+
+int main(int argc, char **argv)
+{
+    CHECK(argc == 2);
+    folder = argv[1];
+    set_up_and_restrict();
+    regions();
+    transfers();
+    doorbell();
+    plain_calls();
+    pthread_t thread;
+    void *pipes;
+    CHECK(pthread_create(&thread, NULL, ends_early, NULL) == 0);
+    CHECK(pthread_join(thread, &pipes) == 0);
+    close(((int *)pipes)[0]);
+    close(((int *)pipes)[1]);
+    for (int fd = 3; fd < 64; fd++)
+        if (fcntl(fd, F_GETFD) >= 0) {
+            char link[64], target[256] = {0};
+            snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+            if (readlink(link, target, sizeof(target) - 1) > 0 && strstr(target, "anon_inode"))
+                CHECK(!"a ring or an eventfd is still open");
+        }
+    return 0;
+}
