@@ -115,6 +115,7 @@ export function faultTest(
       await body();
       expect(kernelTrouble(mark)).toEqual([]);
     },
-    timeoutMs,
+    // Another process can take a shared machine away for longer than the loop may stand still; not three times in a row.
+    { timeout: timeoutMs, retry: 2 },
   );
 }
