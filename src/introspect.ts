@@ -111,7 +111,7 @@ export function capabilities(): Capabilities {
 /** Counters of this thread's ring since it was made; all 0 on the node backend, and after shutdown(). */
 export function stats(): RingStats {
   const thread = existingThread();
-  if (thread !== null) return thread.ring.stats();
+  if (thread !== null && currentBackend().name === "io_uring") return thread.ring.stats();
   return {
     submitted: 0,
     completed: 0,
