@@ -112,7 +112,10 @@ class Unlinker {
     const ring = this.#ring;
     if (this.usable) ring.turn(1);
     if (this.usable) this.#stage();
-    if (!this.usable) this.#jobs.length = 0;
+    if (!this.usable) {
+      this.#jobs.length = 0;
+      return;
+    }
     if (this.#looking || (ring.inFlight === 0 && this.#jobs.length === 0)) return;
     this.#looking = true;
     // Nobody rings for this ring: what takes long is asked for ever more rarely.

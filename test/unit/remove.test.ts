@@ -92,6 +92,28 @@ test("a folder without recursive is refused with Node's SystemError", async () =
   expect(String(error)).toBe(`SystemError [ERR_FS_EISDIR]: ${error.message}`);
 });
 
+const closing = `
+  const { rm } = await import(process.argv[1]);
+  const { ringThread } = await import(process.argv[2]);
+  const removal = rm(process.argv[3], { recursive: true }).then(() => "gone", (error) => error.message);
+  await Bun.sleep(2);
+  await ringThread().shutDown(0);
+  console.log(await removal);
+`;
+
+faultTest("a ring that is closed meanwhile ends the removal, and the process ends", { needs: ["ioUring"] }, () => {
+  const folder = tmp.folder();
+  for (let i = 0; i < 3000; i++) writeFileSync(join(folder, `${i}`), "");
+  const sources = ["remove", "thread"].map((name) => join(import.meta.dir, `../../src/${name}.ts`));
+  const run = Bun.spawnSync([process.execPath, "-e", closing, ...sources, folder], {
+    env: { ...process.env, BUN_URING_BACKEND: "uring" },
+    timeout: 10_000,
+  });
+  expect(run.stderr.toString()).toBe("");
+  expect(["gone", "bun-uring: this ring is closed"]).toContain(run.stdout.toString().trim());
+  expect(run.exitCode).toBe(0);
+});
+
 /** Whether a file can be made immutable here: then even root can't unlink it (EPERM), until it is made mutable again. */
 const immutable = (path: string, on: boolean): boolean =>
   Bun.spawnSync(["chattr", on ? "+i" : "-i", path], { stderr: "ignore" }).exitCode === 0;
