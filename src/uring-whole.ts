@@ -227,7 +227,7 @@ function stageWrite(operation: Operation, chain: Chain): void {
   const data = chain.data!;
   const { length } = data;
   if (length !== operation.byteLength) throw dataTaken(); // while it waited for its slot, or for another try
-  // Creating a file and writing to it both go to io-wq: let one thread run the whole chain.
+  // Creating a file always goes to io-wq: no attempt here that is bound to fail.
   const whole = length <= CHAIN_WRITE_BYTES && (data.buffer as ArrayBuffer).resizable !== true;
   if (!whole) {
     operation.pending = 1;
