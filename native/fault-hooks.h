@@ -235,7 +235,8 @@ static void fault_staged(struct ring *ring, uint32_t count)
             fault_mark(faults, sqe->user_data, rule->action, rule->value);
             // Its descriptor would be nobody's: an open whose CQE is lost has not happened.
             const int lost = rule->action == FAULT_DROP || rule->action == FAULT_STALE;
-            if (lost && sqe->opcode == IORING_OP_OPENAT && sqe->file_index == 0)
+            const int opens = (sqe->opcode == IORING_OP_OPENAT && sqe->file_index == 0) || sqe->opcode == 54;
+            if (lost && opens) // 54: IORING_OP_FIXED_FD_INSTALL
                 fault_idle(sqe, IORING_OP_NOP);
         }
     }

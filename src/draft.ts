@@ -61,7 +61,8 @@ export class Draft {
   readonly #views: View[] = [];
   readonly #byteLengths: number[] = [];
   readonly #leases: LeasedMemory[] = [];
-  readonly #files: OpenFile[] = [];
+  /** Open files that can't be closed before this draft is over. */
+  readonly files: OpenFile[] = [];
   /** That of the view kept last, if it is one. */
   #lastLease: LeasedMemory | null = null;
 
@@ -130,7 +131,7 @@ export class Draft {
   #hold(form: Form, file: OpenFile): void {
     if (form.name === "CLOSE") throw invalidArgValue("sqe.fd", "a FileHandle", "must be closed by its own close()");
     file.inFlight++;
-    this.#files.push(file);
+    this.files.push(file);
   }
 
   #heldSlot(slot: number, name: string): void {
@@ -345,14 +346,8 @@ export class Draft {
   release(): void {
     for (const cell of this.#cells) this.#context.cells.give(cell);
     for (const lease of this.#leases) lease.done();
-    for (const file of this.#files) if (--file.inFlight === 0 && file.closing !== null) file.closing();
-    this.#files.length =
-      this.#leases.length =
-      this.#cells.length =
-      this.#kept.length =
-      this.#views.length =
-      this.#byteLengths.length =
-        0;
+    for (const file of this.files.splice(0)) if (--file.inFlight === 0 && file.closing !== null) file.closing();
+    this.#leases.length = this.#cells.length = this.#kept.length = this.#views.length = this.#byteLengths.length = 0;
   }
 }
 

@@ -2,10 +2,11 @@
 // Keeps the accounts that the public Ring and its chains share: which direct descriptors the user holds, which promises
 // name operations that can be cancelled. Nothing the kernel may still write to is let go before its CQE.
 
+import type { OpenFile } from "./backend-interface.ts";
 import { Draft, type DraftContext } from "./draft.ts";
 import { abortError } from "./errno.ts";
 import { SQE_WORDS } from "./layout.ts";
-import { highOfMany, lowOfMany, MAX_MANY, type Operation, promiseFor } from "./operation.ts";
+import { highOfMany, type InFlightOwner, lowOfMany, MAX_MANY, type Operation, promiseFor } from "./operation.ts";
 import { SetupFlag } from "./ring.ts";
 import { Opcode, type OpcodeName, SqeFlag } from "./sqe.ts";
 import type { Sqe } from "./submission.ts";
@@ -121,6 +122,7 @@ export class Runner {
     const operation = ring.acquireMany(this.#finish, draft.count);
     const run = new Run(draft, settle, signal);
     operation.state = run;
+    if (draft.files.length > 0) operation.owner = ownerOf(draft.files);
     if (signal !== null) this.#watch(operation, run, signal);
     const low = lowOfMany(operation);
     const high = highOfMany(operation);
@@ -180,6 +182,14 @@ export class Runner {
       return null;
     return [lowOfMany(running.operation), highOfMany(running.operation)];
   }
+}
+
+/** For a ring that is closed before the last CQE: what the draft holds stays, but its files can be closed. */
+function ownerOf(files: OpenFile[]): InFlightOwner {
+  const letGo = (): void => {
+    for (const file of files.splice(0)) if (--file.inFlight === 0 && file.closing !== null) file.closing();
+  };
+  return { inFlight: 1, closing: letGo };
 }
 
 /** A chain must fit the SQ, or it would never be taken; one that is left open would link to a stranger's SQE. */

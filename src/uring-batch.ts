@@ -90,6 +90,7 @@ export function readBatch(file: OpenFile, reads: ReadBatch): Promise<Int32Array>
   const operation = t.ring.acquireMany(finish, 0);
   const batch = new Batch(t, file, reads);
   operation.state = batch;
+  operation.owner = file; // so that a ring that is closed before the last CQE lets the file be closed
   file.inFlight++;
   watchSignal(operation, batch);
   stageWindow(operation, batch);

@@ -335,6 +335,13 @@ export const FUNCTIONS: Readonly<Record<string, Scenario>> = {
       plain.closeSync(fd);
     }
   },
+  async "Ring.submit with a handle"(dir) {
+    await opened(made(dir), "r", async (handle) => {
+      const buffer = Buffer.alloc(1000);
+      const { res } = await fs.Ring.current().submit({ opcode: fs.Opcode.READ, fd: handle, buffer, offset: 0 });
+      same(buffer.subarray(0, result(res)), small.subarray(0, res), "read");
+    });
+  },
   async BufferPool(dir) {
     using pool = new fs.BufferPool({ size: 8192, count: 2 });
     using lease = await pool.acquire();
