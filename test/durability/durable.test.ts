@@ -4,7 +4,7 @@
 // the power is cut below the file system, and it is mounted again.
 
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Child, runCase, startCase } from "../helpers/child.ts";
 import { type LoopMount, mountExt4, mountTmpfs } from "../helpers/mounts.ts";
@@ -16,16 +16,20 @@ const env = { BUN_URING_BACKEND: process.env.BUN_URING_BACKEND ?? "auto" };
 const slow = missing(["slow"]) === null;
 const RECORD = 32;
 
-/** The highest number a writer acknowledged before its end; -1 for none. */
-async function acknowledged(child: Child<unknown>): Promise<number> {
-  const { stdout } = await child.finished();
-  const lines = stdout.split("\n").filter((line) => /^ack \d+$/.test(line));
-  return lines.length - 1;
+/** The highest number that a writer has acknowledged in this output; -1 for none. */
+function lastAckIn(stdout: string): number {
+  return stdout.split("\n").filter((line) => /^ack \d+$/.test(line)).length - 1;
+}
+
+/** The numbers that a writer acknowledged: by the moment of its end, and all in all. */
+interface Acknowledged {
+  lastAck: number;
+  lastEver: number;
 }
 
 /** What must hold after any end, for each writer. */
-const check: Record<string, (dir: string, lastAck: number) => void> = {
-  append(dir, lastAck) {
+const check: Record<string, (dir: string, acknowledged: Acknowledged) => void> = {
+  append(dir, { lastAck }) {
     const log = readFileSync(join(dir, "log"), "latin1");
     const whole = Math.floor(log.length / RECORD);
     expect(whole).toBeGreaterThanOrEqual(lastAck + 1);
@@ -33,21 +37,43 @@ const check: Record<string, (dir: string, lastAck: number) => void> = {
       expect(log.slice(i * RECORD, (i + 1) * RECORD)).toBe(`${String(i).padStart(RECORD - 1, "0")}\n`);
     }
   },
-  replace(dir, lastAck) {
+  replace(dir, { lastAck, lastEver }) {
     const path = join(dir, "value");
     if (lastAck < 0 && !existsSync(path)) return;
     const lines = readFileSync(path, "latin1").split("\n");
     expect(lines.length).toBe(2001);
     expect(new Set(lines.slice(0, 2000)).size).toBe(1);
     expect(Number(lines[0])).toBeGreaterThanOrEqual(lastAck);
-    expect(Number(lines[0])).toBeLessThanOrEqual(lastAck + 1);
+    expect(Number(lines[0])).toBeLessThanOrEqual(lastEver + 1);
   },
-  files(dir, lastAck) {
+  files(dir, { lastAck }) {
     for (let i = 0; i <= lastAck; i++) {
       expect(readFileSync(join(dir, `f${i}`), "latin1")).toBe(`${String(i).padStart(RECORD - 1, "0")}\n`);
     }
   },
 };
+
+/** One round: a writer in a new folder of `root`, ended by `end`. Returns how many acknowledgements had to hold. */
+async function endWriter(
+  writer: string,
+  root: string,
+  round: number,
+  seed: number,
+  end: (child: Child<unknown>) => Promise<Acknowledged>,
+): Promise<number> {
+  const dir = mkdtempSync(join(root, writer));
+  const child = startCase(fixture, writer, { input: dir, env });
+  await child.event("ready");
+  await Bun.sleep(momentMs(seed));
+  const acknowledged = await end(child);
+  try {
+    check[writer]!(dir, acknowledged);
+  } catch (error) {
+    throw new Error(`round ${round}, ${acknowledged.lastAck + 1} acknowledged`, { cause: error });
+  }
+  rmSync(dir, { recursive: true });
+  return acknowledged.lastAck + 1;
+}
 
 /** A moment within the first part of a writer's work, from a seed that a failure names. */
 function momentMs(seed: number): number {
@@ -64,20 +90,11 @@ describe("the process is killed", () => {
       async () => {
         let total = 0;
         for (let round = 0; round < rounds; round++) {
-          const dir = join(root, `${writer}${round}`);
-          mkdirSync(dir);
-          const child = startCase(fixture, writer, { input: dir, env });
-          await child.event("ready");
-          await Bun.sleep(momentMs(round));
-          child.kill("SIGKILL");
-          const lastAck = await acknowledged(child);
-          total += lastAck + 1;
-          try {
-            check[writer]!(dir, lastAck);
-          } catch (error) {
-            throw new Error(`round ${round}, ${lastAck + 1} acknowledged`, { cause: error });
-          }
-          rmSync(dir, { recursive: true });
+          total += await endWriter(writer, root, round, round, async (child) => {
+            child.kill("SIGKILL");
+            const lastEver = lastAckIn((await child.finished()).stdout);
+            return { lastAck: lastEver, lastEver };
+          });
         }
         expect(total).toBeGreaterThan(rounds);
       },
@@ -103,23 +120,18 @@ describe("the power is cut", () => {
       async () => {
         let total = 0;
         for (let round = 0; round < rounds; round++) {
-          const dir = join(mount!.path, `${writer}${round}`);
-          mkdirSync(dir);
           Bun.spawnSync(["sync", "-f", mount!.path]);
-          const child = startCase(fixture, writer, { input: dir, env });
-          await child.event("ready");
-          await Bun.sleep(momentMs(round * 3 + 1));
-          mount!.cutPower();
-          child.kill("SIGKILL");
-          const lastAck = await acknowledged(child);
-          total += lastAck + 1;
-          mount!.remount();
-          try {
-            check[writer]!(dir, lastAck);
-          } catch (error) {
-            throw new Error(`round ${round}, ${lastAck + 1} acknowledged`, { cause: error });
-          }
-          rmSync(dir, { recursive: true });
+          total += await endWriter(writer, mount!.path, round, round * 3 + 1, async (child) => {
+            // What was acknowledged by now has to hold. FS_IOC_SHUTDOWN is not a point in time: a sync that runs beside
+            // it may return 0 with its data lost, with plain system calls too (3 of 300 rounds of a loop of
+            // write and fdatasync, and never what came before it).
+            const lastAck = lastAckIn(child.stdoutSoFar());
+            mount!.cutPower();
+            child.kill("SIGKILL");
+            const lastEver = lastAckIn((await child.finished()).stdout);
+            mount!.remount();
+            return { lastAck, lastEver };
+          });
         }
         expect(total).toBeGreaterThan(0);
       },

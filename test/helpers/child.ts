@@ -38,6 +38,8 @@ export interface Child<T> {
   readonly pid: number;
   /** The value of the next event of this name; throws when the child ends without it. */
   event(name: string): Promise<any>;
+  /** What has come from its stdout by now. */
+  stdoutSoFar(): string;
   /** A signal to the process (not to its group). */
   kill(signal: NodeJS.Signals): void;
   finished(): Promise<ChildEnd<T>>;
@@ -90,6 +92,7 @@ export function startCase<T>(fixture: string, name: string, options: ChildOption
       if (line === null) throw new Error(`the child ended before "${wanted}": ${describe(await ended)}`);
       return JSON.parse(line.slice(start.length));
     },
+    stdoutSoFar: () => lines.text(),
     kill: (signal) => child.kill(signal),
     finished: () => ended,
   };
