@@ -71,7 +71,7 @@ async function endWriter(
   } catch (error) {
     throw new Error(`round ${round}, ${acknowledged.lastAck + 1} acknowledged`, { cause: error });
   }
-  rmSync(dir, { recursive: true });
+  rmSync(dir, { recursive: true, force: true }); // A power cut before the first sync takes the folder along.
   return acknowledged.lastAck + 1;
 }
 
@@ -120,7 +120,6 @@ describe("the power is cut", () => {
       async () => {
         let total = 0;
         for (let round = 0; round < rounds; round++) {
-          Bun.spawnSync(["sync", "-f", mount!.path]);
           total += await endWriter(writer, mount!.path, round, round * 3 + 1, async (child) => {
             // What was acknowledged by now has to hold. FS_IOC_SHUTDOWN is not a point in time: a sync that runs beside
             // it may return 0 with its data lost, with plain system calls too (3 of 300 rounds of a loop of
