@@ -11,7 +11,7 @@ import { type ReadBatchOptions, readBatch } from "./batch.ts";
 import * as extras from "./extras.ts";
 import { fchmod, fchown, futimes } from "./file-attributes.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./file-content.ts";
-import { fileOf, keepFailure, kinOf, mustBeOpen, OpenHandle, sourceOf } from "./open-handle.ts";
+import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./open-handle.ts";
 import {
   type DataPieces,
   type FileOptions,
@@ -190,7 +190,7 @@ export class FileHandle extends OpenHandle {
 
   /** Writes a range's dirty pages out and waits for that; no replacement for `sync()`. `length` 0 is up to the end. */
   syncRange(offset: number, length: number): Promise<void> {
-    return keepFailure(this, "sync_file_range", extras.syncRange(fileOf(this), offset, length));
+    return syncsOf(this).keepFailure("sync_file_range", extras.syncRange(fileOf(this), offset, length));
   }
 
   /** The value of an extended attribute, "user.comment" for example; ENODATA if there is none. */

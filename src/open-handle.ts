@@ -8,9 +8,11 @@ import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAbo
 import { currentBackend } from "./backend.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./backend-interface.ts";
 import { closedError, errnoOf, notAHandleError, systemError } from "./errno.ts";
+import { Gather } from "./gather.ts";
 import type { Kin } from "./kin.ts";
 import { type HandleReadRange as ReadRange, statOptions, stringBytes, type TransferOptions } from "./options.ts";
 import type { StreamSource } from "./read-ahead.ts";
+import { Syncs } from "./syncs.ts";
 import {
   isPlain,
   limitsOf,
@@ -24,7 +26,7 @@ import { Turns } from "./turns.ts";
 import { collected, disown } from "./unclosed.ts";
 import { cancellable } from "./uring-operation.ts";
 import { invalidArgType, validateBufferArray, validateInteger } from "./validate.ts";
-import { byteLengthOf, bytesOf, MAX_VECTOR, writeLongVector } from "./whole-file.ts";
+import { byteLengthOf, bytesOf, MAX_VECTOR, writeLongVector, writeThenSync } from "./whole-file.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -45,17 +47,18 @@ export let kinOf: (handle: object) => Kin;
 /** Throws unless it is an open handle; `method` as Node names it then. */
 export let mustBeOpen: (handle: OpenHandle, method: string) => void;
 
-/** Lets a sync of the handle's file settle as it did, but fail for good once one has failed. */
-export let keepFailure: (handle: OpenHandle, syscall: string, synced: Promise<void>) => Promise<void>;
+/** The syncs of the handle's file, for what fails as one of them does. */
+export let syncsOf: (handle: OpenHandle) => Syncs;
 
 /** The core of FileHandle: what reads, writes and closes. */
 export class OpenHandle extends EventEmitter {
   readonly #backend: Backend;
   readonly #file: OpenFile;
   readonly #turns: Turns;
+  readonly #syncs: Syncs;
+  /** Made by the first write that has to wait. */
+  #gather: Gather | null = null;
   #closed: Promise<void> | null = null;
-  /** What fsync failed with: the kernel reports lost data once, so a second fsync's success would be a lie. */
-  #syncErrno: number = 0;
 
   static {
     fileOf = (handle) => handle.#file;
@@ -65,7 +68,7 @@ export class OpenHandle extends EventEmitter {
       if (!(#file in handle)) throw notAHandleError();
       if (handle.#file.fd < 0) throw closedError(method);
     };
-    keepFailure = (handle, syscall, synced) => handle.#keepFailure(syscall, synced);
+    syncsOf = (handle) => handle.#syncs;
   }
 
   /** Handles come from `open`. `backend` is what the file's operations go through. */
@@ -74,6 +77,7 @@ export class OpenHandle extends EventEmitter {
     this.#backend = backend;
     this.#file = file;
     this.#turns = new Turns(backend, file, this);
+    this.#syncs = new Syncs(backend, file);
     collected.register(this, file, file);
   }
 
@@ -190,6 +194,9 @@ export class OpenHandle extends EventEmitter {
         return this.#writeAsked(request, [bytes], at, write).then((bytesWritten) => ({ bytesWritten, buffer: view }));
       }
       if (length === 0) return soon({ bytesWritten: 0, buffer: view });
+      if (this.#gathers(at, length)) {
+        return this.#gathered(view, offset, length, false).then((bytesWritten) => ({ bytesWritten, buffer: view }));
+      }
       return this.#turns.write(at, length, () => this.#backend.write(this.#file, view, offset, length, at));
     } catch (error) {
       return Promise.reject(error);
@@ -207,8 +214,23 @@ export class OpenHandle extends EventEmitter {
     const write = (): Promise<number> =>
       this.#backend.write(this.#file, bytes, 0, bytes.byteLength, at).then(({ bytesWritten }) => bytesWritten);
     const written =
-      request === null ? this.#turns.write(at, bytes.byteLength, write) : this.#writeAsked(request, [bytes], at, write);
+      request !== null
+        ? this.#writeAsked(request, [bytes], at, write)
+        : this.#gathers(at, bytes.byteLength)
+          ? this.#gathered(bytes, 0, bytes.byteLength, false)
+          : this.#turns.write(at, bytes.byteLength, write);
     return written.then((bytesWritten) => ({ bytesWritten, buffer: data }));
+  }
+
+  /** Whether a write has to wait for its turn, and may do so in company. */
+  #gathers(position: number, length: number): boolean {
+    if (position !== -1 || this.#turns.isIdle) return false;
+    this.#gather ??= new Gather(this.#backend, this.#file, this.#turns, this.#syncs);
+    return this.#gather.takes(length);
+  }
+
+  #gathered(view: View, offset: number, length: number, flush: boolean): Promise<number> {
+    return this.#gather!.write(view, offset, length, flush);
   }
 
   /** A write of all `buffers` with a sync, or `write`; within the limits. Resolves to the bytes written. */
@@ -218,10 +240,19 @@ export class OpenHandle extends EventEmitter {
     position: number,
     write: () => Promise<number>,
   ): Promise<number> {
+    const [first] = buffers;
+    if (flush && limits === null && buffers.length === 1 && this.#gathers(position, first!.length)) {
+      return this.#gathered(first!, 0, first!.length, true);
+    }
     const landed: Landed = { bytes: 0 };
     const durable = (): Promise<void> => {
+      // Beside a sync that runs, its own would be one more: the write first, then with all others the next one.
+      if (limits === null && position >= 0 && this.#syncs.isBusy) {
+        const shared = (): Promise<void> => this.#syncs.sync("fdatasync");
+        return writeThenSync(this.#backend, this.#file, buffers, position, landed, shared);
+      }
       const synced = this.#backend.writeSynced(this.#file, buffers, position, landed);
-      return this.#keepFailure("fdatasync", synced);
+      return this.#syncs.keepFailure("fdatasync", this.#syncs.include(synced));
     };
     const plain = async (): Promise<void> => {
       if (byteLengthOf(buffers) > 0) landed.bytes = await write();
@@ -307,21 +338,7 @@ export class OpenHandle extends EventEmitter {
   }
 
   #synchronize(syscall: "fsync" | "fdatasync"): Promise<void> {
-    return this.#keepFailure(syscall, this.#backend[syscall](this.#file));
-  }
-
-  #keepFailure(syscall: string, synced: Promise<void>): Promise<void> {
-    return synced.then(
-      () => {
-        // The kernel told another one of the loss, and this one that all is well.
-        if (this.#syncErrno !== 0) throw systemError(this.#syncErrno, syscall);
-      },
-      (error) => {
-        // A write that failed has synced nothing, and lost nothing that was there.
-        if (error.syscall !== "write") this.#syncErrno ||= error.errno ?? 0;
-        throw error;
-      },
-    );
+    return this.#turns.hold(() => this.#syncs.sync(syscall));
   }
 
   /** The file's Stats; with `bigint: true` BigIntStats. */

@@ -57,6 +57,11 @@ export class Turns {
     return operation;
   }
 
+  /** Whether this is the last operation at the file's own position, of those that have begun or wait for their turn. */
+  isLast(operation: Promise<unknown>): boolean {
+    return this.#last === operation;
+  }
+
   /** Keeps the file open until this operation has ended. What `run` throws is thrown on. */
   hold<T>(run: () => Promise<T>): Promise<T> {
     const release = (): void => {

@@ -79,13 +79,14 @@ export async function writeAll(
   }
 }
 
-/** `Backend.writeSynced` in plain steps. */
+/** `Backend.writeSynced` in plain steps; `sync` may be one that others share. */
 export async function writeThenSync(
   backend: Backend,
   file: OpenFile,
   buffers: readonly Uint8Array[],
   position: number,
   landed: Landed,
+  sync: () => Promise<void> = () => backend.fdatasync(file),
 ): Promise<void> {
   const start = landed.bytes;
   for (const bytes of buffers) {
@@ -97,7 +98,7 @@ export async function writeThenSync(
       landed.bytes += bytesWritten;
     }
   }
-  await backend.fdatasync(file);
+  await sync();
 }
 
 /** IOV_MAX of Linux: the kernel refuses a longer vector. */

@@ -61,6 +61,8 @@ const FLOORS: readonly (readonly string[])[] = [
     "kin",
     "unclosed",
     "turns",
+    "syncs",
+    "gather",
     "delegated",
     "directory",
     "remove",

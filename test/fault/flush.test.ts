@@ -83,4 +83,68 @@ describe(ours, () => {
       expect((await handle.write(data, 0, 10, 0, { flush })).bytesWritten).toBe(10);
     }),
   );
+
+  faultTest("syncs asked for in one turn are one sync", { needs }, () =>
+    withFile(async (handle, fuse) => {
+      await handle.write(data);
+      await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? handle.datasync() : handle.sync())));
+      expect((await fuse.stats()).fsync).toBe(1);
+    }),
+  );
+
+  faultTest("a sync that has begun serves nobody who comes later; all who come meanwhile share one", { needs }, () =>
+    withFile(async (handle, fuse) => {
+      await fuse.mode({ mode: "slow", ms: 150, ops: ["fsync"] });
+      const first = handle.datasync();
+      while ((await fuse.stats()).fsync === 0) await Bun.sleep(5);
+      const order: string[] = [];
+      // Not a write: a file server's write waits until the sync that runs has ended.
+      const later = [handle.datasync(), handle.sync(), handle.datasync()].map((one) =>
+        one.then(() => order.push("later")),
+      );
+      await first.then(() => order.push("first"));
+      await Promise.all(later);
+      expect(order[0]).toBe("first");
+      expect((await fuse.stats()).fsync).toBe(2);
+      expect((await handle.write(data, 0, 5, 0, { flush })).bytesWritten).toBe(5);
+      expect((await fuse.stats()).fsync).toBe(3);
+    }),
+  );
+
+  faultTest("who shares a sync that fails has an error of its own, and no later sync succeeds", { needs }, () =>
+    withFile(async (handle, fuse) => {
+      await fuse.mode({ mode: "error", errno: 5, ops: ["fsync"], count: 1 });
+      const errors = await Promise.all([handle.datasync(), handle.sync(), handle.datasync()].map(rejection));
+      expect(new Set(errors).size).toBe(3);
+      expect(errors.map(({ code, syscall }: any) => `${code} ${syscall}`)).toEqual([
+        "EIO fdatasync",
+        "EIO fsync",
+        "EIO fdatasync",
+      ]);
+      expect(await rejection(handle.sync())).toMatchObject({ code: "EIO", syscall: "fsync" });
+    }),
+  );
+
+  faultTest("close() waits for a sync that has not begun", { needs }, () =>
+    withFile(async (handle, fuse) => {
+      await fuse.mode({ mode: "slow", ms: 100, ops: ["fsync"] });
+      const order: string[] = [];
+      const syncs = [handle.datasync().then(() => order.push("first"))];
+      await Bun.sleep(20);
+      syncs.push(handle.datasync().then(() => order.push("second")));
+      await handle.close();
+      order.push("closed");
+      await Promise.all(syncs);
+      expect(order).toEqual(["first", "second", "closed"]);
+    }),
+  );
+
+  faultTest("a file server gets each write by itself, in order", { needs }, () =>
+    withFile(async (handle, fuse, path) => {
+      const writes = Array.from({ length: 12 }, (_, i) => handle.write(data, i * 100, 100));
+      for (const { bytesWritten } of await Promise.all(writes)) expect(bytesWritten).toBe(100);
+      expect((await fuse.stats()).write).toBe(12);
+      expect((await readFile(path)).equals(data.subarray(0, 1200))).toBe(true);
+    }),
+  );
 });
