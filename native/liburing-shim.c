@@ -24,7 +24,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 // Raised whenever a signature, struct or the shared header below changes; src/layout.ts holds the same number.
-#define BUN_URING_ABI 3
+#define BUN_URING_ABI 4
 
 // Words of the header at the start of the memory shared with JavaScript; the CQE table follows it.
 enum {
@@ -581,9 +581,25 @@ struct opened {
     uint32_t size_low, size_high;
 };
 
+// Reads up to `length` bytes that are in the page cache. By position, so that nothing is taken from a FIFO or terminal:
+// those say ESPIPE. Returns what it has got; *end is set if the file ended there.
+static uint32_t read_now(int fd, char *into, uint32_t length, int *end)
+{
+    uint32_t done = 0;
+    while (done < length) {
+        struct iovec iov = {.iov_base = into + done, .iov_len = length - done};
+        const ssize_t n = preadv2(fd, &iov, 1, done, RWF_NOWAIT);
+        *end = n == 0;
+        if (n <= 0)
+            break;
+        done += (uint32_t)n;
+    }
+    return done;
+}
+
 // Reads a whole small regular file that is in the dentry and page caches, without waiting for anything.
 // Returns its length; -EAGAIN where nothing was done (use the ring); -EINPROGRESS where the file is open in out->fd but
-// has to be read by the ring (not regular, larger than `capacity`, not cached); or what open said.
+// has to be read otherwise (not regular, not smaller than `capacity`, not cached); or what open said.
 EXPORT int32_t bun_uring_read_cached(const char *path, int32_t flags, void *into, uint32_t capacity, struct opened *out)
 {
     // O_NONBLOCK, so that a FIFO or device in this place can't hold the thread.
@@ -591,25 +607,35 @@ EXPORT int32_t bun_uring_read_cached(const char *path, int32_t flags, void *into
     const int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
     if (fd < 0)
         return -errno;
-    // By position, so that nothing is taken from a FIFO or terminal: those say ESPIPE. A read of 0 bytes proves the end.
-    for (uint32_t done = 0; done < capacity;) {
-        struct iovec iov = {.iov_base = (char *)into + done, .iov_len = capacity - done};
-        const ssize_t n = preadv2(fd, &iov, 1, done, RWF_NOWAIT);
-        if (n < 0)
-            break;
-        if (n == 0) {
+    struct stat stat = {0};
+    fstat(fd, &stat);
+    if (S_ISREG(stat.st_mode) && stat.st_size < capacity) {
+        // A file of /proc says 0 and has more: only a read of 0 bytes proves the end there.
+        const int sized = stat.st_size > 0;
+        const uint32_t wanted = sized ? (uint32_t)stat.st_size : capacity;
+        int end = 0;
+        const uint32_t done = read_now(fd, into, wanted, &end);
+        if (end || (sized && done == wanted)) {
             close(fd);
             return (int32_t)done;
         }
-        done += (uint32_t)n;
     }
-    struct stat stat = {0};
-    fstat(fd, &stat);
     fcntl(fd, F_SETFL, flags & (O_NONBLOCK | O_NOATIME));
     out->fd = fd;
     out->mode = stat.st_mode;
     split((uint64_t)stat.st_size, &out->size_low, &out->size_high);
     return -EINPROGRESS;
+}
+
+// Reads the `length` bytes that an open regular file has, if all of them are in the page cache, and closes it. Returns
+// `length`, or less: then the file is still open, and what was read is to be read again.
+EXPORT int32_t bun_uring_read_opened(int32_t fd, void *into, uint32_t length)
+{
+    int end = 0;
+    const uint32_t done = read_now(fd, into, length, &end);
+    if (done == length)
+        close(fd);
+    return (int32_t)done;
 }
 
 // statx of an open file. dont_sync: what the kernel knows already (never asks a file server).

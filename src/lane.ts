@@ -59,9 +59,14 @@ export class Lanes {
     }
   }
 
+  /** Takes note of a file's length. */
+  learn(length: number): void {
+    this.expected += (Math.min(length, 2 * LANE_BYTES) - this.expected) / 8;
+  }
+
   /** The lane's first `length` bytes as the user gets them. */
   result(lane: Lane, length: number, encoding: BufferEncoding | null): Buffer | string {
-    this.expected += (length - this.expected) >> 3;
+    this.learn(length);
     if (encoding === "utf8") return (lane.bytes as Utf8Buffer).utf8Slice(0, length);
     if (encoding !== null) return lane.bytes.toString(encoding, 0, length);
     const result = Buffer.allocUnsafe(length);

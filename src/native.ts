@@ -30,6 +30,8 @@ export interface Native {
   /** `flags`: 1 does not follow a last symbolic link, 2 takes what is known and asks no server. */
   statCached(path: Address, flags: number, out: Address): number;
   readCached(path: Address, flags: number, into: Address, capacity: number, opened: Address): number;
+  /** All of an open file into a buffer of its length, if that can't block: then it is closed, too. */
+  readOpened(fd: number, into: Uint8Array, length: number): number;
   fstat(fd: number, dontSync: number, out: Address): number;
   /** lseek(2): the new position, or -errno. */
   seek(fd: number, offset: number, whence: number): number;
@@ -75,6 +77,7 @@ const SYMBOLS = {
   bun_uring_region_hand_over: { args: [pointer, pointer], returns: i32 },
   bun_uring_stat_cached: { args: [pointer, u32, pointer], returns: i32 },
   bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
+  bun_uring_read_opened: { args: [i32, pointer, u32], returns: i32 },
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
   bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
   bun_uring_set_attributes: { args: [pointer, u32], returns: i32 },
@@ -159,6 +162,7 @@ export function loadNative(): Loaded {
       regionHandOver: symbols.bun_uring_region_hand_over,
       statCached: symbols.bun_uring_stat_cached,
       readCached: symbols.bun_uring_read_cached,
+      readOpened: symbols.bun_uring_read_opened,
       fstat: symbols.bun_uring_fstat,
       seek: symbols.bun_uring_seek,
       setAttributes: symbols.bun_uring_set_attributes,

@@ -2,7 +2,7 @@
 // Assumes a child per kind. The quick run sees what leaks per operation; memory is judged by the slow one (1,000,000).
 
 import { describe, expect } from "bun:test";
-import { mkdirSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
 import { faultTest, missing } from "../helpers/requirements.ts";
@@ -39,8 +39,7 @@ describe("nothing is left of", () => {
   for (const [kind, cost] of Object.entries(kinds)) {
     const count = slow ? 1_000_000 / (cost >= 10 ? 10 : 1) : Math.round(6000 / cost);
     faultTest(`${count} × ${kind}`, { needs: ["ioUring"], timeoutMs: slow ? 300_000 : 30_000 }, async () => {
-      const dir = join(root, kind);
-      mkdirSync(dir);
+      const dir = mkdtempSync(join(root, kind));
       const { growth, ...seen } = await runCase<{ growth: number }>(fixture, "many", {
         input: { dir, kind, count },
         env: { BUN_URING_BACKEND: "uring" },

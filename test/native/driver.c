@@ -164,7 +164,9 @@ static void plain_calls(void)
     struct opened opened;
     CHECK(bun_uring_read_cached(path, O_RDONLY, into, sizeof(into), &opened) == 10);
     CHECK(bun_uring_read_cached(path, O_RDONLY, into, 4, &opened) == -EINPROGRESS && opened.size_low == 10);
-    close(opened.fd);
+    CHECK(bun_uring_read_opened(opened.fd, into, 11) == 10 && memcmp(into, "0123456789", 10) == 0);
+    CHECK(bun_uring_read_opened(opened.fd, into, 10) == 10 && fcntl(opened.fd, F_GETFD) < 0);
+    CHECK(bun_uring_read_opened(-1, into, 10) == 0);
     CHECK(bun_uring_seek(fd, 3, SEEK_SET) == 3 && bun_uring_seek(-1, 0, SEEK_SET) == -EBADF);
     CHECK(bun_uring_seekable(fd) == 0);
     struct attributes list[2] = {

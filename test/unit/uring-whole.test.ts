@@ -1,9 +1,16 @@
-// Owns what only the ring's whole-file chains can get wrong: results of single links that the chain's end would hide.
-// Assumes /dev/null, which takes every write and refuses fsync with EINVAL. The behaviour in common is in test/contract.
+// Owns what only the ring's ways to read and write whole files can get wrong: results of single links that the chain's
+// end would hide, and which way a file of which size takes. Assumes /dev/null, which takes every write and refuses fsync
+// with EINVAL. The behaviour in common is in test/contract.
 
 import { expect, test } from "bun:test";
+import { execFileSync } from "node:child_process";
 import { backend } from "../../src/index.ts";
-import { writeFile } from "../../src/promises.ts";
+import { readFile, writeFile } from "../../src/promises.ts";
+import { patternBytes, scratch } from "../helpers/tmp.ts";
+
+const tmp = scratch();
+const LANE = 64 * 1024;
+const INLINE = 256 * 1024;
 
 test.skipIf(backend !== "io_uring")("a sync that fails in the chain is not hidden by the close after it", async () => {
   const error = await writeFile("/dev/null", "data", { flush: true }).then(
@@ -12,4 +19,28 @@ test.skipIf(backend !== "io_uring")("a sync that fails in the chain is not hidde
   );
   expect(error).toMatchObject({ code: "EINVAL", syscall: "fsync" });
   await writeFile("/dev/null", "data");
+});
+
+test("files around every size at which the way changes, one at a time and all at once, cached and not", async () => {
+  const sizes = [0, 1, LANE - 1, LANE, LANE + 1, 2 * LANE, INLINE - 1, INLINE, INLINE + 1, 1 << 20, (1 << 20) + 1];
+  const files = sizes.map((size, i) => {
+    const data = patternBytes(size, i + 1);
+    return { data, path: tmp.file(data) };
+  });
+  const evict = (): void => {
+    for (const { path } of files)
+      execFileSync("dd", [`of=${path}`, "oflag=nocache,sync", "conv=notrunc,fdatasync", "count=0", "status=none"]);
+  };
+  // Large ones make every file of a turn go the way of the large ones; small ones lead back.
+  for (const lead of [files, [...files].reverse()]) {
+    for (const { path, data } of lead) {
+      expect((await readFile(path)).equals(data)).toBe(true);
+      expect(await readFile(path, "latin1")).toBe(data.toString("latin1"));
+    }
+    const results = await Promise.all([...lead, ...lead].map(({ path }) => readFile(path)));
+    expect(results.every((bytes, i) => bytes.equals(lead[i % lead.length]!.data))).toBe(true);
+    evict();
+  }
+  for (const { path, data } of files) expect((await readFile(path)).equals(data)).toBe(true);
+  expect(tmp.openFiles()).toEqual([]);
 });
