@@ -5,7 +5,8 @@
 export class DirectTable {
   readonly size: number;
   readonly #free: number[] = [];
-  readonly #waiting: ((slot: number) => void)[] = [];
+  /** In the order of asking. */
+  readonly #waiting = new Set<(slot: number) => void>();
   #giving = false;
 
   constructor(size: number) {
@@ -20,14 +21,19 @@ export class DirectTable {
 
   /** A free slot, or -1. Never overtakes those who wait. */
   tryTake(): number {
-    return this.#waiting.length > 0 || this.#free.length === 0 ? -1 : this.#free.pop()!;
+    return this.#waiting.size > 0 || this.#free.length === 0 ? -1 : this.#free.pop()!;
   }
 
   /** Calls back with a slot, now or when one is given back, in order of asking. */
   take(then: (slot: number) => void): void {
     const slot = this.tryTake();
     if (slot >= 0) then(slot);
-    else this.#waiting.push(then);
+    else this.#waiting.add(then);
+  }
+
+  /** Steps out of the line: `then` is not called any more. */
+  leave(then: (slot: number) => void): void {
+    this.#waiting.delete(then);
   }
 
   /** The CLOSE's CQE has come, or nothing was ever opened in the slot. */
@@ -37,7 +43,11 @@ export class DirectTable {
     if (this.#giving) return;
     this.#giving = true;
     try {
-      while (this.#waiting.length > 0 && this.#free.length > 0) this.#waiting.shift()!(this.#free.pop()!);
+      for (const then of this.#waiting) {
+        if (this.#free.length === 0) break;
+        this.#waiting.delete(then);
+        then(this.#free.pop()!);
+      }
     } finally {
       this.#giving = false;
     }

@@ -26,6 +26,8 @@ export interface Chain {
   readonly t: RingThread;
   /** Its slot of the direct table; -1 while it waits for one. */
   slot: number;
+  /** Its place in the line for a slot. */
+  waiting: ((slot: number) => void) | null;
   path: Path;
   readonly flags: number;
   readonly mode: number;
@@ -60,6 +62,7 @@ export function newChain(
   return {
     t,
     slot: -1,
+    waiting: null,
     path,
     flags,
     mode,
@@ -83,7 +86,7 @@ export function newChain(
 /** What stages a chain's links, the first time or again. */
 type StageLinks = (operation: Operation, chain: Chain) => void;
 
-/** Gives the chain a slot, now or in its turn, and stages it. One that was aborted meanwhile only settles. */
+/** Gives the chain a slot, now or in its turn, and stages it. */
 export function startChain(operation: Operation, chain: Chain, stageLinks: StageLinks): void {
   const { direct } = chain.t;
   operation.syscall = "open";
@@ -94,12 +97,12 @@ export function startChain(operation: Operation, chain: Chain, stageLinks: Stage
   if (slot >= 0) return begin(operation, chain, stageLinks, slot);
   // The caller may change its Buffer as soon as the call has returned.
   if (typeof chain.path !== "string") operation.path = chain.path = Buffer.from(chain.path);
-  direct.take((late) => begin(operation, chain, stageLinks, late));
+  chain.waiting = (late) => begin(operation, chain, stageLinks, late);
+  direct.take(chain.waiting);
 }
 
 function begin(operation: Operation, chain: Chain, stageLinks: StageLinks, slot: number): void {
   chain.slot = slot;
-  if (chain.error !== null) return settleChain(operation, chain);
   try {
     const cell = chain.t.cells.take();
     operation.cell = cell;
@@ -170,7 +173,7 @@ export function settleChain(operation: Operation, chain: Chain): void {
   if (chain.onAbort !== null) offAbort(chain.signal!, chain.onAbort);
   if (lane !== null) t.lanes.give(lane);
   end(operation);
-  t.direct.give(chain.slot);
+  if (chain.slot >= 0) t.direct.give(chain.slot);
   if (chain.error !== null) reject(chain.error);
   else resolve(chain.result);
 }
@@ -189,8 +192,14 @@ function abandonChain(operation: Operation, chain: Chain): void {
 function watchSignal(operation: Operation, chain: Chain, signal: AbortSignal): void {
   chain.onAbort = () => {
     chain.error = abortError(signal);
-    if (chain.data === null || chain.slot < 0) operation.reject(chain.error);
-    if (chain.slot >= 0) cancelChain(operation, chain, operation.generation, CANCEL_AGAIN_MS);
+    if (chain.slot < 0) {
+      // Nothing has begun. It does not stay in line to be told so: those who abort what they ask for, again and again,
+      // would fill the memory before the line moves.
+      chain.t.direct.leave(chain.waiting!);
+      return settleChain(operation, chain);
+    }
+    if (chain.data === null) operation.reject(chain.error);
+    cancelChain(operation, chain, operation.generation, CANCEL_AGAIN_MS);
   };
   onAbort(signal, chain.onAbort);
 }

@@ -69,3 +69,19 @@ test("a callback that throws leaves the table in order", () => {
   table.give(slot);
   expect(later).toBe(0);
 });
+
+test("who steps out of the line is not called, and is not in the way", () => {
+  const table = new DirectTable(1);
+  const slot = table.tryTake();
+  const got: string[] = [];
+  const second = (): void => void got.push("second");
+  table.take(() => got.push("first"));
+  table.take(second);
+  table.take(() => got.push("third"));
+  table.leave(second);
+  table.leave(second);
+  table.give(slot);
+  table.give(slot);
+  expect(got).toEqual(["first", "third"]);
+  expect(table.used).toBe(1);
+});
