@@ -27,17 +27,28 @@ export function throwIfAborted(signal: AbortSignal | null | undefined): void {
 }
 
 /**
- * Settles as `operation` does, or rejects with an AbortError as soon as the signal is aborted, whichever comes first.
+ * Settles as `operation` does, or rejects with an AbortError soon after the signal is aborted, whichever comes first.
  * What has been done at once still waits for the caller's own ticks: an abort that one of them brings comes before it,
- * as it does where every operation takes a thread.
+ * as it does where every operation takes a thread. And an abort goes by way of the event loop: a program that aborts what
+ * it asks for, again and again, would otherwise keep timers and sockets from their turn.
  */
 export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const abort = (): void => reject(abortError(signal));
+    let stopped: Error | null = null;
+    const abort = (): void => {
+      stopped = abortError(signal);
+      setImmediate(reject, stopped);
+    };
     const settled = (): void => offAbort(signal, abort);
     if (signal.aborted) abort();
     else onAbort(signal, abort);
-    afterTicks(operation).then(resolve, reject).then(settled);
+    // Once it is stopped, whatever the operation says then is not what the caller hears.
+    afterTicks(operation)
+      .then(
+        (value) => void (stopped ?? resolve(value)),
+        (error) => void (stopped ?? reject(error)),
+      )
+      .then(settled);
   });
 }
 

@@ -1,8 +1,13 @@
 // One listener for all that wait for a signal, as long as anybody does.
-// Assumes bun:test only.
+// And what an abort through it must not do: keep the event loop from its turn.
+// Assumes a temporary folder.
 
 import { expect, spyOn, test } from "bun:test";
+import { open, readFile, writeFile } from "../../src/index.ts";
 import { offAbort, onAbort } from "../../src/signal.ts";
+import { scratch } from "../helpers/tmp.ts";
+
+const tmp = scratch();
 
 test("all are called once, in their order, those taken back not at all", () => {
   const controller = new AbortController();
@@ -39,4 +44,29 @@ test("there is one listener while anybody waits, and none after", () => {
   expect(remove.mock.calls[0]![1]).toBe(add.mock.calls[0]![1]);
   onAbort(signal, callbacks[0]!);
   expect(add).toHaveBeenCalledTimes(2);
+});
+
+test("a program that aborts what it asks for, again and again, gives the event loop its turn", async () => {
+  const path = tmp.file("content");
+  await using handle = await open(path);
+  const aborted = async (start: (signal: AbortSignal) => Promise<unknown>): Promise<number> => {
+    let turns = 0;
+    let going = true;
+    const count = (): void => {
+      turns++;
+      if (going) setImmediate(count);
+    };
+    setImmediate(count);
+    for (let i = 0; i < 200; i++) {
+      const controller = new AbortController();
+      const started = start(controller.signal);
+      controller.abort();
+      await expect(started).rejects.toMatchObject({ name: "AbortError" });
+    }
+    going = false;
+    return turns;
+  };
+  expect(await aborted((signal) => readFile(path, { signal }))).toBeGreaterThan(50);
+  expect(await aborted((signal) => handle.read({ buffer: Buffer.alloc(8), signal }))).toBeGreaterThan(50);
+  expect(await aborted((signal) => writeFile(path, "content", { signal }))).toBeGreaterThan(50);
 });
