@@ -3,6 +3,7 @@
 
 import { type Doorbell, openDoorbell } from "./doorbell.ts";
 import { errnoCode } from "./errno.ts";
+import { Patience } from "./patience.ts";
 import type { Ring } from "./ring.ts";
 
 /** Bounds of the loop's behaviour, with what they are set to. */
@@ -10,16 +11,12 @@ export interface LoopLimits {
   /** Flushes in microtasks before one must go through the event loop (DESIGN D5: no cost at 64). */ microtaskRounds: number;
   /** Milliseconds of such flushes before one must. */ microtaskMs: number;
   /** Estimated microseconds of calls answered at once, without the ring, between two turns of the event loop. */ inlineUs: number;
-  /** Rounds of setImmediate at most before sleeping. */ spinRounds: number;
-  /** Microseconds a completion may be expected to take for spinning to be tried. */ spinUs: number;
 }
 
 export const DEFAULT_LIMITS: LoopLimits = {
   microtaskRounds: 64,
   microtaskMs: 0.5,
   inlineUs: 500,
-  spinRounds: 24,
-  spinUs: 40,
 };
 
 /** Turns of the ring in one go, for work that completions staged. */
@@ -31,6 +28,7 @@ const [REFUSALS, LAST_REFUSAL] = [64, 4000];
 
 export class Loop {
   readonly limits: LoopLimits = { ...DEFAULT_LIMITS };
+  readonly patience: Patience = new Patience();
   readonly #ring: Ring;
   #doorbell: Doorbell | null = null;
   #rounds = 0;
@@ -39,11 +37,9 @@ export class Loop {
   /** A setImmediate of ours is due. */
   #polling = false;
   #asleep = false;
-  #spinsLeft = 0;
+  /** What is waited for now was slept for. */
+  #slept = false;
   #refused = 0;
-  #waitStart = 0;
-  /** Microseconds from starting to wait until a CQE came, smoothed. */
-  #expectedUs = 10;
   #asked = false;
   readonly #forget = (): void => {
     this.#asked = false;
@@ -119,8 +115,7 @@ export class Loop {
       return;
     }
     if (this.#polling) return;
-    this.#waitStart = performance.now();
-    this.#spinsLeft = this.#expectedUs < this.limits.spinUs ? this.limits.spinRounds : 1;
+    this.#wait(performance.now());
     this.#yield();
   }
 
@@ -140,20 +135,20 @@ export class Loop {
     if (this.#stopped()) return;
     const done = ring.completed > completed;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
-      if (done) this.#learn();
+      if (done) this.#learn(performance.now());
       this.#doorbell?.rest();
       return;
     }
+    const now = performance.now();
     if (done) {
-      this.#learn();
-      this.#waitStart = performance.now();
-      this.#spinsLeft = this.#expectedUs < this.limits.spinUs ? this.limits.spinRounds : 1;
+      this.#learn(now);
+      this.#wait(now);
     }
     if (ring.unsubmitted > 0) return this.#submitAgain();
     this.#refused = 0;
     // What is queued goes out as long as some of it can: what is in flight may be waiting for just that.
     const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
-    if (this.#spinsLeft-- > 0 || moving) this.#yield();
+    if (moving || this.patience.mayLook(now)) this.#yield();
     else this.#sleep();
   }
 
@@ -174,9 +169,14 @@ export class Loop {
     setTimeout(this.#step, 1);
   }
 
-  #learn(): void {
-    const took = (performance.now() - this.#waitStart) * 1000;
-    this.#expectedUs += (Math.min(took, 1000) - this.#expectedUs) / 8;
+  #wait(now: number): void {
+    this.#slept = false;
+    this.patience.begin(now);
+  }
+
+  #learn(now: number): void {
+    if (this.#slept) this.patience.slept(now);
+    else this.patience.seen(now);
   }
 
   #sleep(): void {
@@ -189,7 +189,7 @@ export class Loop {
         if (this.#asleep) this.#rung();
       },
     );
-    if (this.#doorbell.arm() === 0) this.#asleep = true;
+    if (this.#doorbell.arm() === 0) this.#asleep = this.#slept = true;
     else this.#yield();
   }
 

@@ -213,7 +213,7 @@ function makeThread(entries: number, iopoll: boolean): RingThread {
   const setup = setUp({ entries, cqEntries: entries * 4, extraFlags: iopoll ? SetupFlag.IOPOLL : 0 });
   if (!("ring" in setup)) throw noRing(setup);
   const made = new RingThread(setup);
-  if (iopoll) made.loop.limits.spinRounds = made.loop.limits.spinUs = Number.POSITIVE_INFINITY;
+  if (iopoll) made.loop.patience.lookUs = Number.POSITIVE_INFINITY;
   return made;
 }
 

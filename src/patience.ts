@@ -1,0 +1,57 @@
+// How long to look for a completion before going to sleep for it, learned from what was seen (DESIGN D4). Looking costs
+// the time that it takes, sleeping a wake-up: so it is looked for what comes sooner than a wake-up would, and not else.
+// Pure arithmetic on times; knows no ring and reads no clock.
+
+/** One wait in so many is looked out, to learn how long things take while they are slept for. */
+const PROBE_EVERY = 32;
+/** A wait is looked out for so many times what it takes on average. */
+const MARGIN = 3;
+/** Longer ones are told apart no more. */
+const LONGEST_US = 1000;
+
+export class Patience {
+  /** Microseconds that are looked out in any case, where what is waited for takes no longer on average. */
+  lookUs: number = 40;
+  /** Microseconds after which looking ends, however dear wake-ups are. */
+  maxLookUs: number = 200;
+  /** What a completion takes, smoothed. */
+  #latencyUs = 10;
+  /** What sleeping adds to that, smoothed: 10 µs on a machine of one's own, 100 on a busy host of virtual ones. */
+  #wakeUs = 0;
+  #startMs = 0;
+  #untilUs = 0;
+  #waits = 0;
+  #isProbe = false;
+
+  /** A wait begins. */
+  begin(nowMs: number): void {
+    const { lookUs, maxLookUs } = this;
+    this.#startMs = nowMs;
+    const isWorth = this.#latencyUs <= Math.max(lookUs, Math.min(this.#wakeUs, maxLookUs));
+    this.#isProbe = !isWorth && ++this.#waits % PROBE_EVERY === 0;
+    if (isWorth) this.#untilUs = Math.max(lookUs, Math.min(MARGIN * this.#latencyUs, maxLookUs));
+    else this.#untilUs = this.#isProbe ? maxLookUs : 0;
+  }
+
+  /** Whether to look once more. */
+  mayLook(nowMs: number): boolean {
+    return (nowMs - this.#startMs) * 1000 < this.#untilUs;
+  }
+
+  /** What was waited for has come, while it was looked for. */
+  seen(nowMs: number): void {
+    this.#latencyUs += (this.#tookUs(nowMs) - this.#latencyUs) / (this.#isProbe ? 2 : 4);
+  }
+
+  /** It has come after a sleep. */
+  slept(nowMs: number): void {
+    const tookUs = this.#tookUs(nowMs);
+    if (tookUs < this.#latencyUs) this.#latencyUs = tookUs; // it took no longer than that with the wake-up
+    if (this.#untilUs > 0) this.#latencyUs += (tookUs - this.#latencyUs) / 8;
+    else this.#wakeUs += (Math.max(0, tookUs - this.#latencyUs) - this.#wakeUs) / 8;
+  }
+
+  #tookUs(nowMs: number): number {
+    return Math.min((nowMs - this.#startMs) * 1000, LONGEST_US);
+  }
+}

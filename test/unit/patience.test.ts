@@ -1,0 +1,56 @@
+// How long a completion is looked for: learned from times, so that is all that is given here.
+// Assumes no clock and no ring.
+
+import { expect, test } from "bun:test";
+import { Patience } from "../../src/patience.ts";
+
+/** Waits in turn for what takes `latencyUs`, where a sleep adds `wakeUs`; looks every `roundUs`. Returns the times looked out. */
+function waits(patience: Patience, count: number, latencyUs: number, wakeUs: number, roundUs = 1): number {
+  let lookedOut = 0;
+  for (let i = 0; i < count; i++) {
+    patience.begin(0);
+    let atUs = 0;
+    while (atUs < latencyUs && patience.mayLook(atUs / 1000)) atUs += roundUs;
+    if (atUs >= latencyUs) {
+      patience.seen(atUs / 1000);
+      lookedOut++;
+    } else patience.slept((latencyUs + wakeUs) / 1000);
+  }
+  return lookedOut;
+}
+
+test("what comes soon is looked for, what takes long is slept for but for a few", () => {
+  expect(waits(new Patience(), 1000, 12, 10)).toBe(1000);
+  const long = waits(new Patience(), 1000, 150, 10);
+  expect(long).toBeGreaterThan(10);
+  expect(long).toBeLessThan(100);
+  expect(waits(new Patience(), 1000, 5000, 10)).toBe(0);
+});
+
+test("dear wake-ups do not make a quick thing look slow", () => {
+  const patience = new Patience();
+  waits(patience, 100, 900, 100); // something slow, slept for
+  waits(patience, 200, 20, 100); // then something quick: the waits that are looked out show it
+  expect(waits(patience, 100, 20, 100)).toBe(100);
+});
+
+test("where a wake-up is dear, longer ones are looked for; never longer than the bound", () => {
+  const dear = new Patience();
+  waits(dear, 600, 90, 150);
+  expect(waits(dear, 100, 90, 150)).toBe(100);
+  const cheap = new Patience();
+  waits(cheap, 600, 90, 5);
+  expect(waits(cheap, 100, 90, 5)).toBeLessThan(10);
+  const bounded = new Patience();
+  waits(bounded, 600, 300, 1000);
+  expect(waits(bounded, 100, 300, 1000)).toBe(0);
+});
+
+test("bounds of zero and infinity hold", () => {
+  const never = new Patience();
+  never.lookUs = never.maxLookUs = 0;
+  expect(waits(never, 200, 5, 100)).toBe(0);
+  const always = new Patience();
+  always.lookUs = Number.POSITIVE_INFINITY;
+  expect(waits(always, 50, 20_000, 1)).toBe(50);
+});
