@@ -1,6 +1,6 @@
 // The bench runner. Everything of one row is measured side by side in one run: each contender in its own process, one
 // round of each in turn, medians over the rounds.
-// Assumes the shim and build/bench are built (`make bench` does), and about 2.5 GiB free below TMPDIR, on a real disk.
+// Assumes the shim and build/bench are built (`make bench` does), and about 5 GiB free below TMPDIR, on a real disk.
 // Never leaves a file or a process behind, also when it is interrupted.
 
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { basename, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { environmentOf } from "./lib/environment.ts";
+import { spreadBelow } from "./lib/fresh.ts";
 import { loadWorkload, measureWorkload, type Settings } from "./lib/measure.ts";
 import { type Group, REFERENCE_FILE, RESULTS_FOLDER, type Results, regressions } from "./lib/results.ts";
 import { bundleForNode } from "./lib/session.ts";
@@ -69,6 +70,7 @@ const settings: Settings = {
 };
 
 const temporary = mkdtempSync(join(tmpdir(), "bun-uring-bench-"));
+spreadBelow(temporary);
 process.on("exit", () => rmSync(temporary, { recursive: true, force: true }));
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
 

@@ -1,6 +1,6 @@
 // One contender, measured in a process of its own: no other contender's garbage, threads or call profiles.
 // Assumes to be started by session.ts with [workload module, contender index, depth, folder]; runs under Bun, and
-// bundled under Node. Every line "MILLISECONDS" on stdin is one round, answered by one JSON line on stdout.
+// bundled under Node. Every line "MILLISECONDS SCRATCH-FOLDER" on stdin is one round, answered by one JSON line on stdout.
 // Never prints anything else, and never measures while it sets up.
 
 import { createInterface } from "node:readline";
@@ -180,7 +180,9 @@ async function main(): Promise<void> {
       : job(operation, workload.operations ?? 1);
   process.stdout.write("ready\n");
   for await (const line of createInterface({ input: process.stdin })) {
-    process.stdout.write(`${JSON.stringify(await round(Number(line)))}\n`);
+    const [ms, scratch] = line.split(/ (.*)/);
+    await operation.begin?.(scratch);
+    process.stdout.write(`${JSON.stringify(await round(Number(ms)))}\n`);
   }
   await operation.close?.();
 }

@@ -1,8 +1,8 @@
 // Measures one workload: opens everybody who takes part, asks each for one round in turn, and makes rows of the rounds.
-// Assumes that the folder it is given is empty. Prints nothing; a contender that fails is a note, not the end of the run.
+// Assumes that the folder it is given is the run's own, and removes nothing there. Prints nothing; a contender that fails is a note, not the end of the run.
 
-import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { freshFolder } from "./fresh.ts";
 import { type Group, type Missing, type Row, type RowKind, ratiosOf, rowOf } from "./results.ts";
 import { ceilingSession, commandSession, contenderSession, fioSession, nodeSession, type Session } from "./session.ts";
 import type { Round, Workload } from "./workload.ts";
@@ -79,6 +79,7 @@ async function measureGroup(
   name: string,
   workload: Workload,
   depth: number,
+  temporary: string,
   folder: string,
   settings: Settings,
 ): Promise<Group> {
@@ -93,9 +94,10 @@ async function measureGroup(
   for (let round = workload.shape === "rate" ? 0 : 1; round <= roundCount; round++) {
     for (const one of all) {
       if (one.why !== undefined) continue;
-      await workload.prepare?.(folder);
+      const scratch = workload.scratch ? freshFolder(temporary, "round") : folder;
+      await workload.prepare?.(folder, scratch);
       await one.attempt(async () => {
-        const measured = await one.session!.round(round === 0 ? WARM_UP_MS : roundMs);
+        const measured = await one.session!.round(round === 0 ? WARM_UP_MS : roundMs, scratch);
         if (round > 0) one.rounds.push(measured);
       });
     }
@@ -117,14 +119,12 @@ export async function loadWorkload(name: string): Promise<Workload> {
   return ((await import(join(import.meta.dir, "..", "workloads", `${name}.ts`))) as { default: Workload }).default;
 }
 
-/** All depths of one workload, each as soon as it is done. Its files are below `temporary`, and gone at the end. */
+/** All depths of one workload, each as soon as it is done. Its files are below `temporary`, and stay. */
 export async function* measureWorkload(name: string, temporary: string, settings: Settings): AsyncGenerator<Group> {
   const workload = await loadWorkload(name);
-  const folder = join(temporary, name);
-  mkdirSync(folder);
+  const folder = freshFolder(temporary, name);
   await workload.setup(folder);
-  for (const depth of workload.depths) yield await measureGroup(name, workload, depth, folder, settings);
-  rmSync(folder, { recursive: true, force: true });
+  for (const depth of workload.depths) yield await measureGroup(name, workload, depth, temporary, folder, settings);
   // What this one left dirty is written now, not in the middle of the next one.
   Bun.spawnSync(["sync", "-f", temporary]);
 }

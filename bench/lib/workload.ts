@@ -5,6 +5,8 @@
 export interface Operation {
   /** Does one operation, or for a job the whole of it. Lanes run beside each other: 0 … depth − 1. */
   run(lane: number): unknown;
+  /** Called before every round, and not measured: the round's own new folder, of a workload that has `scratch`. */
+  begin?(scratch: string): unknown;
   close?(): unknown;
 }
 
@@ -48,7 +50,7 @@ export interface Ceiling {
 /** The same work by a command, such as `cp -r`. Jobs only. */
 export interface Command {
   readonly label: string;
-  argv(folder: string): readonly string[];
+  argv(folder: string, scratch: string): readonly string[];
 }
 
 /** The same work by fio's io_uring engine, for `make bench-fio`: O_DIRECT, registered file and buffers. */
@@ -89,10 +91,12 @@ export interface Workload {
   readonly commands?: readonly Command[];
   readonly fio?: FioJob;
   readonly targets?: Readonly<Record<number, Target>>;
-  /** Makes the files, below a folder that is empty at first and removed at the end. */
+  /** Makes the files, below a folder that is empty at first and removed at the end of the run. */
   setup(folder: string): void | Promise<void>;
-  /** Puts back, before every round, what a round has changed. Not measured. */
-  prepare?(folder: string): void | Promise<void>;
+  /** Every round creates or deletes files: each gets a new folder, and nothing is deleted before the run's end. */
+  readonly scratch?: boolean;
+  /** Before every round: makes what it needs in its scratch folder, or puts back what a round has changed. Not measured. */
+  prepare?(folder: string, scratch: string): void | Promise<void>;
 }
 
 /** What one round of one contender measured. */
