@@ -1,7 +1,7 @@
 // Makes the files that workloads read, and the orders they are read in. The same seed gives the same order every time.
 // Assumes a folder on a real disk file system. Blocking calls on purpose: nothing here is measured.
 
-import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 export const KIB = 1024;
@@ -45,6 +45,16 @@ export function makeFile(path: string, byteLength: number): void {
   closeSync(fd);
 }
 
+/** The gigabyte that several workloads read, beside their folders. */
+export const largeFile = (folder: string): string => join(folder, "..", "..", "large.bin");
+
+/** Makes it, or, where an earlier workload did, brings it into the page cache again. */
+export function makeLargeFile(folder: string): void {
+  const path = largeFile(folder);
+  if (existsSync(path)) Bun.spawnSync(["cat", path], { stdout: "ignore" });
+  else makeFile(path, GIB);
+}
+
 /** Drops a file's clean pages from the page cache. */
 export function evict(path: string): void {
   const dropped = Bun.spawnSync([
@@ -76,6 +86,17 @@ export function smallPaths(folder: string): () => string {
   const paths = Array.from({ length: SMALL_FILES }, (_, i) => join(folder, "small", `${i}`));
   const order = randomOrder(SMALL_FILES);
   return () => paths[order()];
+}
+
+/** The same paths, each once, in random order. */
+export function shuffledSmallPaths(folder: string): string[] {
+  const paths = Array.from({ length: SMALL_FILES }, (_, i) => join(folder, "small", `${i}`));
+  const next = randomNumbers(3);
+  for (let i = paths.length - 1; i > 0; i--) {
+    const j = next() % (i + 1);
+    [paths[i], paths[j]] = [paths[j], paths[i]];
+  }
+  return paths;
 }
 
 /** One page-aligned buffer per lane, as O_DIRECT wants it. WebAssembly's memory begins at a page, and never moves. */
