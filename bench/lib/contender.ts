@@ -75,9 +75,9 @@ function blockOf(operation: Operation, depth: number, blocking: boolean): (count
   };
 }
 
-/** How many operations fill BLOCK_NS, found by trying; warms the code up as well. */
-async function blockSize(block: (count: number) => unknown, depth: number): Promise<number> {
-  for (let count = depth * 4; ; count *= 2) {
+/** How many runs fill BLOCK_NS, found by trying from `least` on; warms the code up as well. */
+async function blockSize(block: (count: number) => unknown, least: number): Promise<number> {
+  for (let count = least; ; count *= 2) {
     const start = now();
     await block(count);
     if (now() - start >= BLOCK_NS) return count;
@@ -103,11 +103,17 @@ async function latencies(operation: Operation, depth: number, blocking: boolean,
   return samples.subarray(0, count).sort();
 }
 
-function rate(operation: Operation, depth: number, blocking: boolean): (ms: number) => Promise<Round> {
-  const block = blockOf(operation, depth, blocking);
+function rate(
+  operation: Operation,
+  depth: number,
+  blocking: boolean,
+  batch: number | undefined,
+): (ms: number) => Promise<Round> {
+  const block = blockOf(operation, batch === undefined ? depth : 1, blocking);
+  const perRun = batch ?? 1;
   let size = 0;
   return async (ms) => {
-    if (size === 0) size = await blockSize(block, depth);
+    if (size === 0) size = await blockSize(block, batch === undefined ? depth * 4 : 1);
     // What the others left in the caches goes, and the heap is as in a program that has run for a while.
     collectGarbage();
     for (const end = now() + (ms * 1e6) / 3; now() < end; ) await block(size);
@@ -115,7 +121,7 @@ function rate(operation: Operation, depth: number, blocking: boolean): (ms: numb
     let cpu = 0;
     const { avg } = await measure(
       () => {
-        operations += size;
+        operations += size * perRun;
         return block(size);
       },
       {
@@ -132,9 +138,12 @@ function rate(operation: Operation, depth: number, blocking: boolean): (ms: numb
     );
     const cpuNsPerOp = (cpuNanoseconds() - cpu) / operations;
     const loopGapMs = monitor.stop();
+    const nsPerOp = avg / (size * perRun);
+    // A share of a batch's time is nobody's latency.
+    if (batch !== undefined) return { nsPerOp, cpuNsPerOp, loopGapMs };
     const each = await latencies(operation, depth, blocking, ms / 3);
     return {
-      nsPerOp: avg / size,
+      nsPerOp,
       cpuNsPerOp,
       p50Ns: each[Math.floor(each.length * 0.5)],
       p99Ns: each[Math.floor(each.length * 0.99)],
@@ -176,7 +185,7 @@ async function main(): Promise<void> {
   const operation = await contender.open(folder, depth);
   const round =
     workload.shape === "rate"
-      ? rate(operation, depth, contender.kind === "sync")
+      ? rate(operation, depth, contender.kind === "sync", contender.batch)
       : job(operation, workload.operations ?? 1);
   process.stdout.write("ready\n");
   for await (const line of createInterface({ input: process.stdin })) {

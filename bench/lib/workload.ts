@@ -34,6 +34,8 @@ export interface Contender {
   readonly node?: boolean;
   /** The depths it is measured at; all of the workload's when absent. */
   readonly depths?: readonly number[];
+  /** One run is so many operations, and runs come one after the other: the depth is inside. Rates only. */
+  readonly batch?: number;
   open(folder: string, depth: number): Operation | Promise<Operation>;
 }
 
