@@ -47,7 +47,8 @@ export function nameOf(group: Group): string {
 export function printEnvironment(environment: Environment): void {
   const { kernel, cpu, cores, memoryGib, governor, fileSystem, device, bun, node, commit } = environment;
   console.log(`${cpu}, ${cores} cores, ${memoryGib} GiB, governor ${governor}; Linux ${kernel}`);
-  console.log(`${fileSystem} on ${device}; Bun ${bun}, Node ${node}; commit ${commit}\n`);
+  console.log(`${fileSystem} on ${device}; Bun ${bun}, Node ${node}; commit ${commit}`);
+  console.log(`loop gap: the longest that the event loop stood still, less the time it waited for a processor\n`);
 }
 
 export function printGroup(group: Group): void {

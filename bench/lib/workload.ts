@@ -108,7 +108,7 @@ export interface Round {
   /** Of single operations, each timed by itself; absent for ceilings and commands. */
   readonly p50Ns?: number;
   readonly p99Ns?: number;
-  /** How much later than asked the event loop came back to a 5 ms timer, at worst. */
+  /** How late the event loop came back to a 5 ms timer at worst, without the time that it waited for a processor. */
   readonly loopGapMs?: number;
   readonly peakRssBytes?: number;
 }
