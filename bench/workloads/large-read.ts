@@ -39,6 +39,8 @@ const workload: Workload = {
       open: (folder) => ({ run: () => readFileSync(largeFile(folder)) }),
     },
   ],
+  // Memory's own bandwidth, into memory that is there already: what no way to read can pass.
+  ceilings: [{ label: "C, memcpy", program: "memory-copy" }],
 };
 
 export default workload;
