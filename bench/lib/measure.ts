@@ -33,8 +33,8 @@ function entriesOf(name: string, workload: Workload, depth: number, folder: stri
   const entries: Entry[] = [];
   for (const [index, contender] of workload.contenders.entries()) {
     if (!at(contender)) continue;
-    const { label, kind } = contender;
-    entries.push({ label, kind, reference: false, open: () => contenderSession(name, index, depth, folder) });
+    const { label, kind, reference = false } = contender;
+    entries.push({ label, kind, reference, open: () => contenderSession(name, index, depth, folder) });
     if (contender.node && node !== null) {
       const open = (): Promise<Session> => nodeSession(node, name, index, depth, folder);
       entries.push({ label: `${label}, under Node`, kind: "node", reference: false, open });

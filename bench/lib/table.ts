@@ -72,6 +72,7 @@ function ratioWords({ ratios }: Group): string {
   if (ratios.peer !== undefined) {
     words.push(`${ratios.peer.toFixed(2)} × as fast as ${ratios.peerLabel}, with ${ratios.cpu!.toFixed(2)} of its CPU`);
   }
+  if (ratios.sync !== undefined) words.push(`${ratios.sync.toFixed(2)} × the time of the blocking call`);
   if (ratios.ceiling !== undefined) words.push(`${ratios.ceiling.toFixed(2)} × the time of ${ratios.ceilingLabel}`);
   if (ratios.command !== undefined) words.push(`${ratios.command.toFixed(2)} × the time of the command`);
   if (ratios.fio !== undefined) words.push(`${ratios.fio.toFixed(2)} of fio's rate`);

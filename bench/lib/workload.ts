@@ -30,6 +30,8 @@ export type ContenderKind = "ours" | "more" | "peer" | "sync";
 export interface Contender {
   readonly label: string;
   readonly kind: ContenderKind;
+  /** The peer that ours is compared with, where it is not the fastest one. */
+  readonly reference?: boolean;
   /** Also measured under Node.js, where that is installed; the label then says so. */
   readonly node?: boolean;
   /** The depths it is measured at; all of the workload's when absent. */
@@ -69,6 +71,10 @@ export interface Target {
   readonly peer?: number;
   /** At most this part of that peer's CPU time. */
   readonly cpu?: number;
+  /** At most this part of that peer's p99. */
+  readonly p99?: number;
+  /** At most so many times the time of the first blocking call. */
+  readonly sync?: number;
   /** At most so many times the ceiling's time. */
   readonly ceiling?: number;
   /** At most so many times the command's time. */

@@ -27,7 +27,7 @@ const workload: Workload = {
   shape: "rate",
   depths: [1, 64],
   bytes: BLOCK,
-  targets: { 1: { peer: 1.1 }, 64: { peer: 1.25, cpu: 0.5 } },
+  targets: { 1: { peer: 1.1 }, 64: { peer: 1.25, cpu: 0.5, sync: 1 } },
   setup: () => {},
   scratch: true,
   contenders: [
