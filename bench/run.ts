@@ -14,12 +14,13 @@ import { type Group, REFERENCE_FILE, RESULTS_FOLDER, type Results, regressions }
 import { bundleForNode } from "./lib/session.ts";
 import { printEnvironment, printGroup } from "./lib/table.ts";
 
-const USAGE = `usage: bun bench/run.ts --all | --fio | --check | NAME…   [--rounds N] [--ms N] [--out FILE]
+const USAGE = `usage: bun bench/run.ts --all | --fio | --check | NAME…   [--node] [--rounds N] [--ms N] [--out FILE]
   --all      every workload
   --fio      the workloads that fio can do, with fio
   --check    a short run of the small operations, compared with the committed results; exit code 1 where one is slower
-  --rounds   rounds of each contender (5)
-  --ms       milliseconds of one round (100; with fio 500)
+  --node     the same functions under Node.js as well; as a rule only where workloads are named, for they take long
+  --rounds   rounds of each contender (7; of long jobs 3)
+  --ms       milliseconds of one round (50; with fio 500)
   --out      where the JSON goes (bench/results/….local.json)`;
 
 const { values: options, positionals } = parseArgs({
@@ -27,6 +28,7 @@ const { values: options, positionals } = parseArgs({
   options: {
     all: { type: "boolean", default: false },
     fio: { type: "boolean", default: false },
+    node: { type: "boolean", default: false },
     check: { type: "boolean", default: false },
     rounds: { type: "string" },
     ms: { type: "string" },
@@ -63,9 +65,10 @@ if (options.check && !existsSync(REFERENCE_FILE)) {
 }
 
 const settings: Settings = {
-  roundCount: Number(options.rounds ?? (options.check ? 3 : 5)),
-  roundMs: Number(options.ms ?? (options.fio ? 500 : 100)),
-  node: options.check ? null : Bun.which("node"),
+  roundCount: Number(options.rounds ?? (options.check ? 5 : 7)),
+  jobRoundCount: Number(options.rounds ?? 3),
+  roundMs: Number(options.ms ?? (options.fio ? 500 : 50)),
+  node: options.node || positionals.length > 0 ? Bun.which("node") : null,
   fio: options.fio,
 };
 

@@ -11,6 +11,8 @@ const WARM_UP_MS = 400;
 
 export interface Settings {
   readonly roundCount: number;
+  /** Jobs are long: fewer rounds of them. */
+  readonly jobRoundCount: number;
   readonly roundMs: number;
   /** The node command, or null to leave Node out. */
   readonly node: string | null;
@@ -83,7 +85,8 @@ async function measureGroup(
   folder: string,
   settings: Settings,
 ): Promise<Group> {
-  const { roundCount, roundMs } = settings;
+  const { roundMs } = settings;
+  const roundCount = workload.shape === "rate" ? settings.roundCount : settings.jobRoundCount;
   const all = entriesOf(name, workload, depth, folder, settings).map((entry) => new Collected(entry));
   for (const one of all) {
     await one.attempt(async () => {
