@@ -1,6 +1,6 @@
 // The bench runner. Everything of one row is measured side by side in one run: each contender in its own process, one
 // round of each in turn, medians over the rounds.
-// Assumes the shim and build/bench are built (`make bench` does), and about 5 GiB free below TMPDIR, on a real disk.
+// Assumes the shim and build/bench are built (`make bench` does), and about 4 GiB free below TMPDIR, on a real disk.
 // Never leaves a file or a process behind, also when it is interrupted.
 
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -36,9 +36,12 @@ const { values: options, positionals } = parseArgs({
   },
 });
 
-/** The order of the table; what is not named here follows. */
-const ORDER = ["read-cached", "read-direct", "read-direct-large", "small-read", "stat", "open-close"];
-const rank = (name: string): number => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
+/** The order of the table; what is not named here comes between the two. */
+const FIRST = ["read-cached", "read-batch", "read-direct", "read-direct-large"];
+/** They leave deleted files behind, which the others must not come after: see lib/fresh.ts. */
+const LAST = ["small-write", "copy-tree", "remove-flat", "remove-nested"];
+const rank = (name: string): number =>
+  FIRST.includes(name) ? FIRST.indexOf(name) - FIRST.length : LAST.indexOf(name) + 1;
 const known = readdirSync(join(import.meta.dir, "workloads"))
   .map((file) => basename(file, ".ts"))
   .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));

@@ -1,7 +1,7 @@
 // Makes the files that workloads read, and the orders they are read in. The same seed gives the same order every time.
 // Assumes a folder on a real disk file system. Blocking calls on purpose: nothing here is measured.
 
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 export const KIB = 1024;
@@ -33,6 +33,10 @@ export function randomOrder(limit: number, seed = 1): () => number {
 
 /** A file of bytes that do not compress, written through to the disk, and in the page cache afterwards. */
 export function makeFile(path: string, byteLength: number): void {
+  if (statSync(path, { throwIfNoEntry: false })?.size === byteLength) {
+    Bun.spawnSync(["cat", path], { stdout: "ignore" });
+    return;
+  }
   const piece = new Uint32Array(MIB / 4);
   const next = randomNumbers(byteLength);
   for (let i = 0; i < piece.length; i++) piece[i] = next();
@@ -45,15 +49,9 @@ export function makeFile(path: string, byteLength: number): void {
   closeSync(fd);
 }
 
-/** The gigabyte that several workloads read, beside their folders. */
-export const largeFile = (folder: string): string => join(folder, "..", "..", "large.bin");
-
-/** Makes it, or, where an earlier workload did, brings it into the page cache again. */
-export function makeLargeFile(folder: string): void {
-  const path = largeFile(folder);
-  if (existsSync(path)) Bun.spawnSync(["cat", path], { stdout: "ignore" });
-  else makeFile(path, GIB);
-}
+/** The gigabyte that several workloads read. */
+export const largeFile = (folder: string): string => join(folder, "large.bin");
+export const makeLargeFile = (folder: string): void => makeFile(largeFile(folder), GIB);
 
 /** Drops a file's clean pages from the page cache. */
 export function evict(path: string): void {
@@ -68,9 +66,10 @@ export function evict(path: string): void {
   if (!dropped.success) throw new Error(`dd could not evict ${path}: ${dropped.stderr.toString()}`);
 }
 
-/** `count` files of one block each below `folder/name`, named by their number; in sub-folders of `perFolder` if given. */
+/** `count` files of one block each below `folder/name`, if that is not there yet; named by their number; in sub-folders of `perFolder` if given. */
 export function makeSmallFiles(folder: string, name: string, count: number, perFolder: number = count): void {
   const base = join(folder, name);
+  if (existsSync(base)) return;
   mkdirSync(base);
   const bytes = new Uint8Array(BLOCK).fill(0x78);
   for (let i = 0; i < count; i++) {

@@ -1,13 +1,16 @@
 // Measures one workload: opens everybody who takes part, asks each for one round in turn, and makes rows of the rounds.
-// Assumes that the folder it is given is the run's own, and removes nothing there. Prints nothing; a contender that fails is a note, not the end of the run.
+// Assumes that the folder it is given is the run's own, and removes there only what rounds have made. Prints nothing; a contender that fails is a note, not the end of the run.
 
+import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { freshFolder } from "./fresh.ts";
+import { freshFolder, spreadBelow } from "./fresh.ts";
 import { type Group, type Missing, type Row, type RowKind, ratiosOf, rowOf } from "./results.ts";
 import { ceilingSession, commandSession, contenderSession, fioSession, nodeSession, type Session } from "./session.ts";
 import type { Round, Workload } from "./workload.ts";
 
 const WARM_UP_MS = 400;
+/** Where a warm-up leaves files behind. */
+const SHORT_WARM_UP_MS = 150;
 
 export interface Settings {
   readonly roundCount: number;
@@ -81,11 +84,12 @@ async function measureGroup(
   name: string,
   workload: Workload,
   depth: number,
-  temporary: string,
   folder: string,
+  rounds: string,
   settings: Settings,
 ): Promise<Group> {
   const { roundMs } = settings;
+  const warmUpMs = workload.scratch ? SHORT_WARM_UP_MS : WARM_UP_MS;
   const roundCount = workload.shape === "rate" ? settings.roundCount : settings.jobRoundCount;
   const all = entriesOf(name, workload, depth, folder, settings).map((entry) => new Collected(entry));
   for (const one of all) {
@@ -97,10 +101,10 @@ async function measureGroup(
   for (let round = workload.shape === "rate" ? 0 : 1; round <= roundCount; round++) {
     for (const one of all) {
       if (one.why !== undefined) continue;
-      const scratch = workload.scratch ? freshFolder(temporary, "round") : folder;
+      const scratch = workload.scratch ? freshFolder(rounds, "round") : folder;
       await workload.prepare?.(folder, scratch);
       await one.attempt(async () => {
-        const measured = await one.session!.round(round === 0 ? WARM_UP_MS : roundMs, scratch);
+        const measured = await one.session!.round(round === 0 ? warmUpMs : roundMs, scratch);
         if (round > 0) one.rounds.push(measured);
       });
     }
@@ -122,12 +126,25 @@ export async function loadWorkload(name: string): Promise<Workload> {
   return ((await import(join(import.meta.dir, "..", "workloads", `${name}.ts`))) as { default: Workload }).default;
 }
 
-/** All depths of one workload, each as soon as it is done. Its files are below `temporary`, and stay. */
+/** Folders that workloads share, by the name they have for them. */
+const shared = new Map<string, string>();
+
+function folderOf(name: string, { files }: Workload, temporary: string): string {
+  const folder = shared.get(files ?? name) ?? freshFolder(temporary, files ?? name);
+  shared.set(files ?? name, folder);
+  return folder;
+}
+
+/** All depths of one workload, each as soon as it is done. The files of its setup are below `temporary`, and stay. */
 export async function* measureWorkload(name: string, temporary: string, settings: Settings): AsyncGenerator<Group> {
   const workload = await loadWorkload(name);
-  const folder = freshFolder(temporary, name);
+  const folder = folderOf(name, workload, temporary);
+  const rounds = mkdtempSync(join(temporary, "rounds-"));
+  spreadBelow(rounds);
   await workload.setup(folder);
-  for (const depth of workload.depths) yield await measureGroup(name, workload, depth, temporary, folder, settings);
+  for (const depth of workload.depths) yield await measureGroup(name, workload, depth, folder, rounds, settings);
+  // Before they are written to the disk: deleting them costs a fraction of what it does afterwards.
+  rmSync(rounds, { recursive: true, force: true });
   // What this one left dirty is written now, not in the middle of the next one.
   Bun.spawnSync(["sync", "-f", temporary]);
 }

@@ -99,9 +99,11 @@ export interface Workload {
   readonly commands?: readonly Command[];
   readonly fio?: FioJob;
   readonly targets?: Readonly<Record<number, Target>>;
-  /** Makes the files, below a folder that is empty at first and removed at the end of the run. */
+  /** Makes the files that are not there yet. The folder is removed at the end of the run. */
   setup(folder: string): void | Promise<void>;
-  /** Every round creates or deletes files: each gets a new folder, and nothing is deleted before the run's end. */
+  /** Workloads with the same name here share a folder, and the files that the first of them has made. */
+  readonly files?: string;
+  /** Every round creates or deletes files: each gets a new folder, and none is deleted before the workload's end. */
   readonly scratch?: boolean;
   /** Before every round: makes what it needs in its scratch folder, or puts back what a round has changed. Not measured. */
   prepare?(folder: string, scratch: string): void | Promise<void>;

@@ -15,6 +15,7 @@ const workload: Workload = {
   depths: [1],
   bytes: GIB,
   targets: { 1: { peer: 1, command: 1 } },
+  files: "large",
   setup: makeLargeFile,
   prepare: (folder) => rmSync(target(folder), { force: true }),
   contenders: [

@@ -12,6 +12,7 @@ const workload: Workload = {
   depths: [1],
   bytes: GIB,
   targets: { 1: { peer: 2.5 } },
+  files: "large",
   setup: makeLargeFile,
   contenders: [
     {

@@ -21,6 +21,7 @@ const workload: Workload = {
   depths: [BATCH],
   bytes: BLOCK,
   targets: { [BATCH]: { ceiling: 1.1 } },
+  files: "cached",
   setup: (folder) => makeFile(pathIn(folder), FILE_BYTES),
   contenders: [
     {

@@ -11,6 +11,7 @@ const workload: Workload = {
   depths: [64],
   bytes: BLOCK,
   targets: { 64: { peer: 2, ceiling: 1.5 } },
+  files: "small",
   setup: (folder) => makeSmallFiles(folder, "small", SMALL_FILES),
   contenders: [
     {

@@ -11,6 +11,7 @@ const workload: Workload = {
   depths: [64],
   bytes: 0,
   targets: { 64: { peer: 1.4, ceiling: 1.9 } },
+  files: "small",
   setup: (folder) => makeSmallFiles(folder, "small", SMALL_FILES),
   contenders: [
     {

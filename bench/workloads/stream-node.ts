@@ -27,6 +27,7 @@ const workload: Workload = {
   depths: [1],
   bytes: GIB,
   targets: { 1: { peer: 1.5 } },
+  files: "large",
   setup: makeLargeFile,
   contenders: [
     {
