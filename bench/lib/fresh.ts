@@ -1,7 +1,8 @@
 // Makes the folders that work is done in, so that no round pays for the files that an earlier one has deleted.
 // ext4 does not give a deleted file's inode out again for minutes, and looks at every such inode of a block group each time
 // it needs one: creating a file next to 10,000 deleted ones costs a millisecond instead of tens of microseconds. So a
-// round has a folder of its own, in a block group of its own, and nothing is deleted while a workload is measured.
+// round has a folder of its own, in a block group of its own, and nothing is deleted before the end of the run.
+// What other programs have deleted lately, or a run that ended less than a minute ago, can still be met.
 // Assumes nothing of the file system: where none of this is true, a folder is as good as another. Measures only itself.
 
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";

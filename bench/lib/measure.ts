@@ -1,7 +1,7 @@
 // Measures one workload: opens everybody who takes part, asks each for one round in turn, and makes rows of the rounds.
-// Assumes that the folder it is given is the run's own, and removes there only what rounds have made. Prints nothing; a contender that fails is a note, not the end of the run.
+// Assumes that the folder it is given is the run's own, and removes nothing there. Prints nothing; a contender that fails is a note, not the end of the run.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
 import { freshFolder, spreadBelow } from "./fresh.ts";
 import { type Group, type Missing, type Row, type RowKind, ratiosOf, rowOf } from "./results.ts";
@@ -135,7 +135,7 @@ function folderOf(name: string, { files }: Workload, temporary: string): string 
   return folder;
 }
 
-/** All depths of one workload, each as soon as it is done. The files of its setup are below `temporary`, and stay. */
+/** All depths of one workload, each as soon as it is done. Its files are below `temporary`, and stay. */
 export async function* measureWorkload(name: string, temporary: string, settings: Settings): AsyncGenerator<Group> {
   const workload = await loadWorkload(name);
   const folder = folderOf(name, workload, temporary);
@@ -143,8 +143,7 @@ export async function* measureWorkload(name: string, temporary: string, settings
   spreadBelow(rounds);
   await workload.setup(folder);
   for (const depth of workload.depths) yield await measureGroup(name, workload, depth, folder, rounds, settings);
-  // Before they are written to the disk: deleting them costs a fraction of what it does afterwards.
-  rmSync(rounds, { recursive: true, force: true });
-  // What this one left dirty is written now, not in the middle of the next one.
-  Bun.spawnSync(["sync", "-f", temporary]);
+  // What this one left dirty is written now, not in the middle of the next one; but of many small files that would take
+  // long, and deleting them afterwards seven times as long as it does before.
+  if (!workload.scratch) Bun.spawnSync(["sync", "-f", temporary]);
 }

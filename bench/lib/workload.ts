@@ -103,7 +103,7 @@ export interface Workload {
   setup(folder: string): void | Promise<void>;
   /** Workloads with the same name here share a folder, and the files that the first of them has made. */
   readonly files?: string;
-  /** Every round creates or deletes files: each gets a new folder, and none is deleted before the workload's end. */
+  /** Every round creates or deletes files: each gets a new folder, and none is deleted before the end of the run. */
   readonly scratch?: boolean;
   /** Before every round: makes what it needs in its scratch folder, or puts back what a round has changed. Not measured. */
   prepare?(folder: string, scratch: string): void | Promise<void>;
