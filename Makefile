@@ -20,7 +20,7 @@ PREBUILT := prebuilds/linux-$(ARCH)/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault soak bench bench-fio bench-check bench-report bench-c check fault asan pack prebuild clean help
+.PHONY: build setup demo test test-fault soak bench bench-cost bench-fio bench-check bench-report bench-c check fault asan pack prebuild clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -41,11 +41,14 @@ test-fault: setup build fault asan ## the long tests: injected faults, memory pr
 soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1
 	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
-bench: setup-bench build bench-c ## every bench, side by side with Bun and C (under 5 minutes); results in bench/results/
-	@$(BUN) bench/run.ts --all
+bench: setup-bench build bench-c ## every bench, side by side with Bun and C (under 5 minutes; with NODE=1 Node too); results in bench/results/
+	@$(BUN) bench/run.ts --all $(if $(NODE),--node)
 
 bench-%: setup-bench build bench-c
 	@$(BUN) bench/run.ts $*
+
+bench-cost: setup build $(PREBUILT) dist/index.js ## what an operation costs with up to 100,000 outstanding; garbage, import, idling, Workers
+	@$(BUN) bench/cost.ts
 
 bench-fio: setup-fio build bench-c ## the O_DIRECT benches beside fio's io_uring engine
 	@$(BUN) bench/run.ts --fio

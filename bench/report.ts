@@ -61,7 +61,7 @@ function table(): string {
     "",
     `Measured ${environment.date} on ${environment.cores} cores of ${environment.cpu}, Linux ${environment.kernel}, ` +
       `${environment.fileSystem.split(",")[0]} on a ${environment.device.split(",")[0]} disk, Bun ${environment.bun}: medians of ` +
-      `${results.roundCount} rounds, side by side in one run. Time is per operation. All rows: \`make bench\`; one: \`make bench-NAME\`.`,
+      `${results.roundCount} rounds, side by side in one run. Time is per operation; the loop gap is less the time that the thread waited for a processor. All rows: \`make bench\`; one: \`make bench-NAME\`.`,
   ].join("\n");
 }
 

@@ -1,6 +1,6 @@
 // The bench runner. Everything of one row is measured side by side in one run: each contender in its own process, one
 // round of each in turn, medians over the rounds.
-// Assumes the shim and build/bench are built (`make bench` does), and about 2.5 GiB free below TMPDIR, on a real disk.
+// Assumes the shim and build/bench are built (`make bench` does), and about 4 GiB free below TMPDIR, on a real disk.
 // Never leaves a file or a process behind, also when it is interrupted.
 
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -8,17 +8,19 @@ import { tmpdir } from "node:os";
 import { basename, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { environmentOf } from "./lib/environment.ts";
+import { spreadBelow } from "./lib/fresh.ts";
 import { loadWorkload, measureWorkload, type Settings } from "./lib/measure.ts";
 import { type Group, REFERENCE_FILE, RESULTS_FOLDER, type Results, regressions } from "./lib/results.ts";
 import { bundleForNode } from "./lib/session.ts";
 import { printEnvironment, printGroup } from "./lib/table.ts";
 
-const USAGE = `usage: bun bench/run.ts --all | --fio | --check | NAME…   [--rounds N] [--ms N] [--out FILE]
+const USAGE = `usage: bun bench/run.ts --all | --fio | --check | NAME…   [--node] [--rounds N] [--ms N] [--out FILE]
   --all      every workload
   --fio      the workloads that fio can do, with fio
   --check    a short run of the small operations, compared with the committed results; exit code 1 where one is slower
-  --rounds   rounds of each contender (5)
-  --ms       milliseconds of one round (100; with fio 500)
+  --node     the same functions under Node.js as well; as a rule only where workloads are named, for they take long
+  --rounds   rounds of each contender (5; of long jobs 3)
+  --ms       milliseconds of one round (50; with fio 500)
   --out      where the JSON goes (bench/results/….local.json)`;
 
 const { values: options, positionals } = parseArgs({
@@ -26,6 +28,7 @@ const { values: options, positionals } = parseArgs({
   options: {
     all: { type: "boolean", default: false },
     fio: { type: "boolean", default: false },
+    node: { type: "boolean", default: false },
     check: { type: "boolean", default: false },
     rounds: { type: "string" },
     ms: { type: "string" },
@@ -33,9 +36,12 @@ const { values: options, positionals } = parseArgs({
   },
 });
 
-/** The order of the table; what is not named here follows. */
-const ORDER = ["read-cached", "read-direct", "read-direct-large", "small-read", "stat", "open-close"];
-const rank = (name: string): number => (ORDER.includes(name) ? ORDER.indexOf(name) : ORDER.length);
+/** The order of the table; what is not named here comes between the two. */
+const FIRST = ["read-cached", "read-batch", "read-direct", "read-direct-large"];
+/** They leave many files behind that are not on the disk yet, or deleted ones, which none may come after: lib/fresh.ts. */
+const LAST = ["small-write", "copy-tree", "remove-nested", "remove-flat"];
+const rank = (name: string): number =>
+  FIRST.includes(name) ? FIRST.indexOf(name) - FIRST.length : LAST.indexOf(name) + 1;
 const known = readdirSync(join(import.meta.dir, "workloads"))
   .map((file) => basename(file, ".ts"))
   .sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
@@ -62,14 +68,20 @@ if (options.check && !existsSync(REFERENCE_FILE)) {
 }
 
 const settings: Settings = {
-  roundCount: Number(options.rounds ?? (options.check ? 3 : 5)),
-  roundMs: Number(options.ms ?? (options.fio ? 500 : 100)),
-  node: options.check ? null : Bun.which("node"),
+  roundCount: Number(options.rounds ?? 5),
+  jobRoundCount: Number(options.rounds ?? 3),
+  roundMs: Number(options.ms ?? (options.fio ? 500 : 50)),
+  node: options.node || positionals.length > 0 ? Bun.which("node") : null,
   fio: options.fio,
 };
 
 const temporary = mkdtempSync(join(tmpdir(), "bun-uring-bench-"));
-process.on("exit", () => rmSync(temporary, { recursive: true, force: true }));
+spreadBelow(temporary);
+process.on("exit", () => {
+  rmSync(temporary, { recursive: true, force: true });
+  // Deleted inodes are in the way of new files for a minute once they are on the disk, for six as long as they are not.
+  Bun.spawnSync(["sync", "-f", tmpdir()]);
+});
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(130));
 
 const environment = environmentOf(temporary, settings.node);

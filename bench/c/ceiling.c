@@ -152,6 +152,22 @@ static void call_statx(struct bench *b) {
   if (statx(AT_FDCWD, small_path(b, 0), 0, STATX_BASIC_STATS | STATX_BTIME, b->stats)) die("statx", errno);
 }
 
+// A gigabyte from one place in memory to another, both there already and larger than the processor's caches: the
+// bandwidth that no way to read a file can pass.
+static void call_memory_copy(struct bench *b) {
+  const size_t area = 256ul << 20, total = 1ul << 30;
+  static char *from, *to;
+  (void)b;
+  if (!from) {
+    const int mapping = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    from = mmap(NULL, area, PROT_READ | PROT_WRITE, mapping, -1, 0);
+    to = mmap(NULL, area, PROT_READ | PROT_WRITE, mapping, -1, 0);
+    if (from == MAP_FAILED || to == MAP_FAILED) die("mmap", errno);
+    memset(from, 1, area);
+  }
+  for (size_t copied = 0; copied < total; copied += area) memcpy(to, from, area);
+}
+
 static const struct workload workloads[] = {
     {"read-cached", "cached.bin", O_RDONLY, BLOCK, false, stage_read, NULL, BLOCK},
     {"read-cached-sys", "cached.bin", O_RDONLY, BLOCK, false, NULL, call_read, 0},
@@ -159,6 +175,7 @@ static const struct workload workloads[] = {
     {"read-direct-large", "direct.bin", O_RDONLY | O_DIRECT, LARGE_BLOCK, true, stage_read_fixed, NULL, LARGE_BLOCK},
     {"small-read", NULL, 0, BLOCK, false, stage_small_read, NULL, 0},
     {"small-read-sys", NULL, 0, BLOCK, false, NULL, call_small_read, 0},
+    {"memory-copy", NULL, 0, 0, false, NULL, call_memory_copy, 0},
     {"open-close", NULL, 0, 0, false, stage_open_close, NULL, 0},
     {"open-close-sys", NULL, 0, 0, false, NULL, call_open_close, 0},
     {"stat", NULL, 0, 0, false, stage_statx, NULL, 0},
@@ -231,10 +248,13 @@ static uint64_t round_on_ring(struct bench *b, uint64_t deadline) {
 
 static uint64_t round_of_calls(struct bench *b, uint64_t deadline) {
   uint64_t operations = 0;
-  while (nanoseconds() < deadline) {
-    for (unsigned i = 0; i < 8; i++) b->workload->call(b);
-    operations += 8;
-  }
+  // The clock costs little beside one call, but not nothing; a call that lasts as long as the round comes alone.
+  unsigned burst = 1;
+  do {
+    for (unsigned i = 0; i < burst; i++) b->workload->call(b);
+    operations += burst;
+    burst = 8;
+  } while (nanoseconds() < deadline);
   return operations;
 }
 
@@ -266,6 +286,7 @@ int main(int argc, char **argv) {
     if (!b.blocks) die(path, ENODATA);
   }
   if (b.workload->stage) open_ring(&b);
+  else b.workload->call(&b);  // what it sets up is not measured
 
   char line[64];
   while (fgets(line, sizeof line, stdin)) {

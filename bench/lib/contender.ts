@@ -1,8 +1,9 @@
 // One contender, measured in a process of its own: no other contender's garbage, threads or call profiles.
 // Assumes to be started by session.ts with [workload module, contender index, depth, folder]; runs under Bun, and
-// bundled under Node. Every line "MILLISECONDS" on stdin is one round, answered by one JSON line on stdout.
+// bundled under Node. Every line "MILLISECONDS SCRATCH-FOLDER" on stdin is one round, answered by one JSON line on stdout.
 // Never prints anything else, and never measures while it sets up.
 
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { measure } from "mitata";
 import { Counted, type Operation, type Round, type Workload } from "./workload.ts";
@@ -14,14 +15,28 @@ const BLOCK_NS = 2_000_000;
 
 const now = typeof Bun === "undefined" ? () => performance.now() * 1e6 : Bun.nanoseconds;
 
-/** The largest delay of a 5 ms timer since it was started. */
+/** Nanoseconds that this thread was ready but others had the processor; proc(5), schedstat. 0 where that isn't counted. */
+function runDelay(): number {
+  try {
+    return Number(readFileSync("/proc/thread-self/schedstat", "latin1").split(" ")[1]);
+  } catch {
+    return 0;
+  }
+}
+
+/**
+ * The largest delay of a 5 ms timer since it was started, without the time in which the thread had no processor: on a
+ * busy machine that reaches 150 ms in a loop that does nothing at all.
+ */
 class LoopMonitor {
   #last = 0;
+  #lastDelay = 0;
   #largest = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
 
   start(): void {
     this.#last = now();
+    this.#lastDelay = runDelay();
     this.#largest = 0;
     this.#timer ??= setInterval(() => this.#tick(), TICK_MS);
   }
@@ -36,8 +51,10 @@ class LoopMonitor {
 
   #tick(): void {
     const at = now();
-    this.#largest = Math.max(this.#largest, at - this.#last);
+    const delay = runDelay();
+    this.#largest = Math.max(this.#largest, at - this.#last - (delay - this.#lastDelay));
     this.#last = at;
+    this.#lastDelay = delay;
   }
 }
 
@@ -75,9 +92,9 @@ function blockOf(operation: Operation, depth: number, blocking: boolean): (count
   };
 }
 
-/** How many operations fill BLOCK_NS, found by trying; warms the code up as well. */
-async function blockSize(block: (count: number) => unknown, depth: number): Promise<number> {
-  for (let count = depth * 4; ; count *= 2) {
+/** How many runs fill BLOCK_NS, found by trying from `least` on; warms the code up as well. */
+async function blockSize(block: (count: number) => unknown, least: number): Promise<number> {
+  for (let count = least; ; count *= 2) {
     const start = now();
     await block(count);
     if (now() - start >= BLOCK_NS) return count;
@@ -103,11 +120,17 @@ async function latencies(operation: Operation, depth: number, blocking: boolean,
   return samples.subarray(0, count).sort();
 }
 
-function rate(operation: Operation, depth: number, blocking: boolean): (ms: number) => Promise<Round> {
-  const block = blockOf(operation, depth, blocking);
+function rate(
+  operation: Operation,
+  depth: number,
+  blocking: boolean,
+  batch: number | undefined,
+): (ms: number) => Promise<Round> {
+  const block = blockOf(operation, batch === undefined ? depth : 1, blocking);
+  const perRun = batch ?? 1;
   let size = 0;
   return async (ms) => {
-    if (size === 0) size = await blockSize(block, depth);
+    if (size === 0) size = await blockSize(block, batch === undefined ? depth * 4 : 1);
     // What the others left in the caches goes, and the heap is as in a program that has run for a while.
     collectGarbage();
     for (const end = now() + (ms * 1e6) / 3; now() < end; ) await block(size);
@@ -115,7 +138,7 @@ function rate(operation: Operation, depth: number, blocking: boolean): (ms: numb
     let cpu = 0;
     const { avg } = await measure(
       () => {
-        operations += size;
+        operations += size * perRun;
         return block(size);
       },
       {
@@ -132,9 +155,12 @@ function rate(operation: Operation, depth: number, blocking: boolean): (ms: numb
     );
     const cpuNsPerOp = (cpuNanoseconds() - cpu) / operations;
     const loopGapMs = monitor.stop();
+    const nsPerOp = avg / (size * perRun);
+    // A share of a batch's time is nobody's latency.
+    if (batch !== undefined) return { nsPerOp, cpuNsPerOp, loopGapMs };
     const each = await latencies(operation, depth, blocking, ms / 3);
     return {
-      nsPerOp: avg / size,
+      nsPerOp,
       cpuNsPerOp,
       p50Ns: each[Math.floor(each.length * 0.5)],
       p99Ns: each[Math.floor(each.length * 0.99)],
@@ -176,11 +202,13 @@ async function main(): Promise<void> {
   const operation = await contender.open(folder, depth);
   const round =
     workload.shape === "rate"
-      ? rate(operation, depth, contender.kind === "sync")
+      ? rate(operation, depth, contender.kind === "sync", contender.batch)
       : job(operation, workload.operations ?? 1);
   process.stdout.write("ready\n");
   for await (const line of createInterface({ input: process.stdin })) {
-    process.stdout.write(`${JSON.stringify(await round(Number(line)))}\n`);
+    const [ms, scratch] = line.split(/ (.*)/);
+    await operation.begin?.(scratch);
+    process.stdout.write(`${JSON.stringify(await round(Number(ms)))}\n`);
   }
   await operation.close?.();
 }

@@ -62,6 +62,6 @@ export function environmentOf(folder: string, node: string | null): Environment 
     fileSystem: `${mountOf(folder).type}, ${bsize} byte blocks`,
     device: deviceOf(folder),
     bun: Bun.version,
-    node: node === null ? "not installed" : outputOf([node, "--version"]),
+    node: node === null ? "not measured" : outputOf([node, "--version"]),
   };
 }

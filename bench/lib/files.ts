@@ -1,7 +1,7 @@
 // Makes the files that workloads read, and the orders they are read in. The same seed gives the same order every time.
 // Assumes a folder on a real disk file system. Blocking calls on purpose: nothing here is measured.
 
-import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
 export const KIB = 1024;
@@ -33,6 +33,10 @@ export function randomOrder(limit: number, seed = 1): () => number {
 
 /** A file of bytes that do not compress, written through to the disk, and in the page cache afterwards. */
 export function makeFile(path: string, byteLength: number): void {
+  if (statSync(path, { throwIfNoEntry: false })?.size === byteLength) {
+    Bun.spawnSync(["cat", path], { stdout: "ignore" });
+    return;
+  }
   const piece = new Uint32Array(MIB / 4);
   const next = randomNumbers(byteLength);
   for (let i = 0; i < piece.length; i++) piece[i] = next();
@@ -44,6 +48,10 @@ export function makeFile(path: string, byteLength: number): void {
   fsyncSync(fd);
   closeSync(fd);
 }
+
+/** The gigabyte that several workloads read. */
+export const largeFile = (folder: string): string => join(folder, "large.bin");
+export const makeLargeFile = (folder: string): void => makeFile(largeFile(folder), GIB);
 
 /** Drops a file's clean pages from the page cache. */
 export function evict(path: string): void {
@@ -58,9 +66,10 @@ export function evict(path: string): void {
   if (!dropped.success) throw new Error(`dd could not evict ${path}: ${dropped.stderr.toString()}`);
 }
 
-/** `count` files of one block each below `folder/name`, named by their number; in sub-folders of `perFolder` if given. */
+/** `count` files of one block each below `folder/name`, if that is not there yet; named by their number; in sub-folders of `perFolder` if given. */
 export function makeSmallFiles(folder: string, name: string, count: number, perFolder: number = count): void {
   const base = join(folder, name);
+  if (existsSync(base)) return;
   mkdirSync(base);
   const bytes = new Uint8Array(BLOCK).fill(0x78);
   for (let i = 0; i < count; i++) {
@@ -76,6 +85,17 @@ export function smallPaths(folder: string): () => string {
   const paths = Array.from({ length: SMALL_FILES }, (_, i) => join(folder, "small", `${i}`));
   const order = randomOrder(SMALL_FILES);
   return () => paths[order()];
+}
+
+/** The same paths, each once, in random order. */
+export function shuffledSmallPaths(folder: string): string[] {
+  const paths = Array.from({ length: SMALL_FILES }, (_, i) => join(folder, "small", `${i}`));
+  const next = randomNumbers(3);
+  for (let i = paths.length - 1; i > 0; i--) {
+    const j = next() % (i + 1);
+    [paths[i], paths[j]] = [paths[j], paths[i]];
+  }
+  return paths;
 }
 
 /** One page-aligned buffer per lane, as O_DIRECT wants it. WebAssembly's memory begins at a page, and never moves. */

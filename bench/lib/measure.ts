@@ -1,16 +1,21 @@
 // Measures one workload: opens everybody who takes part, asks each for one round in turn, and makes rows of the rounds.
-// Assumes that the folder it is given is empty. Prints nothing; a contender that fails is a note, not the end of the run.
+// Assumes that the folder it is given is the run's own, and removes nothing there. Prints nothing; a contender that fails is a note, not the end of the run.
 
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { join } from "node:path";
+import { freshFolder, spreadBelow } from "./fresh.ts";
 import { type Group, type Missing, type Row, type RowKind, ratiosOf, rowOf } from "./results.ts";
 import { ceilingSession, commandSession, contenderSession, fioSession, nodeSession, type Session } from "./session.ts";
 import type { Round, Workload } from "./workload.ts";
 
 const WARM_UP_MS = 400;
+/** Where a warm-up leaves files behind. */
+const SHORT_WARM_UP_MS = 150;
 
 export interface Settings {
   readonly roundCount: number;
+  /** Jobs are long: fewer rounds of them. */
+  readonly jobRoundCount: number;
   readonly roundMs: number;
   /** The node command, or null to leave Node out. */
   readonly node: string | null;
@@ -33,8 +38,8 @@ function entriesOf(name: string, workload: Workload, depth: number, folder: stri
   const entries: Entry[] = [];
   for (const [index, contender] of workload.contenders.entries()) {
     if (!at(contender)) continue;
-    const { label, kind } = contender;
-    entries.push({ label, kind, reference: false, open: () => contenderSession(name, index, depth, folder) });
+    const { label, kind, reference = false } = contender;
+    entries.push({ label, kind, reference, open: () => contenderSession(name, index, depth, folder) });
     if (contender.node && node !== null) {
       const open = (): Promise<Session> => nodeSession(node, name, index, depth, folder);
       entries.push({ label: `${label}, under Node`, kind: "node", reference: false, open });
@@ -80,9 +85,12 @@ async function measureGroup(
   workload: Workload,
   depth: number,
   folder: string,
+  rounds: string,
   settings: Settings,
 ): Promise<Group> {
-  const { roundCount, roundMs } = settings;
+  const { roundMs } = settings;
+  const warmUpMs = workload.scratch ? SHORT_WARM_UP_MS : WARM_UP_MS;
+  const roundCount = workload.shape === "rate" ? settings.roundCount : settings.jobRoundCount;
   const all = entriesOf(name, workload, depth, folder, settings).map((entry) => new Collected(entry));
   for (const one of all) {
     await one.attempt(async () => {
@@ -93,9 +101,10 @@ async function measureGroup(
   for (let round = workload.shape === "rate" ? 0 : 1; round <= roundCount; round++) {
     for (const one of all) {
       if (one.why !== undefined) continue;
-      await workload.prepare?.(folder);
+      const scratch = workload.scratch ? freshFolder(rounds, "round") : folder;
+      await workload.prepare?.(folder, scratch);
       await one.attempt(async () => {
-        const measured = await one.session!.round(round === 0 ? WARM_UP_MS : roundMs);
+        const measured = await one.session!.round(round === 0 ? warmUpMs : roundMs, scratch);
         if (round > 0) one.rounds.push(measured);
       });
     }
@@ -117,14 +126,24 @@ export async function loadWorkload(name: string): Promise<Workload> {
   return ((await import(join(import.meta.dir, "..", "workloads", `${name}.ts`))) as { default: Workload }).default;
 }
 
-/** All depths of one workload, each as soon as it is done. Its files are below `temporary`, and gone at the end. */
+/** Folders that workloads share, by the name they have for them. */
+const shared = new Map<string, string>();
+
+function folderOf(name: string, { files }: Workload, temporary: string): string {
+  const folder = shared.get(files ?? name) ?? freshFolder(temporary, files ?? name);
+  shared.set(files ?? name, folder);
+  return folder;
+}
+
+/** All depths of one workload, each as soon as it is done. Its files are below `temporary`, and stay. */
 export async function* measureWorkload(name: string, temporary: string, settings: Settings): AsyncGenerator<Group> {
   const workload = await loadWorkload(name);
-  const folder = join(temporary, name);
-  mkdirSync(folder);
+  const folder = folderOf(name, workload, temporary);
+  const rounds = mkdtempSync(join(temporary, "rounds-"));
+  spreadBelow(rounds);
   await workload.setup(folder);
-  for (const depth of workload.depths) yield await measureGroup(name, workload, depth, folder, settings);
-  rmSync(folder, { recursive: true, force: true });
-  // What this one left dirty is written now, not in the middle of the next one.
-  Bun.spawnSync(["sync", "-f", temporary]);
+  for (const depth of workload.depths) yield await measureGroup(name, workload, depth, folder, rounds, settings);
+  // What this one left dirty is written now, not in the middle of the next one; but of many small files that would take
+  // long, and deleting them afterwards seven times as long as it does before.
+  if (!workload.scratch) Bun.spawnSync(["sync", "-f", temporary]);
 }

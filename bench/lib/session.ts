@@ -7,7 +7,8 @@ import type { Command, FioJob, Round } from "./workload.ts";
 
 /** Something that can be asked for a round; closed when the workload is done. */
 export interface Session {
-  round(ms: number): Promise<Round>;
+  /** `scratch` is the round's own folder. */
+  round(ms: number, scratch: string): Promise<Round>;
   close(): Promise<void>;
 }
 
@@ -86,9 +87,9 @@ async function withPeak(pid: number, round: () => Promise<Round>): Promise<Round
   return { ...measured, peakRssBytes: peakBytes(pid) };
 }
 
-async function lineSession(child: LineProcess, parse: (line: string) => Round): Promise<Session> {
+async function scriptSession(child: LineProcess): Promise<Session> {
   return {
-    round: (ms) => withPeak(child.pid, async () => parse(await child.ask(`${ms}`))),
+    round: (ms, scratch) => withPeak(child.pid, async () => JSON.parse(await child.ask(`${ms} ${scratch}`))),
     close: () => child.end(),
   };
 }
@@ -104,7 +105,7 @@ export async function contenderSession(
   const script = join(import.meta.dir, "contender.ts");
   const child = new LineProcess([process.execPath, script, module, `${index}`, `${depth}`, folder]);
   await child.read();
-  return await lineSession(child, JSON.parse);
+  return await scriptSession(child);
 }
 
 /** The same contender under Node, from a bundle. */
@@ -119,7 +120,7 @@ export async function nodeSession(
   const script = join(nodeFolder, "lib", "contender.js");
   const child = new LineProcess([node, "--expose-gc", script, module, `${index}`, `${depth}`, folder]);
   await child.read();
-  return await lineSession(child, JSON.parse);
+  return await scriptSession(child);
 }
 
 /** Bundles what Node has to run, since it may be too old to read TypeScript. */
@@ -141,18 +142,23 @@ export async function bundleForNode(workloads: readonly string[]): Promise<void>
 /** The C program. */
 export async function ceilingSession(program: string, depth: number, folder: string): Promise<Session> {
   const child = new LineProcess([join(buildFolder, "ceiling"), program, folder, `${depth}`]);
-  return await lineSession(child, (line) => {
-    const { ns_per_op: nsPerOp, cpu_ns_per_op: cpuNsPerOp } = JSON.parse(line);
+  const round = async (ms: number): Promise<Round> => {
+    const { ns_per_op: nsPerOp, cpu_ns_per_op: cpuNsPerOp } = JSON.parse(await child.ask(`${ms}`));
     return { nsPerOp, cpuNsPerOp };
-  });
+  };
+  return { round: (ms) => withPeak(child.pid, () => round(ms)), close: () => child.end() };
 }
 
 /** A command, started anew for every round. */
 export function commandSession(command: Command, folder: string, operations: number): Session {
   return {
-    async round() {
+    async round(_ms, scratch) {
       const start = Bun.nanoseconds();
-      const child = Bun.spawn([...command.argv(folder)], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+      const child = Bun.spawn([...command.argv(folder, scratch)], {
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: "pipe",
+      });
       const code = await child.exited;
       const elapsed = Bun.nanoseconds() - start;
       if (code !== 0) throw new Error((await new Response(child.stderr).text()).trim());

@@ -47,7 +47,8 @@ export function nameOf(group: Group): string {
 export function printEnvironment(environment: Environment): void {
   const { kernel, cpu, cores, memoryGib, governor, fileSystem, device, bun, node, commit } = environment;
   console.log(`${cpu}, ${cores} cores, ${memoryGib} GiB, governor ${governor}; Linux ${kernel}`);
-  console.log(`${fileSystem} on ${device}; Bun ${bun}, Node ${node}; commit ${commit}\n`);
+  console.log(`${fileSystem} on ${device}; Bun ${bun}, Node ${node}; commit ${commit}`);
+  console.log(`loop gap: the longest that the event loop stood still, less the time it waited for a processor\n`);
 }
 
 export function printGroup(group: Group): void {
@@ -71,6 +72,7 @@ function ratioWords({ ratios }: Group): string {
   if (ratios.peer !== undefined) {
     words.push(`${ratios.peer.toFixed(2)} × as fast as ${ratios.peerLabel}, with ${ratios.cpu!.toFixed(2)} of its CPU`);
   }
+  if (ratios.sync !== undefined) words.push(`${ratios.sync.toFixed(2)} × the time of the blocking call`);
   if (ratios.ceiling !== undefined) words.push(`${ratios.ceiling.toFixed(2)} × the time of ${ratios.ceilingLabel}`);
   if (ratios.command !== undefined) words.push(`${ratios.command.toFixed(2)} × the time of the command`);
   if (ratios.fio !== undefined) words.push(`${ratios.fio.toFixed(2)} of fio's rate`);

@@ -5,6 +5,8 @@
 export interface Operation {
   /** Does one operation, or for a job the whole of it. Lanes run beside each other: 0 … depth − 1. */
   run(lane: number): unknown;
+  /** Called before every round, and not measured: the round's own new folder, of a workload that has `scratch`. */
+  begin?(scratch: string): unknown;
   close?(): unknown;
 }
 
@@ -28,10 +30,14 @@ export type ContenderKind = "ours" | "more" | "peer" | "sync";
 export interface Contender {
   readonly label: string;
   readonly kind: ContenderKind;
+  /** The peer that ours is compared with, where it is not the fastest one. */
+  readonly reference?: boolean;
   /** Also measured under Node.js, where that is installed; the label then says so. */
   readonly node?: boolean;
   /** The depths it is measured at; all of the workload's when absent. */
   readonly depths?: readonly number[];
+  /** One run is so many operations, and runs come one after the other: the depth is inside. Rates only. */
+  readonly batch?: number;
   open(folder: string, depth: number): Operation | Promise<Operation>;
 }
 
@@ -48,7 +54,7 @@ export interface Ceiling {
 /** The same work by a command, such as `cp -r`. Jobs only. */
 export interface Command {
   readonly label: string;
-  argv(folder: string): readonly string[];
+  argv(folder: string, scratch: string): readonly string[];
 }
 
 /** The same work by fio's io_uring engine, for `make bench-fio`: O_DIRECT, registered file and buffers. */
@@ -65,6 +71,10 @@ export interface Target {
   readonly peer?: number;
   /** At most this part of that peer's CPU time. */
   readonly cpu?: number;
+  /** At most this part of that peer's p99. */
+  readonly p99?: number;
+  /** At most so many times the time of the first blocking call. */
+  readonly sync?: number;
   /** At most so many times the ceiling's time. */
   readonly ceiling?: number;
   /** At most so many times the command's time. */
@@ -89,10 +99,14 @@ export interface Workload {
   readonly commands?: readonly Command[];
   readonly fio?: FioJob;
   readonly targets?: Readonly<Record<number, Target>>;
-  /** Makes the files, below a folder that is empty at first and removed at the end. */
+  /** Makes the files that are not there yet. The folder is removed at the end of the run. */
   setup(folder: string): void | Promise<void>;
-  /** Puts back, before every round, what a round has changed. Not measured. */
-  prepare?(folder: string): void | Promise<void>;
+  /** Workloads with the same name here share a folder, and the files that the first of them has made. */
+  readonly files?: string;
+  /** Every round creates or deletes files: each gets a new folder, and none is deleted before the end of the run. */
+  readonly scratch?: boolean;
+  /** Before every round: makes what it needs in its scratch folder, or puts back what a round has changed. Not measured. */
+  prepare?(folder: string, scratch: string): void | Promise<void>;
 }
 
 /** What one round of one contender measured. */
@@ -102,7 +116,7 @@ export interface Round {
   /** Of single operations, each timed by itself; absent for ceilings and commands. */
   readonly p50Ns?: number;
   readonly p99Ns?: number;
-  /** How much later than asked the event loop came back to a 5 ms timer, at worst. */
+  /** How late the event loop came back to a 5 ms timer at worst, without the time that it waited for a processor. */
   readonly loopGapMs?: number;
   readonly peakRssBytes?: number;
 }

@@ -3,10 +3,9 @@
 import { rmSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
-import { GIB, makeFile } from "../lib/files.ts";
+import { GIB, largeFile, makeLargeFile } from "../lib/files.ts";
 import { ours, type Workload } from "../lib/workload.ts";
 
-const source = (folder: string): string => join(folder, "large.bin");
 const target = (folder: string): string => join(folder, "copy.bin");
 
 const workload: Workload = {
@@ -16,7 +15,8 @@ const workload: Workload = {
   depths: [1],
   bytes: GIB,
   targets: { 1: { peer: 1, command: 1 } },
-  setup: (folder) => makeFile(source(folder), GIB),
+  files: "large",
+  setup: makeLargeFile,
   prepare: (folder) => rmSync(target(folder), { force: true }),
   contenders: [
     {
@@ -24,22 +24,22 @@ const workload: Workload = {
       kind: "ours",
       async open(folder) {
         const library = await ours();
-        return { run: () => library.copyFile(source(folder), target(folder)) };
+        return { run: () => library.copyFile(largeFile(folder), target(folder)) };
       },
     },
     {
       label: "fs.promises.copyFile",
       kind: "peer",
       node: true,
-      open: (folder) => ({ run: () => copyFile(source(folder), target(folder)) }),
+      open: (folder) => ({ run: () => copyFile(largeFile(folder), target(folder)) }),
     },
     {
       label: "Bun.write(file, file)",
       kind: "peer",
-      open: (folder) => ({ run: () => Bun.write(Bun.file(target(folder)), Bun.file(source(folder))) }),
+      open: (folder) => ({ run: () => Bun.write(Bun.file(target(folder)), Bun.file(largeFile(folder))) }),
     },
   ],
-  commands: [{ label: "cp", argv: (folder) => ["cp", source(folder), target(folder)] }],
+  commands: [{ label: "cp", argv: (folder) => ["cp", largeFile(folder), target(folder)] }],
 };
 
 export default workload;

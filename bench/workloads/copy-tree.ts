@@ -1,17 +1,25 @@
 // A tree of many small files copied into a new one: mostly opens, creates and closes.
 
-import { rmSync } from "node:fs";
 import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { BLOCK, makeSmallFiles, SMALL_FILES } from "../lib/files.ts";
-import { ours, type Workload } from "../lib/workload.ts";
+import { type Operation, ours, type Workload } from "../lib/workload.ts";
 
 const source = (folder: string): string => join(folder, "tree");
-const target = (folder: string): string => join(folder, "copy");
+/** Copies into the round's own folder. */
+function copier(folder: string, copy: (from: string, to: string) => unknown): Operation {
+  let target = "";
+  return {
+    begin(scratch) {
+      target = join(scratch, "copy");
+    },
+    run: () => copy(source(folder), target),
+  };
+}
 
 const workload: Workload = {
   title: "copyTree, 10,000 small files",
-  conditions: "4 KiB files in 100 folders, in the page cache; time is per file",
+  conditions: "4 KiB files in 100 folders, in the page cache; into a new folder every round; time is per file",
   shape: "job",
   depths: [1],
   bytes: SMALL_FILES * BLOCK,
@@ -19,24 +27,21 @@ const workload: Workload = {
   // At least 0.8 of the speed of cp -r is at most 1.25 times its time.
   targets: { 1: { peer: 3.5, command: 1.25 } },
   setup: (folder) => makeSmallFiles(folder, "tree", SMALL_FILES, 100),
-  prepare: (folder) => rmSync(target(folder), { recursive: true, force: true }),
+  scratch: true,
   contenders: [
     {
       label: "bun-uring copyTree",
       kind: "ours",
-      async open(folder) {
-        const library = await ours();
-        return { run: () => library.copyTree(source(folder), target(folder)) };
-      },
+      open: async (folder) => copier(folder, (await ours()).copyTree),
     },
     {
       label: "fs.promises.cp",
       kind: "peer",
       node: true,
-      open: (folder) => ({ run: () => cp(source(folder), target(folder), { recursive: true }) }),
+      open: (folder) => copier(folder, (from, to) => cp(from, to, { recursive: true })),
     },
   ],
-  commands: [{ label: "cp -r", argv: (folder) => ["cp", "-r", source(folder), target(folder)] }],
+  commands: [{ label: "cp -r", argv: (folder, scratch) => ["cp", "-r", source(folder), join(scratch, "copy")] }],
 };
 
 export default workload;

@@ -13,6 +13,7 @@ const workload: Workload = {
   shape: "rate",
   depths: [64],
   bytes: RECORD,
+  targets: { 64: { peer: 8 } },
   setup: () => {},
   contenders: [
     {
@@ -26,6 +27,15 @@ const workload: Workload = {
           await handle.datasync();
         };
         return { run, close: () => handle.close() };
+      },
+    },
+    {
+      label: "bun-uring write with flush",
+      kind: "more",
+      async open(folder) {
+        const handle = await (await ours()).open(pathIn(folder), "a");
+        const record = new Uint8Array(RECORD);
+        return { run: () => handle.write(record, { flush: true }), close: () => handle.close() };
       },
     },
     {

@@ -2,11 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { GIB, makeFile } from "../lib/files.ts";
+import { GIB, largeFile, makeLargeFile } from "../lib/files.ts";
 import { ours, type Workload } from "../lib/workload.ts";
-
-const pathIn = (folder: string): string => join(folder, "large.bin");
 
 const workload: Workload = {
   title: "readFile, 1 GiB",
@@ -15,33 +12,36 @@ const workload: Workload = {
   depths: [1],
   bytes: GIB,
   targets: { 1: { peer: 2.5 } },
-  setup: (folder) => makeFile(pathIn(folder), GIB),
+  files: "large",
+  setup: makeLargeFile,
   contenders: [
     {
       label: "bun-uring readFile",
       kind: "ours",
       async open(folder) {
         const library = await ours();
-        return { run: () => library.readFile(pathIn(folder)) };
+        return { run: () => library.readFile(largeFile(folder)) };
       },
     },
     {
       label: "fs.promises.readFile",
       kind: "peer",
       node: true,
-      open: (folder) => ({ run: () => readFile(pathIn(folder)) }),
+      open: (folder) => ({ run: () => readFile(largeFile(folder)) }),
     },
     {
       label: "Bun.file().bytes()",
       kind: "peer",
-      open: (folder) => ({ run: () => Bun.file(pathIn(folder)).bytes() }),
+      open: (folder) => ({ run: () => Bun.file(largeFile(folder)).bytes() }),
     },
     {
       label: "readFileSync",
       kind: "sync",
-      open: (folder) => ({ run: () => readFileSync(pathIn(folder)) }),
+      open: (folder) => ({ run: () => readFileSync(largeFile(folder)) }),
     },
   ],
+  // Memory's own bandwidth, into memory that is there already: what no way to read can pass.
+  ceilings: [{ label: "C, memcpy", program: "memory-copy" }],
 };
 
 export default workload;

@@ -12,6 +12,7 @@ const workload: Workload = {
   depths: [1, 64],
   bytes: 0,
   targets: { 1: { peer: 4, ceiling: 2 }, 64: { peer: 1.5, ceiling: 2 } },
+  files: "small",
   setup: (folder) => makeSmallFiles(folder, "small", SMALL_FILES),
   contenders: [
     {

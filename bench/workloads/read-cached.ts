@@ -21,6 +21,7 @@ const workload: Workload = {
   depths: [1, 64],
   bytes: BLOCK,
   targets: { 1: { peer: 8, ceiling: 1.4 }, 64: { peer: 1.8, cpu: 0.34, ceiling: 1.4 } },
+  files: "cached",
   setup: (folder) => makeFile(pathIn(folder), FILE_BYTES),
   contenders: [
     {

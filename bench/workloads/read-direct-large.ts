@@ -22,6 +22,7 @@ const workload: Workload = {
   depths: [16],
   bytes: BLOCK,
   targets: { 16: { fio: 0.95 } },
+  files: "direct",
   setup(folder) {
     makeFile(pathIn(folder), FILE_BYTES);
     evict(pathIn(folder));

@@ -21,6 +21,7 @@ const workload: Workload = {
   depths: [1, 64],
   bytes: BLOCK,
   targets: { 1: { peer: 1.2, ceiling: 1.7 }, 64: { peer: 2, cpu: 0.25, ceiling: 1.7, fio: 0.97 } },
+  files: "direct",
   setup(folder) {
     makeFile(pathIn(folder), FILE_BYTES);
     evict(pathIn(folder));

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { KIB, randomNumbers } from "../lib/files.ts";
-import { type Contender, type ContenderKind, Counted, ours, type Workload } from "../lib/workload.ts";
+import { type Contender, Counted, ours, type Workload } from "../lib/workload.ts";
 
 const FILES = 256;
 const CONNECTIONS = 64;
@@ -36,10 +36,11 @@ async function load(port: number, folder: string): Promise<Counted> {
 
 type Answer = (path: string) => Response | Promise<Response>;
 
-function server(label: string, kind: ContenderKind, answer: () => Answer | Promise<Answer>): Contender {
+type About = Pick<Contender, "label" | "kind" | "reference">;
+
+function server(about: About, answer: () => Answer | Promise<Answer>): Contender {
   return {
-    label,
-    kind,
+    ...about,
     async open(folder) {
       const respond = await answer();
       const running = Bun.serve({
@@ -54,11 +55,12 @@ function server(label: string, kind: ContenderKind, answer: () => Answer | Promi
 
 const workload: Workload = {
   title: "Bun.serve, files of 1 KiB to 1 MiB",
-  conditions: "256 files in the page cache; wrk with 64 connections on the same two cores; time is per request",
+  conditions:
+    "256 files in the page cache; wrk with 64 connections on the same cores; time is per request; compared with streaming",
   shape: "job",
   depths: [1],
   bytes: 0,
-  targets: { 1: { peer: 1.3 } },
+  targets: { 1: { peer: 1.3, p99: 1 } },
   setup(folder) {
     mkdirSync(filesIn(folder));
     const next = randomNumbers(7);
@@ -69,13 +71,30 @@ const workload: Workload = {
     writeFileSync(scriptIn(folder), request);
   },
   contenders: [
-    server("bun-uring readFile", "ours", async () => {
+    server({ label: "bun-uring readFile", kind: "ours" }, async () => {
       const library = await ours();
       return async (path) => new Response(await library.readFile(path));
     }),
-    server("Bun.file().stream()", "peer", () => (path) => new Response(Bun.file(path).stream())),
-    server("Bun.file()", "peer", () => (path) => new Response(Bun.file(path))),
-    server("fs.promises.readFile", "peer", () => async (path) => new Response(await readFile(path))),
+    server({ label: "bun-uring handle.readableWebStream", kind: "more" }, async () => {
+      const library = await ours();
+      return async (path) => {
+        const handle = await library.open(path);
+        return new Response(handle.readableWebStream({ autoClose: true }) as ReadableStream);
+      };
+    }),
+    // To Bun a stream that nobody has read from is the file itself: JavaScript never sees its bytes. The next one does.
+    server(
+      { label: "Bun.file().stream()", kind: "peer", reference: true },
+      () => (path) => new Response(Bun.file(path).stream()),
+    ),
+    server({ label: "Bun.file().stream(), chunk by chunk", kind: "peer" }, () => (path) => {
+      const chunks = async function* (): AsyncGenerator<Uint8Array> {
+        for await (const chunk of Bun.file(path).stream() as unknown as AsyncIterable<Uint8Array>) yield chunk;
+      };
+      return new Response(chunks() as unknown as ReadableStream);
+    }),
+    server({ label: "Bun.file()", kind: "peer" }, () => (path) => new Response(Bun.file(path))),
+    server({ label: "fs.promises.readFile", kind: "peer" }, () => async (path) => new Response(await readFile(path))),
   ],
 };
 

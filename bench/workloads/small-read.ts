@@ -12,6 +12,7 @@ const workload: Workload = {
   depths: [1, 64],
   bytes: BLOCK,
   targets: { 1: { peer: 5, ceiling: 1.5 }, 64: { peer: 1.7, cpu: 0.4, ceiling: 1.5 } },
+  files: "small",
   setup: (folder) => makeSmallFiles(folder, "small", SMALL_FILES),
   contenders: [
     {

@@ -12,6 +12,7 @@ const workload: Workload = {
   depths: [1, 64],
   bytes: 0,
   targets: { 1: { peer: 7, ceiling: 1.9 }, 64: { peer: 1.1, cpu: 0.5, ceiling: 1.9 } },
+  files: "small",
   setup: (folder) => makeSmallFiles(folder, "small", SMALL_FILES),
   contenders: [
     {

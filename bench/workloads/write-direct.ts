@@ -21,6 +21,7 @@ const workload: Workload = {
   depths: [1, 64],
   bytes: BLOCK,
   targets: { 1: { peer: 1 }, 64: { peer: 2.2, fio: 0.95 } },
+  files: "direct",
   setup(folder) {
     makeFile(pathIn(folder), FILE_BYTES);
     evict(pathIn(folder));
