@@ -66,8 +66,8 @@ function adviceOn({ backend, reason, setupFlags, opcodes, limits, doorbell }: Ca
     advice.push(`At most ${limits.nofile} files can be open: raise \`ulimit -n\` for work on many files at once.`);
   if (reason !== null) return [reason.remedy, ...advice];
   if (backend === "node") return advice;
-  if (!setupFlags.includes("DEFER_TASKRUN"))
-    advice.push("The kernel has no DEFER_TASKRUN: Linux 6.1 or newer makes completions cheaper.");
+  if (!setupFlags.includes("COOP_TASKRUN"))
+    advice.push("The kernel has no COOP_TASKRUN: Linux 5.19 or newer makes completions cheaper.");
   const missing = Object.keys(OPTIONAL_OPCODES).filter((name) => !opcodes.includes(name));
   if (missing.length > 0) {
     const since = missing.map((name) => `${name} (Linux ${OPTIONAL_OPCODES[name]})`).join(", ");
