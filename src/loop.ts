@@ -21,6 +21,8 @@ export const DEFAULT_LIMITS: LoopLimits = {
 
 /** Turns of the ring in one go, for work that completions staged. */
 const ROUNDS = 4;
+/** CQEs from which on a flush is long enough for the time to be asked after each, not only after every fourth. */
+const MANY = 16;
 /** Refusals that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
 const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
 /** Refused submits in a row before the next one waits for a timer of 1 ms, and before the ring is given up. */
@@ -34,6 +36,8 @@ export class Loop {
   #rounds = 0;
   #inlineUs = 0;
   #turnStart = 0;
+  /** CQEs of the last flush. */
+  #reaped = 0;
   /** A setImmediate of ours is due. */
   #polling = false;
   #asleep = false;
@@ -90,7 +94,10 @@ export class Loop {
   flush(): void {
     if (this.#stopped()) return;
     if (this.#rounds++ === 0) this.#turnStart = performance.now();
-    else if ((this.#rounds & 3) === 0 && performance.now() - this.#turnStart > this.limits.microtaskMs)
+    else if (
+      ((this.#rounds & 3) === 0 || this.#reaped > MANY) &&
+      performance.now() - this.#turnStart > this.limits.microtaskMs
+    )
       this.#rounds = this.limits.microtaskRounds;
     this.#run();
   }
@@ -107,7 +114,7 @@ export class Loop {
     const ring = this.#ring;
     if (this.#asleep) this.#wake();
     ring.scheduled = true;
-    ring.turn(ROUNDS);
+    this.#reaped = ring.turn(ROUNDS);
     ring.scheduled = false;
     if (this.#stopped()) return;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {

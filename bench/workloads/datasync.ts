@@ -17,8 +17,17 @@ const workload: Workload = {
   setup: () => {},
   contenders: [
     {
-      label: "bun-uring write, datasync",
+      label: "bun-uring write with flush",
       kind: "ours",
+      async open(folder) {
+        const handle = await (await ours()).open(pathIn(folder), "a");
+        const record = new Uint8Array(RECORD);
+        return { run: () => handle.write(record, { flush: true }), close: () => handle.close() };
+      },
+    },
+    {
+      label: "bun-uring write, datasync",
+      kind: "more",
       async open(folder) {
         const handle = await (await ours()).open(pathIn(folder), "a");
         const record = new Uint8Array(RECORD);
@@ -27,15 +36,6 @@ const workload: Workload = {
           await handle.datasync();
         };
         return { run, close: () => handle.close() };
-      },
-    },
-    {
-      label: "bun-uring write with flush",
-      kind: "more",
-      async open(folder) {
-        const handle = await (await ours()).open(pathIn(folder), "a");
-        const record = new Uint8Array(RECORD);
-        return { run: () => handle.write(record, { flush: true }), close: () => handle.close() };
       },
     },
     {
