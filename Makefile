@@ -20,7 +20,7 @@ PREBUILT := prebuilds/linux-$(ARCH)/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault soak bench bench-cost bench-fio bench-check bench-report bench-c check fault asan pack prebuild clean help
+.PHONY: build setup demo test test-fault soak bench bench-cost bench-tuning bench-fio bench-check bench-report bench-c check fault asan pack prebuild clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -49,6 +49,9 @@ bench-%: setup-bench build bench-c
 
 bench-cost: setup build $(PREBUILT) dist/index.js ## what an operation costs with up to 100,000 outstanding; garbage, import, idling, Workers
 	@$(BUN) bench/cost.ts
+
+bench-tuning: setup build ## each bound of the ring's tuning against its alternatives
+	@$(BUN) bench/tuning.ts
 
 bench-fio: setup-fio build bench-c ## the O_DIRECT benches beside fio's io_uring engine
 	@$(BUN) bench/run.ts --fio

@@ -20,6 +20,7 @@ export type { RingStats } from "./ring.ts";
 export { CqeFlag, OPCODE_SINCE, Opcode, type OpcodeName, SqeFlag } from "./sqe.ts";
 export type { OpenHow, Sqe } from "./submission.ts";
 export { type CopyTreeOptions, copyTree, type TreeCounts } from "./tree.ts";
+export type { Tuning } from "./tuning.ts";
 export { type Completion, Ring, type RingOptions, type RunOptions, type WorkerLimits } from "./uring.ts";
 export { getxattr, listxattr, removexattr, type SetXattrOptions, setxattr } from "./xattr.ts";
 

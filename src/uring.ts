@@ -15,6 +15,7 @@ import { Runner } from "./run.ts";
 import { Opcode, type OpcodeName } from "./sqe.ts";
 import type { Sqe } from "./submission.ts";
 import { RingThread } from "./thread.ts";
+import { type Tuning, tune } from "./tuning.ts";
 import { thread } from "./uring-operation.ts";
 import {
   codedError,
@@ -143,7 +144,7 @@ export class Ring {
   /**
    * Limits the kernel threads that work for this ring; each at least 1. Fewer than are busy now end when they are done.
    * They belong to the JavaScript thread, so a second ring of the same thread shares them. By default as many bounded
-   * ones as there are processors (2 at least), and twice as many unbounded (8 at least); `capabilities()` shows them.
+   * ones as there are processors (4 at least), and twice as many unbounded (8 at least); `capabilities()` shows them.
    */
   setWorkers({ bounded, unbounded }: WorkerLimits): void {
     validateInteger(bounded, "limits.bounded", 1, MAX_WORKERS);
@@ -153,6 +154,11 @@ export class Ring {
     const rc = native.capWorkers(ring.address, bounded, unbounded);
     if (rc < 0) throw systemError(rc, "io_uring_register");
     setup.workers = { bounded, unbounded };
+  }
+
+  /** Sets bounds of what the ring adapts by itself, those that are given; returns all that are in force. */
+  tune(bounds: Partial<Tuning> = {}): Tuning {
+    return tune(this.#runner.thread, bounds);
   }
 
   /** The limits in force; 0 where the kernel has none to set (before 5.15). */

@@ -73,6 +73,7 @@ const FLOORS: readonly (readonly string[])[] = [
     "draft",
     "run",
     "chain",
+    "tuning",
     "uring",
     "pool",
     "make-path",

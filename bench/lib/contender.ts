@@ -3,60 +3,14 @@
 // bundled under Node. Every line "MILLISECONDS SCRATCH-FOLDER" on stdin is one round, answered by one JSON line on stdout.
 // Never prints anything else, and never measures while it sets up.
 
-import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { measure } from "mitata";
+import { LoopMonitor, now } from "./loop-monitor.ts";
 import { Counted, type Operation, type Round, type Workload } from "./workload.ts";
 
-const TICK_MS = 5;
 const MAX_LATENCIES = 200_000;
 /** A block of operations is one of mitata's samples: long against the clock, short against the round. */
 const BLOCK_NS = 2_000_000;
-
-const now = typeof Bun === "undefined" ? () => performance.now() * 1e6 : Bun.nanoseconds;
-
-/** Nanoseconds that this thread was ready but others had the processor; proc(5), schedstat. 0 where that isn't counted. */
-function runDelay(): number {
-  try {
-    return Number(readFileSync("/proc/thread-self/schedstat", "latin1").split(" ")[1]);
-  } catch {
-    return 0;
-  }
-}
-
-/**
- * The largest delay of a 5 ms timer since it was started, without the time in which the thread had no processor: on a
- * busy machine that reaches 150 ms in a loop that does nothing at all.
- */
-class LoopMonitor {
-  #last = 0;
-  #lastDelay = 0;
-  #largest = 0;
-  #timer: ReturnType<typeof setInterval> | undefined;
-
-  start(): void {
-    this.#last = now();
-    this.#lastDelay = runDelay();
-    this.#largest = 0;
-    this.#timer ??= setInterval(() => this.#tick(), TICK_MS);
-  }
-
-  /** Milliseconds. */
-  stop(): number {
-    clearInterval(this.#timer);
-    this.#timer = undefined;
-    this.#tick();
-    return Math.max(0, this.#largest / 1e6 - TICK_MS);
-  }
-
-  #tick(): void {
-    const at = now();
-    const delay = runDelay();
-    this.#largest = Math.max(this.#largest, at - this.#last - (delay - this.#lastDelay));
-    this.#last = at;
-    this.#lastDelay = delay;
-  }
-}
 
 const monitor = new LoopMonitor();
 

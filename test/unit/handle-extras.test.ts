@@ -59,6 +59,23 @@ describe.skipIf(backend !== "io_uring")("on a ring", () => {
     expect([await readFile(a, "utf8"), await readFile(b, "utf8")]).toEqual(["b", "a"]);
   });
 
+  test("tune shows the bounds, sets those that are given, and refuses what is none", () => {
+    const ring = Ring.current();
+    const before = ring.tune();
+    try {
+      expect(ring.tune({ lookUs: 7, inlineBytes: 1000 })).toEqual({ ...before, lookUs: 7, inlineBytes: 1000 });
+      expect(ring.tune({ turnMs: 0, turnRounds: Number.POSITIVE_INFINITY })).toMatchObject({ lookUs: 7, turnMs: 0 });
+      for (const wrong of [-1, Number.NaN, "1", null])
+        expect(() => ring.tune({ inlineUs: 1, maxLookUs: wrong as number })).toThrow(
+          '"bounds.maxLookUs" is out of range',
+        );
+      expect(ring.tune().inlineUs).toBe(before.inlineUs); // nothing is half done
+    } finally {
+      ring.tune(before);
+    }
+    expect(ring.tune()).toEqual(before);
+  });
+
   test("setWorkers sets the kernel's limits, and capabilities() shows them", () => {
     const ring = Ring.current();
     const before = ring.workers;
