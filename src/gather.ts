@@ -78,12 +78,17 @@ export class Gather {
 
   async #run(batch: Batch): Promise<void> {
     if (this.#open === batch) this.#open = null;
-    const together = batch.pieces.length === 1 || (await this.#mayJoin());
-    for (let rest = batch.pieces; ; ) {
-      rest = rest.filter(isIntact);
-      if (rest.length === 0) return;
-      const pieces = together ? rest : rest.slice(0, 1);
-      rest = rest.slice(await (batch.flush ? this.#writeSynced(pieces) : this.#write(pieces)));
+    let rest = batch.pieces;
+    try {
+      const together = rest.length === 1 || (await this.#mayJoin());
+      for (;;) {
+        rest = rest.filter(isIntact);
+        if (rest.length === 0) return;
+        const pieces = together ? rest : rest.slice(0, 1);
+        rest = rest.slice(await (batch.flush ? this.#writeSynced(pieces) : this.#write(pieces)));
+      }
+    } catch (error) {
+      for (const { reject } of rest) reject(error); // no memory for the copy: nobody may be left waiting
     }
   }
 
@@ -138,11 +143,20 @@ export class Gather {
   }
 
   #mayJoin(): Promise<boolean> {
-    this.#holdsData ??= new Promise((resolve) => {
-      // By the descriptor: the path may lead elsewhere by now. No /proc: each write by itself.
-      statfs(`/proc/self/fd/${this.#file.fd}`, (error, stats) => resolve(error === null && DATA.has(stats.type)));
-    });
+    this.#holdsData ??= this.#look();
     return this.#holdsData;
+  }
+
+  /** Whether this is a regular file (a FIFO or device lies on the same file systems) on a file system that keeps data. */
+  async #look(): Promise<boolean> {
+    const stats = await this.#backend.fstat(this.#file, false).catch(() => null);
+    if (!stats?.isFile()) return false;
+    return new Promise((resolve) => {
+      // By the descriptor: the path may lead elsewhere by now. No /proc: each write by itself.
+      statfs(`/proc/self/fd/${this.#file.fd}`, (error, { type } = { type: 0 } as never) =>
+        resolve(error === null && DATA.has(type)),
+      );
+    });
   }
 }
 

@@ -3,6 +3,7 @@
 // where the ring counts them.
 
 import { describe, expect, test } from "bun:test";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { appendFile, backend, type FileHandle, open, readFile, stats } from "../../src/index.ts";
 import { rejection } from "../helpers/expect-error.ts";
@@ -77,6 +78,18 @@ describe("small writes that wait", () => {
       [`${base}`, `${base + 1}`, `${base + 2}`].map(({ length }) => length),
     );
     expect(Number(readFileSync(path, "utf8"))).toBe(base + 2);
+  });
+
+  test.skipIf(backend !== "io_uring")("a FIFO gets each write by itself, though ext4 and tmpfs have it", async () => {
+    const path = tmp.path("fifo");
+    execFileSync("mkfifo", [path]);
+    await using handle = await open(path, "r+");
+    await handle.write("zero ");
+    const before = stats().submitted;
+    await Promise.all(["one ", "two ", "three"].map((word) => handle.write(word)));
+    expect(stats().submitted - before).toBe(3);
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(100));
+    expect(buffer.toString("utf8", 0, bytesRead)).toBe("zero one two three");
   });
 
   test("a view that is taken away before its turn fails by itself", async () => {
