@@ -128,7 +128,11 @@ class Pipeline {
     const dense = !this.#sparse && this.#size >= PREALLOCATE_BYTES && this.#backend.name === "io_uring";
     // Only for speed: what is wrong, a full disk for one, the writes will tell.
     if (dense && (await preallocate(this.#target, this.#size))) this.#written = this.#size;
-    if (dense && this.#mayLeaveToKernel && (await this.#copyInKernel())) return this.#size;
+    if (dense && this.#mayLeaveToKernel) {
+      if (await this.#copyInKernel()) return this.#size;
+      await this.#backend.ftruncate(this.#target, 0); // from the start: the source has grown or shrunk, or it can't be done
+      this.#written = 0;
+    }
     const pieces = Math.ceil(this.#size / this.#options.pool.size);
     const workers = Math.min(this.#options.depth, pieces);
     await Promise.all(Array.from({ length: workers }, () => this.#work()));

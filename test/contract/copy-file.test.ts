@@ -34,6 +34,32 @@ forEachImplementation((fs, _name, it) => {
     });
   }
 
+  it("copies large files, three at once, into nothing and over something longer", async () => {
+    const sources = [9, 10, 11].map((mib, i) => patternBytes((mib << 20) + i, i + 1));
+    const targets = [tmp.path(), tmp.file(patternBytes(30 << 20, 9)), tmp.path()];
+    const copies = sources.map((data, i) => fs.copyFile(tmp.file(data), targets[i]!));
+    await Promise.all(copies);
+    for (const [i, data] of sources.entries()) expect(readFileSync(targets[i]!).equals(data)).toBe(true);
+    expect(tmp.openFiles()).toEqual([]);
+  });
+
+  it("a large file that grows while it is copied gives what it had at some moment", async () => {
+    const data = patternBytes(24 << 20, 4);
+    const src = tmp.file(data.subarray(0, 16 << 20));
+    const dest = tmp.path();
+    const fd = openSync(src, "a");
+    const copy = fs.copyFile(src, dest);
+    for (let at = 16 << 20; at < data.length; at += 1 << 20) {
+      writeSync(fd, data, at, 1 << 20);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await copy;
+    closeSync(fd);
+    const copied = readFileSync(dest);
+    expect(copied.length).toBeGreaterThanOrEqual(16 << 20);
+    expect(copied.equals(data.subarray(0, copied.length))).toBe(true);
+  });
+
   it("replaces a longer target", async () => {
     const dest = tmp.file("a much longer content");
     await fs.copyFile(tmp.file("short"), dest);
