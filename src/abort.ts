@@ -63,6 +63,7 @@ export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSigna
   } catch (error) {
     if (!signal.aborted) throw error;
   }
+  await new Promise((resolve) => setImmediate(resolve)); // as `abortable`
   throw Object.assign(abortError(signal), { bytesWritten: landed.bytes });
 }
 

@@ -68,6 +68,7 @@ export class Gather {
       if (fits && this.#turns.isLast(batch.turn!)) {
         batch.pieces.push(piece);
         batch.bytes += length;
+        void this.#mayJoin(); // asked while the batch waits
         return;
       }
       const opened: Batch = { pieces: [piece], bytes: length, flush, turn: null };

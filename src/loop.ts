@@ -4,7 +4,7 @@
 import { type Doorbell, openDoorbell } from "./doorbell.ts";
 import { errnoCode } from "./errno.ts";
 import { Patience } from "./patience.ts";
-import type { Ring } from "./ring.ts";
+import { type Ring, SetupFlag } from "./ring.ts";
 
 /** Bounds of the loop's behaviour, with what they are set to. */
 export interface LoopLimits {
@@ -21,8 +21,8 @@ export const DEFAULT_LIMITS: LoopLimits = {
 
 /** Turns of the ring in one go, for work that completions staged. */
 const ROUNDS = 4;
-/** CQEs from which on a flush is long enough for the time to be asked after each, not only after every fourth. */
-const MANY = 16;
+/** Milliseconds between two looks at the clock from which on it is looked at after each flush, not after every fourth. */
+const LONG_MS = 0.1;
 /** Refusals that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
 const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
 /** Refused submits in a row before the next one waits for a timer of 1 ms, and before the ring is given up. */
@@ -36,8 +36,8 @@ export class Loop {
   #rounds = 0;
   #inlineUs = 0;
   #turnStart = 0;
-  /** CQEs of the last flush. */
-  #reaped = 0;
+  #lookedAt = 0;
+  #longFlushes = false;
   /** A setImmediate of ours is due. */
   #polling = false;
   #asleep = false;
@@ -51,8 +51,12 @@ export class Loop {
   readonly #flush = (): void => this.flush();
   readonly #step = (): void => this.#poll();
 
+  /** A polled completion is found only by looking: no doorbell rings for it. */
+  readonly #mustLook: boolean;
+
   constructor(ring: Ring) {
     this.#ring = ring;
+    this.#mustLook = (ring.setupFlags & SetupFlag.IOPOLL) !== 0;
     ring.onStaged = () => this.#schedule();
   }
 
@@ -93,13 +97,17 @@ export class Loop {
   /** End of a JavaScript turn: everything staged goes out, everything that is done comes back. */
   flush(): void {
     if (this.#stopped()) return;
-    if (this.#rounds++ === 0) this.#turnStart = performance.now();
-    else if (
-      ((this.#rounds & 3) === 0 || this.#reaped > MANY) &&
-      performance.now() - this.#turnStart > this.limits.microtaskMs
-    )
-      this.#rounds = this.limits.microtaskRounds;
+    if (this.#rounds++ === 0) this.#turnStart = this.#lookedAt = performance.now();
+    else if ((this.#rounds & 3) === 0 || this.#longFlushes) this.#lookAtClock();
     this.#run();
+  }
+
+  /** After some flushes, every one where they are long: the event loop may be due. */
+  #lookAtClock(): void {
+    const now = performance.now();
+    this.#longFlushes = now - this.#lookedAt > LONG_MS;
+    this.#lookedAt = now;
+    if (now - this.#turnStart > this.limits.microtaskMs) this.#rounds = this.limits.microtaskRounds;
   }
 
   /** Whether the ring is closed or poisoned: then nothing keeps the process alive for it any more. */
@@ -114,7 +122,7 @@ export class Loop {
     const ring = this.#ring;
     if (this.#asleep) this.#wake();
     ring.scheduled = true;
-    this.#reaped = ring.turn(ROUNDS);
+    ring.turn(ROUNDS);
     ring.scheduled = false;
     if (this.#stopped()) return;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
@@ -135,6 +143,7 @@ export class Loop {
     if (this.#stopped()) return;
     if (this.#asleep) this.#wake();
     const { completed, submitted } = ring;
+    const waited = ring.inFlight > 0; // else what completes now has just been submitted, and was not waited for
     ring.spins++;
     ring.scheduled = true;
     ring.turn(ROUNDS);
@@ -142,20 +151,18 @@ export class Loop {
     if (this.#stopped()) return;
     const done = ring.completed > completed;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
-      if (done) this.#learn(performance.now());
+      if (done && waited) this.#learn(performance.now());
       this.#doorbell?.rest();
       return;
     }
     const now = performance.now();
-    if (done) {
-      this.#learn(now);
-      this.#wait(now);
-    }
+    if (done && waited) this.#learn(now);
+    if (done || !waited) this.#wait(now);
     if (ring.unsubmitted > 0) return this.#submitAgain();
     this.#refused = 0;
     // What is queued goes out as long as some of it can: what is in flight may be waiting for just that.
     const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
-    if (moving || this.patience.mayLook(now)) this.#yield();
+    if (moving || this.#mustLook || this.patience.mayLook(now)) this.#yield();
     else this.#sleep();
   }
 

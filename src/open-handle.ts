@@ -30,6 +30,9 @@ import { byteLengthOf, bytesOf, MAX_VECTOR, writeLongVector, writeThenSync } fro
 
 type View = NodeJS.ArrayBufferView;
 
+/** A durable write up to this length takes little more time than its sync. */
+const SHORT_WRITE_BYTES = 256 * 1024;
+
 /** What needs no I/O, by way of the event loop: a chain of such calls must not keep timers and sockets from their turn. */
 function soon<T>(value: T): Promise<T> {
   return new Promise((resolve) => setImmediate(resolve, value));
@@ -194,8 +197,9 @@ export class OpenHandle extends EventEmitter {
         return this.#writeAsked(request, [bytes], at, write).then((bytesWritten) => ({ bytesWritten, buffer: view }));
       }
       if (length === 0) return soon({ bytesWritten: 0, buffer: view });
-      if (this.#gathers(at, length)) {
-        return this.#gathered(view, offset, length, false).then((bytesWritten) => ({ bytesWritten, buffer: view }));
+      const gather = this.#gatherFor(at, length);
+      if (gather !== null) {
+        return gather.write(view, offset, length, false).then((bytesWritten) => ({ bytesWritten, buffer: view }));
       }
       return this.#turns.write(at, length, () => this.#backend.write(this.#file, view, offset, length, at));
     } catch (error) {
@@ -213,24 +217,18 @@ export class OpenHandle extends EventEmitter {
     if (bytes.byteLength === 0 && request === null) return Promise.resolve({ bytesWritten: 0, buffer: data });
     const write = (): Promise<number> =>
       this.#backend.write(this.#file, bytes, 0, bytes.byteLength, at).then(({ bytesWritten }) => bytesWritten);
-    const written =
-      request !== null
-        ? this.#writeAsked(request, [bytes], at, write)
-        : this.#gathers(at, bytes.byteLength)
-          ? this.#gathered(bytes, 0, bytes.byteLength, false)
-          : this.#turns.write(at, bytes.byteLength, write);
+    const inTurn = (): Promise<number> =>
+      this.#gatherFor(at, bytes.byteLength)?.write(bytes, 0, bytes.byteLength, false) ??
+      this.#turns.write(at, bytes.byteLength, write);
+    const written = request === null ? inTurn() : this.#writeAsked(request, [bytes], at, write);
     return written.then((bytesWritten) => ({ bytesWritten, buffer: data }));
   }
 
-  /** Whether a write has to wait for its turn, and may do so in company. */
-  #gathers(position: number, length: number): boolean {
-    if (position !== -1 || this.#turns.isIdle) return false;
+  /** For a write that has to wait for its turn and may do so in company; else null. */
+  #gatherFor(position: number, length: number): Gather | null {
+    if (position !== -1 || this.#turns.isIdle) return null;
     this.#gather ??= new Gather(this.#backend, this.#file, this.#turns, this.#syncs);
-    return this.#gather.takes(length);
-  }
-
-  #gathered(view: View, offset: number, length: number, flush: boolean): Promise<number> {
-    return this.#gather!.write(view, offset, length, flush);
+    return this.#gather.takes(length) ? this.#gather : null;
   }
 
   /** A write of all `buffers` with a sync, or `write`; within the limits. Resolves to the bytes written. */
@@ -240,19 +238,22 @@ export class OpenHandle extends EventEmitter {
     position: number,
     write: () => Promise<number>,
   ): Promise<number> {
-    const [first] = buffers;
-    if (flush && limits === null && buffers.length === 1 && this.#gathers(position, first!.length)) {
-      return this.#gathered(first!, 0, first!.length, true);
+    if (flush && limits === null && buffers.length === 1) {
+      const [bytes] = buffers as [Uint8Array];
+      const gather = this.#gatherFor(position, bytes.length);
+      if (gather !== null) return gather.write(bytes, 0, bytes.length, true);
     }
     const landed: Landed = { bytes: 0 };
     const durable = (): Promise<void> => {
       // Beside a sync that runs, its own would be one more: the write first, then with all others the next one.
-      if (limits === null && position >= 0 && this.#syncs.isBusy) {
+      if (limits === null && position >= 0 && buffers.length === 1 && this.#syncs.isBusy) {
         const shared = (): Promise<void> => this.#syncs.sync("fdatasync");
         return writeThenSync(this.#backend, this.#file, buffers, position, landed, shared);
       }
-      const synced = this.#backend.writeSynced(this.#file, buffers, position, landed);
-      return this.#syncs.keepFailure("fdatasync", this.#syncs.include(synced));
+      const written = this.#backend.writeSynced(this.#file, buffers, position, landed);
+      // A long write is not waited for by those who only want to sync.
+      const isShort = byteLengthOf(buffers) <= SHORT_WRITE_BYTES;
+      return this.#syncs.keepFailure("fdatasync", isShort ? this.#syncs.include(written) : written);
     };
     const plain = async (): Promise<void> => {
       if (byteLengthOf(buffers) > 0) landed.bytes = await write();

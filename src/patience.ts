@@ -30,7 +30,7 @@ export class Patience {
     const isWorth = this.#latencyUs <= Math.max(lookUs, Math.min(this.#wakeUs, maxLookUs));
     this.#isProbe = !isWorth && ++this.#waits % PROBE_EVERY === 0;
     if (isWorth) this.#untilUs = Math.max(lookUs, Math.min(MARGIN * this.#latencyUs, maxLookUs));
-    else this.#untilUs = this.#isProbe ? maxLookUs : 0;
+    else this.#untilUs = this.#isProbe ? Math.min(maxLookUs, LONGEST_US) : 0;
   }
 
   /** Whether to look once more. */

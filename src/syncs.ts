@@ -13,14 +13,11 @@ interface Round {
   synced: Promise<void>;
 }
 
-const ignore = (): void => {};
-
 export class Syncs {
   readonly #backend: Backend;
   readonly #file: OpenFile;
-  /** When what runs now has settled; it never rejects. */
-  #running: Promise<void> = Promise.resolve();
-  #runningCount = 0;
+  /** What runs now. */
+  readonly #running = new Set<Promise<void>>();
   #next: Round | null = null;
   /** What a sync failed with. */
   #errno = 0;
@@ -32,7 +29,7 @@ export class Syncs {
 
   /** Whether a sync runs or is about to: then what has just been written best joins the next one. */
   get isBusy(): boolean {
-    return this.#runningCount > 0 || this.#next !== null;
+    return this.#running.size > 0 || this.#next !== null;
   }
 
   /** fsync or fdatasync, of this call alone or shared. Whoever calls keeps the file open until it has settled. */
@@ -44,42 +41,52 @@ export class Syncs {
     return this.keepFailure(syscall, round.synced);
   }
 
-  /** Counts a sync that is part of something larger as one that runs: others wait for it, and then share the next. */
+  /**
+   * Counts work that ends in a sync as one that runs: others wait for it, and then share the next. It has succeeded only
+   * when those beside it have ended: of two at once the kernel tells one of a loss, and the other that all is well.
+   */
   include(work: Promise<void>): Promise<void> {
-    this.#runningCount++;
-    const over = (): void => void this.#runningCount--;
-    const settled = work.then(over, over);
-    const before = this.#running;
-    this.#running = before.then(() => settled);
-    return work;
+    this.#running.add(work);
+    return work.then(
+      async () => {
+        this.#running.delete(work);
+        if (this.#running.size > 0) await Promise.allSettled(this.#running);
+      },
+      (error) => {
+        this.#running.delete(work);
+        this.#note(error);
+        throw error;
+      },
+    );
   }
 
   /** Lets a sync settle as it did, but fail for good once one of the file has failed. */
   keepFailure(syscall: string, synced: Promise<void>): Promise<void> {
     return synced.then(
       () => {
-        // The kernel told another one of the loss, and this one that all is well.
         if (this.#errno !== 0) throw systemError(this.#errno, syscall);
       },
       (error) => {
-        // A write that failed has synced nothing, and lost nothing that was there.
-        if (error.syscall === "write") throw error;
-        this.#errno ||= error.errno ?? 0;
+        this.#note(error);
         // Shared: each call has an error of its own, under its own name.
-        throw typeof error.errno === "number" ? systemError(error.errno, syscall) : error;
+        throw error.syscall === "write" || typeof error.errno !== "number" ? error : systemError(error.errno, syscall);
       },
     );
   }
 
+  #note(error: NodeJS.ErrnoException): void {
+    // A write that failed has synced nothing, and lost nothing that was there.
+    if (error.syscall !== "write") this.#errno ||= error.errno ?? 0;
+  }
+
   #plan(syscall: Syscall): Round {
-    const round: Round = { syscall, synced: this.#running.then(() => this.#begin(round)) };
+    const before = Promise.allSettled(this.#running);
+    const round: Round = { syscall, synced: before.then(() => this.#begin(round)) };
     return round;
   }
 
   #begin(round: Round): Promise<void> {
     this.#next = null;
-    const synced = this.#backend[round.syscall](this.#file);
-    this.include(synced).catch(ignore);
-    return synced;
+    return this.include(this.#backend[round.syscall](this.#file));
   }
 }

@@ -32,6 +32,8 @@ const EINPROGRESS = -115;
 const CACHED_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOATIME | constants.O_NONBLOCK;
 /** What copying costs, for the budget of inline calls. */
 const BYTES_PER_US = 8192;
+/** However large the budget was made: the native call's lengths have 32 bits, and strings have a limit. */
+const INLINE_MAX_BYTES = 64 * 1024 * 1024;
 /** Where files are on average larger than this, the chain's fixed pieces are the wrong way to read them. */
 const LARGE_BYTES = 32 * 1024;
 /** Data up to this length is written by one chain. */
@@ -104,8 +106,14 @@ function readLarger(
   size: number,
   encoding: BufferEncoding | null,
 ): Promise<Buffer | string> | null {
-  if (size < LANE_BYTES || size > t.inlineBudget || !t.loop.mayAnswerInline(size / BYTES_PER_US)) return null;
-  const bytes = Buffer.allocUnsafeSlow(size);
+  if (size < LANE_BYTES || size > Math.min(t.inlineBudget, INLINE_MAX_BYTES)) return null;
+  if (!t.loop.mayAnswerInline(size / BYTES_PER_US)) return null;
+  let bytes: Buffer;
+  try {
+    bytes = Buffer.allocUnsafeSlow(size);
+  } catch {
+    return null; // who reads it the long way closes it when that fails, too
+  }
   if (t.native.readOpened(fd, bytes, size) < size) return null;
   return Promise.resolve(encoding === null ? bytes : bytes.toString(encoding));
 }

@@ -218,9 +218,7 @@ function ownThread(options: RingOptions): RingThread {
 function makeThread(entries: number, iopoll: boolean): RingThread {
   const setup = setUp({ entries, cqEntries: entries * 4, extraFlags: iopoll ? SetupFlag.IOPOLL : 0 });
   if (!("ring" in setup)) throw noRing(setup);
-  const made = new RingThread(setup);
-  if (iopoll) made.loop.patience.lookUs = Number.POSITIVE_INFINITY;
-  return made;
+  return new RingThread(setup);
 }
 
 /** A polled runner without asking the devices first. For tests: none of theirs may have poll queues. */

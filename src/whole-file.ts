@@ -5,6 +5,7 @@ import { type Landed, throwIfAborted } from "./abort.ts";
 import type { Backend, OpenFile } from "./backend-interface.ts";
 import { errnoOf, systemError } from "./errno.ts";
 import { ABORTABLE_CHUNK_BYTES, fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
+import { codedError } from "./validate.ts";
 
 type Signal = AbortSignal | null | undefined;
 
@@ -89,8 +90,11 @@ export async function writeThenSync(
   sync: () => Promise<void> = () => backend.fdatasync(file),
 ): Promise<void> {
   const start = landed.bytes;
-  for (const bytes of buffers) {
-    for (let done = 0; done < bytes.byteLength; ) {
+  const lengths = buffers.map(({ byteLength }) => byteLength);
+  for (const [i, bytes] of buffers.entries()) {
+    for (let done = 0; done < lengths[i]!; ) {
+      if (bytes.byteLength !== lengths[i])
+        throw codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written");
       const at = position < 0 ? -1 : position + landed.bytes - start;
       const { bytesWritten } = await backend.write(file, bytes, done, bytes.byteLength - done, at);
       if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will

@@ -60,7 +60,8 @@ describe("the loop", () => {
       input: { path, ms: 1500 },
       env,
     });
-    expect(gap.maxStallMs).toBeLessThan(MAX_GAP_MS);
+    // Whole files of 256 KiB among them give the garbage collector work: promise 9's own bound.
+    expect(gap.maxStallMs).toBeLessThan(50);
     expect(Math.min(...count)).toBeGreaterThan(10);
   });
 
