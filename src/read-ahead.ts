@@ -277,7 +277,9 @@ export class ReadAhead {
   #arrived(piece: Piece, bytesRead: number): void {
     this.#reading--;
     piece.filled = bytesRead;
-    if (this.#own && piece.start >= 0) this.#next = Math.max(this.#next, piece.start + bytesRead);
+    // A piece that was given up says nothing of where to go on.
+    if (this.#own && piece.start >= 0 && this.#pieces.includes(piece))
+      this.#next = Math.max(this.#next, piece.start + bytesRead);
     if (this.#onSettled !== null) return this.#settle();
     const gap = this.#pieces.findIndex(({ filled, length }) => filled < length);
     if (gap >= 0 && this.#pieces[gap]!.filled >= 0) this.#cutAt(gap);
