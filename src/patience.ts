@@ -40,15 +40,20 @@ export class Patience {
 
   /** What was waited for has come, while it was looked for. */
   seen(nowMs: number): void {
-    this.#latencyUs += (this.#tookUs(nowMs) - this.#latencyUs) / (this.#isProbe ? 2 : 4);
+    this.#learn(this.#tookUs(nowMs), this.#isProbe ? 2 : 4);
   }
 
   /** It has come after a sleep. */
   slept(nowMs: number): void {
     const tookUs = this.#tookUs(nowMs);
     if (tookUs < this.#latencyUs) this.#latencyUs = tookUs; // it took no longer than that with the wake-up
-    if (this.#untilUs > 0) this.#latencyUs += (tookUs - this.#latencyUs) / 8;
+    if (this.#untilUs > 0) this.#learn(tookUs, 8);
     else this.#wakeUs += (Math.max(0, tookUs - this.#latencyUs) - this.#wakeUs) / 8;
+  }
+
+  /** One that was late, because a host took the processor away, says little: it counts as twice the average at most. */
+  #learn(tookUs: number, weight: number): void {
+    this.#latencyUs += (Math.min(tookUs, 2 * this.#latencyUs + 1) - this.#latencyUs) / weight;
   }
 
   #tookUs(nowMs: number): number {

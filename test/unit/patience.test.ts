@@ -54,3 +54,11 @@ test("bounds of zero and infinity hold", () => {
   always.lookUs = Number.POSITIVE_INFINITY;
   expect(waits(always, 50, 20_000, 1)).toBe(50);
 });
+
+test("a few that are late do not end the looking", () => {
+  const patience = new Patience();
+  waits(patience, 100, 20, 20);
+  for (let i = 0; i < 100; i++) {
+    expect(waits(patience, 1, i % 3 === 0 ? 190 : 20, 20)).toBe(i % 3 === 0 ? 0 : 1);
+  }
+});
