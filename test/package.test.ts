@@ -49,15 +49,17 @@ beforeAll(() => {
 }, 120_000);
 
 describe("the tarball", () => {
-  test("holds the library, the shim for this machine, the command line and the licences; no tests, no benches", () => {
+  test("holds the library, the shim for this machine, the command line, the documents and the licences; no tests, no benches", () => {
     const entries = readdirSync(installed).filter((name) => !name.startsWith("."));
     expect(entries.sort()).toEqual([
       "CHANGELOG.md",
       "LICENSE",
       "Makefile",
       "README.md",
+      "SECURITY.md",
       "THIRD_PARTY_LICENSES",
       "dist",
+      "docs",
       "native",
       "package.json",
       "prebuilds",

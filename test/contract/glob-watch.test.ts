@@ -89,11 +89,12 @@ forEachImplementation((fs, _name, it) => {
   /** A watcher that has begun, and what it first tells: of a file that was made for it. */
   const begun = async (path: any, options: object): Promise<AsyncIterableIterator<any>> => {
     const watcher = watch(path, options);
-    const first = watcher.next();
+    let next = watcher.next();
     await new Promise((resolve) => setImmediate(resolve));
     const name = `begin-${begins++}`;
     mkdirSync(join(path instanceof URL ? path.pathname : String(path), name));
-    expect((await first).value.filename.toString()).toBe(name);
+    // Bun's watchers of one folder share what the kernel tells: a change from before this one began may come first.
+    while ((await next).value.filename.toString() !== name) next = watcher.next();
     return watcher;
   };
 
