@@ -20,7 +20,7 @@ const USAGE = `usage: bun bench/run.ts --all | --fio | --check | NAME…   [--no
   --check    a short run of the small operations, compared with the committed results; exit code 1 where one is slower
   --node     the same functions under Node.js as well; as a rule only where workloads are named, for they take long
   --rounds   rounds of each contender (5; of long jobs 3)
-  --ms       milliseconds of one round (80; with fio 500)
+  --ms       milliseconds of one round (60; with fio 500)
   --out      where the JSON goes (bench/results/….local.json)`;
 
 const { values: options, positionals } = parseArgs({
@@ -70,7 +70,7 @@ if (options.check && !existsSync(REFERENCE_FILE)) {
 const settings: Settings = {
   roundCount: Number(options.rounds ?? 5),
   jobRoundCount: Number(options.rounds ?? 3),
-  roundMs: Number(options.ms ?? (options.fio ? 500 : 80)),
+  roundMs: Number(options.ms ?? (options.fio ? 500 : 60)),
   node: options.node || positionals.length > 0 ? Bun.which("node") : null,
   fio: options.fio,
 };
