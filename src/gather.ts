@@ -8,7 +8,7 @@ import type { Backend, OpenFile } from "./backend-interface.ts";
 import { systemError } from "./errno.ts";
 import type { Syncs } from "./syncs.ts";
 import type { Turns } from "./turns.ts";
-import { codedError } from "./validate.ts";
+import { dataTaken } from "./validate.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -177,7 +177,7 @@ function joined(pieces: readonly Piece[]): Uint8Array {
 /** Whether the view is as it was at the call; if it is not, its call fails. */
 function isIntact({ view, byteLength, reject }: Piece): boolean {
   if (view.byteLength === byteLength) return true;
-  reject(codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized before it was written"));
+  reject(dataTaken());
   return false;
 }
 

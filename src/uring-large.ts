@@ -19,7 +19,7 @@ import { close } from "./uring-close.ts";
 import { fstat } from "./uring-file.ts";
 import { begin, cancel, EAGAIN, EINTR, end, honest, MAX_RETRIES, stage } from "./uring-operation.ts";
 import { stat } from "./uring-path.ts";
-import { codedError } from "./validate.ts";
+import { dataTaken } from "./validate.ts";
 
 const OWN_POSITION = -1;
 const ENOSPC = -28;
@@ -294,11 +294,6 @@ function allocate(t: RingThread, size: number): Target {
       if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
     },
   };
-}
-
-/** What a write whose data was taken away meanwhile rejects with. */
-export function dataTaken(): Error {
-  return codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written");
 }
 
 /**

@@ -12,7 +12,7 @@ import { Opcode, SqeFlag } from "./sqe.ts";
 import { stageLink } from "./uring-chain.ts";
 import { advance, cellForVector, fdatasync, isSeekable, putVector, setPosition } from "./uring-file.ts";
 import { begin, EAGAIN, ECANCELED, EINTR, end, honest, MAX_RETRIES, thread } from "./uring-operation.ts";
-import { codedError } from "./validate.ts";
+import { dataTaken } from "./validate.ts";
 import { MAX_VECTOR } from "./whole-file.ts";
 
 const FSYNC_DATASYNC = 1;
@@ -137,5 +137,5 @@ function finish(operation: Operation, res: number, _flags: number, link: number)
   const intact = views.every((view, i) => view.length === lengths[i]);
   end(operation);
   if (intact) resolve(outcome);
-  else reject(codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written"));
+  else reject(dataTaken());
 }

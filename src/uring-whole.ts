@@ -23,9 +23,10 @@ import {
   startChain,
 } from "./uring-chain.ts";
 import { close } from "./uring-close.ts";
-import { dataTaken, readAll, readRest, writeRest } from "./uring-large.ts";
+import { readAll, readRest, writeRest } from "./uring-large.ts";
 import { EAGAIN, ECANCELED, EINTR, honest, thread } from "./uring-operation.ts";
 import { open } from "./uring-path.ts";
+import { dataTaken } from "./validate.ts";
 
 const EINPROGRESS = -115;
 /** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */

@@ -288,3 +288,8 @@ export function positionOrCurrent(position: unknown): number | bigint {
   if (typeof position === "number") return Number.isSafeInteger(position) && position >= 0 ? position : -1;
   return typeof position === "bigint" ? validatePosition(position) : -1;
 }
+
+/** What a write whose data was taken away meanwhile rejects with. */
+export function dataTaken(): Error {
+  return codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written");
+}

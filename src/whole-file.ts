@@ -5,7 +5,7 @@ import { type Landed, throwIfAborted } from "./abort.ts";
 import type { Backend, OpenFile } from "./backend-interface.ts";
 import { errnoOf, systemError } from "./errno.ts";
 import { ABORTABLE_CHUNK_BYTES, fileTooLarge, MAX_FILE_BYTES } from "./limits.ts";
-import { codedError } from "./validate.ts";
+import { dataTaken } from "./validate.ts";
 
 type Signal = AbortSignal | null | undefined;
 
@@ -93,8 +93,7 @@ export async function writeThenSync(
   const lengths = buffers.map(({ byteLength }) => byteLength);
   for (const [i, bytes] of buffers.entries()) {
     for (let done = 0; done < lengths[i]!; ) {
-      if (bytes.byteLength !== lengths[i])
-        throw codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written");
+      if (bytes.byteLength !== lengths[i]) throw dataTaken();
       const at = position < 0 ? -1 : position + landed.bytes - start;
       const { bytesWritten } = await backend.write(file, bytes, done, bytes.byteLength - done, at);
       if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will

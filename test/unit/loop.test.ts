@@ -64,6 +64,14 @@ test("operations of one turn go out in one submit, and end in it if they can", a
   expect(t.ring.nativeCalls - nativeCalls).toBeLessThanOrEqual(2);
 });
 
+test("what completes in the flush that submitted it teaches nothing of waits", async () => {
+  const t = smallThread();
+  let learned = 0;
+  t.loop.patience.seen = t.loop.patience.slept = () => void learned++;
+  for (let i = 0; i < 500; i++) await nop(t.ring);
+  expect(learned).toBe(0);
+});
+
 test("a completion wakes the loop out of its sleep, again and again", async () => {
   t = smallThread();
   const path = fifo();
