@@ -38,8 +38,8 @@ test: setup build fault ## all quick tests; then behaviour and units again on th
 test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
 	BUN_URING_SLOW=1 $(BUN) test test/fault test/lifetime test/durability test/model test/native
 
-soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1
-	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1 WORKERS=2
+	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
 
 bench: setup-bench build bench-c ## every bench, side by side with Bun and C (under 5 minutes; with NODE=1 Node too); results in bench/results/
 	@$(BUN) bench/run.ts --all $(if $(NODE),--node)

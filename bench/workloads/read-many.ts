@@ -1,12 +1,30 @@
-// Whole small files by name, a long list of them in one call: what the list saves against a call for each file.
+// Whole small files by name, a long list of them in one call: a list of paths in, a list of 10,000 Buffers out.
 
 import { readFile } from "node:fs/promises";
-import { BLOCK, makeSmallFiles, SMALL_FILES, shuffledSmallPaths, smallPaths } from "../lib/files.ts";
-import { ours, type Workload } from "../lib/workload.ts";
+import { BLOCK, makeSmallFiles, SMALL_FILES, shuffledSmallPaths } from "../lib/files.ts";
+import { allAtOnce, inLanes } from "../lib/lists.ts";
+import { type Contender, ours, type Workload } from "../lib/workload.ts";
+
+const bytes = (path: string): Promise<Uint8Array> => Bun.file(path).bytes();
+
+type About = Pick<Contender, "label" | "kind" | "node">;
+
+/** A list by one call for each file. */
+function list(about: About, run: (paths: string[], depth: number) => unknown): Contender {
+  return {
+    ...about,
+    batch: SMALL_FILES,
+    open(folder, depth) {
+      const paths = shuffledSmallPaths(folder);
+      return { run: () => run(paths, depth) };
+    },
+  };
+}
 
 const workload: Workload = {
   title: "4 KiB whole-file read, a list of 10,000",
-  conditions: "10,000 files of 4 KiB in one folder, all in the page cache; time is per file",
+  conditions:
+    "10,000 files of 4 KiB in one folder, all in the page cache; every way keeps all 10,000; time is per file",
   shape: "rate",
   depths: [64],
   bytes: BLOCK,
@@ -24,32 +42,16 @@ const workload: Workload = {
         return { run: () => library.readMany(paths, { concurrency }) };
       },
     },
-    {
-      label: "bun-uring readFile",
-      kind: "more",
-      async open(folder) {
-        const library = await ours();
-        const path = smallPaths(folder);
-        return { run: () => library.readFile(path()) };
-      },
-    },
-    {
-      label: "fs.promises.readFile",
-      kind: "peer",
-      node: true,
-      open(folder) {
-        const path = smallPaths(folder);
-        return { run: () => readFile(path()) };
-      },
-    },
-    {
-      label: "Bun.file().bytes()",
-      kind: "peer",
-      open(folder) {
-        const path = smallPaths(folder);
-        return { run: () => Bun.file(path()).bytes() };
-      },
-    },
+    list({ label: "fs.promises.readFile, so many at a time", kind: "peer", node: true }, (paths, depth) =>
+      inLanes(paths, depth, (path) => readFile(path)),
+    ),
+    list({ label: "fs.promises.readFile, all at once", kind: "peer" }, (paths) =>
+      allAtOnce(paths, (path) => readFile(path)),
+    ),
+    list({ label: "Bun.file().bytes(), so many at a time", kind: "peer" }, (paths, depth) =>
+      inLanes(paths, depth, bytes),
+    ),
+    list({ label: "Bun.file().bytes(), all at once", kind: "peer" }, (paths) => allAtOnce(paths, bytes)),
   ],
   ceilings: [{ label: "C, liburing", program: "small-read", reference: true }],
 };

@@ -1,12 +1,29 @@
-// What files are, by name, a long list of them in one call: what the list saves against a call for each file.
+// What files are, by name, a long list of them in one call: a list of paths in, a list of 10,000 Stats out.
 
 import { stat } from "node:fs/promises";
-import { makeSmallFiles, SMALL_FILES, shuffledSmallPaths, smallPaths } from "../lib/files.ts";
-import { ours, type Workload } from "../lib/workload.ts";
+import { makeSmallFiles, SMALL_FILES, shuffledSmallPaths } from "../lib/files.ts";
+import { allAtOnce, inLanes } from "../lib/lists.ts";
+import { type Contender, ours, type Workload } from "../lib/workload.ts";
+
+const bunStat = (path: string): Promise<unknown> => Bun.file(path).stat();
+
+type About = Pick<Contender, "label" | "kind" | "node">;
+
+/** A list by one call for each file. */
+function list(about: About, run: (paths: string[], depth: number) => unknown): Contender {
+  return {
+    ...about,
+    batch: SMALL_FILES,
+    open(folder, depth) {
+      const paths = shuffledSmallPaths(folder);
+      return { run: () => run(paths, depth) };
+    },
+  };
+}
 
 const workload: Workload = {
   title: "stat, a list of 10,000",
-  conditions: "10,000 files in one folder, dentries and inodes cached; time is per file",
+  conditions: "10,000 files in one folder, dentries and inodes cached; every way keeps all 10,000; time is per file",
   shape: "rate",
   depths: [64],
   bytes: 0,
@@ -24,32 +41,14 @@ const workload: Workload = {
         return { run: () => library.statMany(paths, { concurrency }) };
       },
     },
-    {
-      label: "bun-uring stat",
-      kind: "more",
-      async open(folder) {
-        const library = await ours();
-        const path = smallPaths(folder);
-        return { run: () => library.stat(path()) };
-      },
-    },
-    {
-      label: "fs.promises.stat",
-      kind: "peer",
-      node: true,
-      open(folder) {
-        const path = smallPaths(folder);
-        return { run: () => stat(path()) };
-      },
-    },
-    {
-      label: "Bun.file().stat()",
-      kind: "peer",
-      open(folder) {
-        const path = smallPaths(folder);
-        return { run: () => Bun.file(path()).stat() };
-      },
-    },
+    list({ label: "fs.promises.stat, so many at a time", kind: "peer", node: true }, (paths, depth) =>
+      inLanes(paths, depth, (path) => stat(path)),
+    ),
+    list({ label: "fs.promises.stat, all at once", kind: "peer" }, (paths) => allAtOnce(paths, (path) => stat(path))),
+    list({ label: "Bun.file().stat(), so many at a time", kind: "peer" }, (paths, depth) =>
+      inLanes(paths, depth, bunStat),
+    ),
+    list({ label: "Bun.file().stat(), all at once", kind: "peer" }, (paths) => allAtOnce(paths, bunStat)),
   ],
   ceilings: [
     { label: "C, liburing statx", program: "stat" },

@@ -1,0 +1,24 @@
+// A list of paths in, a list of answers out: how a program without readMany or statMany does it.
+// Assumes that all succeed; what fails ends the bench.
+
+/** Calls `one` for every path, `depth` at a time, and keeps what each gave. */
+export async function inLanes<T>(
+  paths: readonly string[],
+  depth: number,
+  one: (path: string) => Promise<T>,
+): Promise<T[]> {
+  const answers = new Array<T>(paths.length);
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < paths.length) {
+      const i = next++;
+      answers[i] = await one(paths[i]!);
+    }
+  };
+  await Promise.all(Array.from({ length: depth }, lane));
+  return answers;
+}
+
+/** Calls `one` for every path at once. */
+export const allAtOnce = <T>(paths: readonly string[], one: (path: string) => Promise<T>): Promise<T[]> =>
+  Promise.all(paths.map((path) => one(path)));
