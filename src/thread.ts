@@ -11,6 +11,9 @@ import type { Native } from "./native.ts";
 import type { Ring } from "./ring.ts";
 import { SqeFlag } from "./sqe.ts";
 
+/** Path operations under way with which one more is still alone. */
+const FEW = 3;
+
 export class RingThread {
   readonly setup: Setup;
   readonly ring: Ring;
@@ -47,6 +50,15 @@ export class RingThread {
     }
     this.#inlineLeft -= length;
     return this.#inlineLeft >= 0 ? 0 : SqeFlag.ASYNC;
+  }
+
+  /**
+   * Whether a call on a path has next to no company: it is the first of its turn, and few others are under way. Only then
+   * plain calls that can't block are its fastest way (measured at 8 at once: stat 2.2 µs by threads, 3.7 with each turn's
+   * first by plain calls; readFile at 64: 5.9 by chains, 6.4 with such first ones).
+   */
+  isAlone(): boolean {
+    return this.cells.used <= FEW && this.loop.firstOfTurn();
   }
 
   /** Waits until nothing is staged or in the kernel, then closes the ring and frees its memory. */

@@ -81,16 +81,13 @@ export function open<T>(
 
 function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats | BigIntStats> {
   const t = thread();
+  const alone = t.isAlone();
   const cell = t.cells.take();
   const syscall = noFollow ? "lstat" : "stat";
   const address = putPath(cell, 0, path);
-  // DESIGN D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block.
-  if (
-    address >= 0 &&
-    !(t.mounts.any && t.mounts.holdsPath(path)) &&
-    t.loop.firstOfTurn() &&
-    t.loop.mayAnswerInline(2)
-  ) {
+  // DESIGN D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
+  // as long, because only an open can be told to keep to that cache.
+  if (alone && address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.loop.mayAnswerInline(2)) {
     const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
     if (rc !== EAGAIN) {
       const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);

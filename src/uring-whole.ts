@@ -66,7 +66,7 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
 /**
  * Reads a file that is in the caches by plain calls that can't block: open, fstat, read and close in one native call.
  * Measured: a fifth faster than the chain for one small file at a time; of many in one turn the chain is the faster by a
- * quarter, so only a turn's first goes this way, or every one while files are too large for the chain: their size is known
+ * quarter, so only one that is alone goes this way, or every one while files are too large for the chain: their size is known
  * before anything is copied. null: not so, use the ring.
  */
 function readCached(
@@ -78,7 +78,7 @@ function readCached(
 ): Promise<Buffer | string> | null {
   if ((flags & ~CACHED_FLAGS) !== 0 || (t.mounts.any && t.mounts.holdsPath(path))) return null;
   const { lanes, loop } = t;
-  if (!loop.firstOfTurn() && lanes.expected < LARGE_BYTES) return null;
+  if (!t.isAlone() && lanes.expected < LARGE_BYTES) return null;
   if (!loop.mayAnswerInline(3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US)) return null;
   const cell = t.cells.take();
   const lane = lanes.take();
