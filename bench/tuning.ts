@@ -63,7 +63,7 @@ const trials: Trial[] = [
   {
     work: "readFile of 1 MiB, 4 at once",
     depth: 4,
-    settings: [256 * KIB, 0, 64 * KIB, MIB, 8 * MIB].map((inlineBytes) => ({ inlineBytes })),
+    settings: [MIB, 0, 64 * KIB, 256 * KIB, 8 * MIB].map((inlineBytes) => ({ inlineBytes })),
     run: () => readFile(megabyte),
   },
 ];

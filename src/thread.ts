@@ -26,7 +26,7 @@ export class RingThread {
   /** Called before the ring is closed, for whoever has memory of it in use. */
   readonly beforeClose: Set<() => void> = new Set();
   /** Bytes that one submit may copy on this JavaScript thread; what is beyond goes to io-wq threads (DESIGN D6). */
-  inlineBudget: number = 256 * 1024;
+  inlineBudget: number = 1024 * 1024;
   #inlineLeft = 0;
   #budgetOf = -1;
   #shutDown: Promise<void> | null = null;

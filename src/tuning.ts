@@ -16,7 +16,7 @@ export interface Tuning {
   turnRounds: number;
   /** Microseconds, as estimated, of calls answered at once, without the ring, before they have. Default 500. */
   inlineUs: number;
-  /** Bytes that one submit copies on the JavaScript thread; kernel threads copy the rest. Default 256 KiB. */
+  /** Bytes that one submit copies on the JavaScript thread; kernel threads copy the rest. Default 1 MiB. */
   inlineBytes: number;
 }
 
