@@ -57,7 +57,7 @@ const trials: Trial[] = [
   {
     work: "stat, 1 at a time",
     depth: 1,
-    settings: [500, 50, 5000].map((inlineUs) => ({ inlineUs })),
+    settings: [1000, 100, 10_000].map((inlineUs) => ({ inlineUs })),
     run: () => stat(megabyte),
   },
   {

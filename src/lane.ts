@@ -59,9 +59,10 @@ export class Lanes {
     }
   }
 
-  /** Takes note of a file's length. */
+  /** Takes note of a file's length. What a large one costs the wrong way is far more than what a small one gains. */
   learn(length: number): void {
-    this.expected += (Math.min(length, 2 * LANE_BYTES) - this.expected) / 8;
+    const more = Math.min(length, 2 * LANE_BYTES) - this.expected;
+    this.expected += more / (more > 0 ? 4 : 32);
   }
 
   /** The lane's first `length` bytes as the user gets them. */

@@ -16,7 +16,7 @@ export interface LoopLimits {
 export const DEFAULT_LIMITS: LoopLimits = {
   microtaskRounds: 64,
   microtaskMs: 0.5,
-  inlineUs: 500,
+  inlineUs: 1000,
 };
 
 /** Turns of the ring in one go, for work that completions staged. */

@@ -5,7 +5,8 @@ import { closeSync } from "node:fs";
 import type { OpenFile } from "./backend-interface.ts";
 import { type Operation, promiseFor } from "./operation.ts";
 import { Opcode, SqeFlag } from "./sqe.ts";
-import { begin, ECANCELED, EINTR, end, finishVoid, stage, thread } from "./uring-operation.ts";
+import { existingThread } from "./thread.ts";
+import { begin, ECANCELED, EINTR, end, finishVoid, stage } from "./uring-operation.ts";
 
 function finishClose(operation: Operation, res: number): void {
   // Linux has let go of a descriptor whose close was interrupted. ECANCELED: no thread could be had, and it is open yet.
@@ -43,10 +44,18 @@ function closeStopped(file: OpenFile, reason: Error): Promise<void> {
   return Promise.reject(reason);
 }
 
+/** The ring is closed, and with it all operations on the file are over: no new ring is made just for this. */
+function closeWithoutRing(file: OpenFile): Promise<void> {
+  const { fd } = file;
+  file.fd = -1;
+  return new Promise((resolve, reject) => closePlainly(fd, resolve, reject));
+}
+
 /** Takes the descriptor out of use, waits for the file's operations in flight, then closes. */
 export function close(file: OpenFile): Promise<void> {
   if (file.fd < 0) return Promise.resolve();
-  const t = thread();
+  const t = existingThread();
+  if (t === null) return closeWithoutRing(file);
   if (t.ring.poisoned !== null) return closeStopped(file, t.ring.poisoned);
   const operation = begin(t, finishClose, "close", null);
   const fd = file.fd;

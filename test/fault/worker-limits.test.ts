@@ -19,29 +19,33 @@ async function othersGone(): Promise<void> {
   while (ioWorkers().length > 1 && Date.now() < until) await Bun.sleep(50);
 }
 
-faultTest("as many io-wq threads as are allowed, and no more", { needs: ["fuse", "gcc", "ioUring"], timeoutMs: 60_000 }, async () => {
-  await othersGone();
-  const fuse = await startFuse();
-  const ring = Ring.current();
-  const usual = ring.workers;
-  try {
-    const path = join(fuse.path, "cached-file");
-    await writeFile(path, Buffer.alloc(READS * 4096));
-    await fuse.mode({ mode: "slow", ms: 40, ops: ["read"] });
-    const most = async (each: number): Promise<number> => {
-      ring.setWorkers({ bounded: each, unbounded: each });
-      await using handle = await open(path); // which drops what is cached
-      await handle.advise(0, 0, "random");
-      let seen = 0;
-      const watch = setInterval(() => (seen = Math.max(seen, ioWorkers().length)), 2);
-      await Promise.all(Array.from({ length: READS }, (_, i) => handle.read(Buffer.alloc(4096), 0, 4096, i * 4096)));
-      clearInterval(watch);
-      return seen;
-    };
-    expect(await most(1)).toBeLessThanOrEqual(2);
-    expect(await most(6)).toBeGreaterThan(2);
-  } finally {
-    ring.setWorkers(usual);
-    await fuse.stop();
-  }
-});
+faultTest(
+  "as many io-wq threads as are allowed, and no more",
+  { needs: ["fuse", "gcc", "ioUring"], timeoutMs: 60_000 },
+  async () => {
+    await othersGone();
+    const fuse = await startFuse();
+    const ring = Ring.current();
+    const usual = ring.workers;
+    try {
+      const path = join(fuse.path, "cached-file");
+      await writeFile(path, Buffer.alloc(READS * 4096));
+      await fuse.mode({ mode: "slow", ms: 40, ops: ["read"] });
+      const most = async (each: number): Promise<number> => {
+        ring.setWorkers({ bounded: each, unbounded: each });
+        await using handle = await open(path); // which drops what is cached
+        await handle.advise(0, 0, "random");
+        let seen = 0;
+        const watch = setInterval(() => (seen = Math.max(seen, ioWorkers().length)), 2);
+        await Promise.all(Array.from({ length: READS }, (_, i) => handle.read(Buffer.alloc(4096), 0, 4096, i * 4096)));
+        clearInterval(watch);
+        return seen;
+      };
+      expect(await most(1)).toBeLessThanOrEqual(2);
+      expect(await most(6)).toBeGreaterThan(2);
+    } finally {
+      ring.setWorkers(usual);
+      await fuse.stop();
+    }
+  },
+);

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   closeSync,
+  fstatSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -249,6 +250,15 @@ describe("shutDown", () => {
     expect(thread()).not.toBe(t);
     expect(openFiles()).toEqual([]);
     await idle();
+  });
+
+  test("a handle that is closed afterwards makes no new ring", async () => {
+    const handle = await uringBackend.open(file(), READ, 0o666);
+    const { fd } = handle;
+    await thread().shutDown(1000);
+    await uringBackend.close(handle);
+    expect(existingThread()).toBeNull();
+    expect(() => fstatSync(fd)).toThrow("EBADF");
   });
 
   test("waits for what ends by itself, twice does no harm, and leaves no descriptor", async () => {
