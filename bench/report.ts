@@ -6,7 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { join } from "node:path";
 import { type Bar, barChart } from "./lib/chart.ts";
 import { type Group, REFERENCE_FILE, RESULTS_FOLDER, type Results, type Row } from "./lib/results.ts";
-import { depthText, duration, nameOf } from "./lib/table.ts";
+import { depthText, duration, gaps, nameOf } from "./lib/table.ts";
 
 const BEGIN = "<!-- bench: made by `make bench-report`, do not edit -->";
 const END = "<!-- bench: end -->";
@@ -28,7 +28,6 @@ function tableLine(group: Group): string {
   const sync = find(group, ({ kind }) => kind === "sync");
   const ceiling = find(group, ({ label }) => label === ratios.ceilingLabel);
   const command = find(group, ({ kind }) => kind === "command");
-  const gap = mine?.loopGapMs;
   return [
     nameOf(group),
     duration(mine?.nsPerOp),
@@ -38,7 +37,8 @@ function tableLine(group: Group): string {
     sync === undefined ? "" : duration(sync.nsPerOp),
     duration((ceiling ?? command)?.nsPerOp) +
       (ceiling === undefined && command !== undefined ? ` (${command.label})` : ""),
-    gap === undefined ? "" : `${gap.toFixed(1)} ms`,
+    mine === undefined ? "" : gaps(mine),
+    peer === undefined ? "" : gaps(peer),
   ].join(" | ");
 }
 
@@ -52,7 +52,8 @@ function table(): string {
     "its CPU",
     "blocking call",
     "C or command",
-    "longest loop gap",
+    "loop gap",
+    "Bun's",
   ];
   return [
     `| ${heading.join(" | ")} |`,
@@ -61,7 +62,7 @@ function table(): string {
     "",
     `Measured ${environment.date} on ${environment.cores} cores of ${environment.cpu}, Linux ${environment.kernel}, ` +
       `${environment.fileSystem.split(",")[0]} on a ${environment.device.split(",")[0]} disk, Bun ${environment.bun}: medians of ` +
-      `${results.roundCount} rounds, side by side in one run. Time is per operation; the loop gap is less the time that the thread waited for a processor. All rows: \`make bench\`; one: \`make bench-NAME\`.`,
+      `${results.roundCount} rounds, side by side in one run. Time is per operation; the loop gap is the longest of a round, less the time that the thread waited for a processor: the median of the rounds and, in brackets, the worst of all. All rows: \`make bench\`; one: \`make bench-NAME\`.`,
   ].join("\n");
 }
 

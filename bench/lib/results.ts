@@ -18,6 +18,8 @@ export interface Row extends Round {
   /** The ceiling or peer that ours is compared with. */
   readonly reference?: boolean;
   readonly mbPerS?: number;
+  /** `loopGapMs` is the largest of all rounds; this is their median, which one hiccup of the machine leaves alone. */
+  readonly usualGapMs?: number;
   /** Slowest round over the fastest one: how quiet the machine was. */
   readonly spread: number;
   /** nsPerOp of each. */
@@ -107,6 +109,7 @@ export function rowOf(
     p99Ns: medianOf(rounds, "p99Ns"),
     // The worst of all rounds: a gap that was seen once was there.
     loopGapMs: largestOf(rounds, "loopGapMs"),
+    usualGapMs: medianOf(rounds, "loopGapMs"),
     peakRssBytes: largestOf(rounds, "peakRssBytes"),
     mbPerS: bytesPerOp === 0 ? undefined : (bytesPerOp * 1e3) / nsPerOp,
     spread: Math.max(...times) / Math.min(...times),

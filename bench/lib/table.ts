@@ -29,11 +29,16 @@ const COLUMNS: readonly [heading: string, width: number, cell: (row: Row) => str
   ["p99", 10, (row) => duration(row.p99Ns)],
   ["CPU/op", 10, (row) => duration(row.cpuNsPerOp)],
   ["MB/s", 7, (row) => rate(row.mbPerS)],
-  ["loop gap", 10, (row) => (row.loopGapMs === undefined ? "" : `${row.loopGapMs.toFixed(1)} ms`)],
+  ["loop gap", 16, gaps],
   ["peak RSS", 9, (row) => (row.peakRssBytes === undefined ? "" : `${Math.round(row.peakRssBytes / 2 ** 20)} MiB`)],
 ];
 
 const LABEL_WIDTH = 40;
+
+/** The longest loop gap of a round: the median of the rounds, and the worst one. */
+export function gaps({ usualGapMs, loopGapMs }: Row): string {
+  return loopGapMs === undefined ? "" : `${(usualGapMs ?? loopGapMs).toFixed(1)} (${loopGapMs.toFixed(1)}) ms`;
+}
 
 export function depthText({ shape, depth }: Group): string {
   return shape === "job" ? "" : depth === 1 ? "1 at a time" : `${depth} at once`;
@@ -48,7 +53,9 @@ export function printEnvironment(environment: Environment): void {
   const { kernel, cpu, cores, memoryGib, governor, fileSystem, device, bun, node, commit } = environment;
   console.log(`${cpu}, ${cores} cores, ${memoryGib} GiB, governor ${governor}; Linux ${kernel}`);
   console.log(`${fileSystem} on ${device}; Bun ${bun}, Node ${node}; commit ${commit}`);
-  console.log(`loop gap: the longest that the event loop stood still, less the time it waited for a processor\n`);
+  console.log(
+    `loop gap: the longest that the event loop stood still in a round, less the time it waited for a processor: median of rounds (worst)\n`,
+  );
 }
 
 export function printGroup(group: Group): void {
