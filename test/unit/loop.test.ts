@@ -5,6 +5,8 @@ import { dlopen, FFIType } from "bun:ffi";
 import { afterEach, expect, test } from "bun:test";
 import { readdirSync, readlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { Loop } from "../../src/loop.ts";
+import { SetupFlag } from "../../src/ring.ts";
 import { Opcode } from "../../src/sqe.ts";
 import type { RingThread } from "../../src/thread.ts";
 import { runCase, startCase } from "../helpers/child.ts";
@@ -70,6 +72,22 @@ test("what completes in the flush that submitted it teaches nothing of waits", a
   t.loop.patience.seen = t.loop.patience.slept = () => void learned++;
   for (let i = 0; i < 500; i++) await nop(t.ring);
   expect(learned).toBe(0);
+});
+
+test("a ring whose completions have to be polled for never sleeps: no doorbell would ring", async () => {
+  t = smallThread();
+  Object.defineProperty(t.ring, "setupFlags", { value: t.ring.setupFlags | SetupFlag.IOPOLL });
+  const loop = new Loop(t.ring);
+  const { read, fd } = parkRead(t.ring, fifo());
+  fds.push(fd);
+  await Bun.sleep(50); // far longer than any patience
+  expect(loop.doorbell).toBeNull();
+  const { spins } = t.ring.stats();
+  await Bun.sleep(20);
+  expect(t.ring.stats().spins).toBeGreaterThan(spins);
+  writeSync(fd, "12345678");
+  expect(await read).toBe(8);
+  loop.close();
 });
 
 test("a completion wakes the loop out of its sleep, again and again", async () => {
