@@ -4,13 +4,14 @@
 
 import { expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
-import { backend } from "../../src/index.ts";
+import { backend, Ring } from "../../src/index.ts";
 import { readFile, writeFile } from "../../src/promises.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
 const LANE = 64 * 1024;
-const INLINE = 256 * 1024;
+const INLINE = 1024 * 1024;
+const MIB = 1024 * 1024;
 
 test.skipIf(backend !== "io_uring")("a sync that fails in the chain is not hidden by the close after it", async () => {
   const error = await writeFile("/dev/null", "data", { flush: true }).then(
@@ -22,7 +23,7 @@ test.skipIf(backend !== "io_uring")("a sync that fails in the chain is not hidde
 });
 
 test("files around every size at which the way changes, one at a time and all at once, cached and not", async () => {
-  const sizes = [0, 1, LANE - 1, LANE, LANE + 1, 2 * LANE, INLINE - 1, INLINE, INLINE + 1, 1 << 20];
+  const sizes = [0, 1, LANE - 1, LANE, LANE + 1, 2 * LANE, INLINE - 1, INLINE, INLINE + 1, 2 * INLINE];
   const files = sizes.map((size, i) => {
     const data = patternBytes(size, i + 1);
     return { data, path: tmp.file(data) };
@@ -43,4 +44,24 @@ test("files around every size at which the way changes, one at a time and all at
   }
   for (const { path, data } of files) expect((await readFile(path)).equals(data)).toBe(true);
   expect(tmp.openFiles()).toEqual([]);
+});
+
+test.skipIf(backend !== "io_uring")("however large the inline budget, one plain call reads 64 MiB at most", async () => {
+  const ring = Ring.current();
+  const before = ring.tune();
+  ring.tune({ inlineBytes: Number.POSITIVE_INFINITY, inlineUs: Number.POSITIVE_INFINITY });
+  try {
+    const submitted: boolean[] = [];
+    for (const size of [64 * MIB, 64 * MIB + 1]) {
+      const data = Buffer.alloc(size, "0123456789abcdef");
+      const path = tmp.file(data);
+      await readFile(path); // so that the next one's way is the one of large files
+      const soFar = ring.stats.submitted;
+      expect((await readFile(path)).equals(data)).toBe(true);
+      submitted.push(ring.stats.submitted > soFar);
+    }
+    expect(submitted).toEqual([false, true]);
+  } finally {
+    ring.tune(before);
+  }
 });
