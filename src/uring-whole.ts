@@ -188,7 +188,7 @@ const again = (res: number): boolean => res === EINTR || res === EAGAIN;
 async function goOnReading(operation: Operation, chain: Chain, first: number, second: number): Promise<void> {
   // The slot stays taken while no CQE is owed: this operation is kept out of the table's reach by its state alone.
   const { t, lane, slot, encoding, signal } = chain;
-  t.lanes.learn(Number.POSITIVE_INFINITY); // more than a lane holds
+  t.lanes.learn(first + second);
   try {
     chain.result = await readRest(
       t,

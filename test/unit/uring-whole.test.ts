@@ -46,22 +46,25 @@ test("files around every size at which the way changes, one at a time and all at
   expect(tmp.openFiles()).toEqual([]);
 });
 
-test.skipIf(backend !== "io_uring")("however large the inline budget, one plain call reads 64 MiB at most", async () => {
-  const ring = Ring.current();
-  const before = ring.tune();
-  ring.tune({ inlineBytes: Number.POSITIVE_INFINITY, inlineUs: Number.POSITIVE_INFINITY });
-  try {
-    const submitted: boolean[] = [];
-    for (const size of [64 * MIB, 64 * MIB + 1]) {
-      const data = Buffer.alloc(size, "0123456789abcdef");
-      const path = tmp.file(data);
-      await readFile(path); // so that the next one's way is the one of large files
-      const soFar = ring.stats.submitted;
-      expect((await readFile(path)).equals(data)).toBe(true);
-      submitted.push(ring.stats.submitted > soFar);
+test.skipIf(backend !== "io_uring")(
+  "however large the inline budget, one plain call reads 64 MiB at most",
+  async () => {
+    const ring = Ring.current();
+    const before = ring.tune();
+    ring.tune({ inlineBytes: Number.POSITIVE_INFINITY, inlineUs: Number.POSITIVE_INFINITY });
+    try {
+      const submitted: boolean[] = [];
+      for (const size of [64 * MIB, 64 * MIB + 1]) {
+        const data = Buffer.alloc(size, "0123456789abcdef");
+        const path = tmp.file(data);
+        await readFile(path); // so that the next one's way is the one of large files
+        const soFar = ring.stats.submitted;
+        expect((await readFile(path)).equals(data)).toBe(true);
+        submitted.push(ring.stats.submitted > soFar);
+      }
+      expect(submitted).toEqual([false, true]);
+    } finally {
+      ring.tune(before);
     }
-    expect(submitted).toEqual([false, true]);
-  } finally {
-    ring.tune(before);
-  }
-});
+  },
+);
