@@ -119,15 +119,17 @@ await runCases({
   },
 
   /** Many calls at once on a slow server: how many kernel threads they make. */
-  async crowd({ file, count }: Input & { count: number }) {
-    const handle = await fs.open(file, "r");
+  /** Reads of a file that goes through the page cache: a thread sleeps in each. */
+  async crowd({ file, count, pages }: Input & { count: number; pages: number }) {
+    const handle = await fs.open(file, "r"); // which drops what is cached
+    await handle.advise(0, 0, "random");
     event("ready");
     await Bun.sleep(100);
     const meter = startGapMeter();
     let most = 0;
     const watch = setInterval(() => (most = Math.max(most, ioWorkers().length)), 5);
     const outcomes = await Promise.all(
-      Array.from({ length: count }, () => outcome(handle.read(Buffer.alloc(100), 0, 100, 0))),
+      Array.from({ length: count }, (_, i) => outcome(handle.read(Buffer.alloc(100), 0, 100, (i % pages) * 4096))),
     );
     clearInterval(watch);
     const gap = meter.stop();
