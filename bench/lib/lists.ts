@@ -1,6 +1,23 @@
 // A list of paths in, a list of answers out: how a program without readMany or statMany does it.
 // Assumes that all succeed; what fails ends the bench.
 
+import { SMALL_FILES, shuffledSmallPaths } from "./files.ts";
+import type { Contender } from "./workload.ts";
+
+type About = Pick<Contender, "label" | "kind" | "node">;
+
+/** A contender that works on all small files by one call for each. */
+export function list(about: About, run: (paths: string[], depth: number) => unknown): Contender {
+  return {
+    ...about,
+    batch: SMALL_FILES,
+    open(folder, depth) {
+      const paths = shuffledSmallPaths(folder);
+      return { run: () => run(paths, depth) };
+    },
+  };
+}
+
 /** Calls `one` for every path, `depth` at a time, and keeps what each gave. */
 export async function inLanes<T>(
   paths: readonly string[],

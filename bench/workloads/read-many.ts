@@ -2,24 +2,10 @@
 
 import { readFile } from "node:fs/promises";
 import { BLOCK, makeSmallFiles, SMALL_FILES, shuffledSmallPaths } from "../lib/files.ts";
-import { allAtOnce, inLanes } from "../lib/lists.ts";
-import { type Contender, ours, type Workload } from "../lib/workload.ts";
+import { allAtOnce, inLanes, list } from "../lib/lists.ts";
+import { ours, type Workload } from "../lib/workload.ts";
 
 const bytes = (path: string): Promise<Uint8Array> => Bun.file(path).bytes();
-
-type About = Pick<Contender, "label" | "kind" | "node">;
-
-/** A list by one call for each file. */
-function list(about: About, run: (paths: string[], depth: number) => unknown): Contender {
-  return {
-    ...about,
-    batch: SMALL_FILES,
-    open(folder, depth) {
-      const paths = shuffledSmallPaths(folder);
-      return { run: () => run(paths, depth) };
-    },
-  };
-}
 
 const workload: Workload = {
   title: "4 KiB whole-file read, a list of 10,000",

@@ -2,24 +2,10 @@
 
 import { stat } from "node:fs/promises";
 import { makeSmallFiles, SMALL_FILES, shuffledSmallPaths } from "../lib/files.ts";
-import { allAtOnce, inLanes } from "../lib/lists.ts";
-import { type Contender, ours, type Workload } from "../lib/workload.ts";
+import { allAtOnce, inLanes, list } from "../lib/lists.ts";
+import { ours, type Workload } from "../lib/workload.ts";
 
 const bunStat = (path: string): Promise<unknown> => Bun.file(path).stat();
-
-type About = Pick<Contender, "label" | "kind" | "node">;
-
-/** A list by one call for each file. */
-function list(about: About, run: (paths: string[], depth: number) => unknown): Contender {
-  return {
-    ...about,
-    batch: SMALL_FILES,
-    open(folder, depth) {
-      const paths = shuffledSmallPaths(folder);
-      return { run: () => run(paths, depth) };
-    },
-  };
-}
 
 const workload: Workload = {
   title: "stat, a list of 10,000",
