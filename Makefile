@@ -9,6 +9,7 @@ CC       := gcc
 endif
 ARCH     := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
 
+SOURCES  := $(shell find src -name '*.ts')
 SHIM     := native/liburing-shim.c
 HOOKS    := native/fault-hooks.h
 WARN     := -std=gnu11 -Wall -Wextra -Werror
@@ -122,9 +123,9 @@ $(PREBUILT): build/liburing-shim.so
 	cp $< $@
 
 # Makes dist/promises.js and dist/cli.js as well.
-dist/index.js: $(wildcard src/*.ts) scripts/bundle.ts package.json package-lock.json
+dist/index.js: $(SOURCES) scripts/bundle.ts package.json package-lock.json
 	$(BUN) scripts/bundle.ts
 
 # Declarations, so that a user's compiler settings need not suit our sources.
-dist/types/index.d.ts: $(wildcard src/*.ts) scripts/tsconfig.types.json package-lock.json
+dist/types/index.d.ts: $(SOURCES) scripts/tsconfig.types.json package-lock.json
 	$(TSC) -p scripts/tsconfig.types.json

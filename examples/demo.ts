@@ -7,9 +7,9 @@ import { cp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
-import { examine, summaryText } from "../src/cli-doctor.ts";
-import { showProgress } from "../src/cli-progress.ts";
-import { bytesText } from "../src/cli-text.ts";
+import { examine, summaryText } from "../src/cli/doctor.ts";
+import { showProgress } from "../src/cli/progress.ts";
+import { bytesText } from "../src/cli/text.ts";
 import * as library from "../src/index.ts";
 import { chooseTrees, differences, sumOf, type Tree } from "./demo-trees.ts";
 

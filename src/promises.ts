@@ -3,12 +3,8 @@
 // it is of Node's async functions, and nothing has been queued then.
 
 import type { BigIntStats, MakeDirectoryOptions, Mode, OpenMode, PathLike, StatOptions, Stats } from "node:fs";
-import { abortable, type Limits, limited, throwIfAborted } from "./abort.ts";
-import { currentBackend } from "./backend.ts";
-import { constants } from "./constants.ts";
-import { appendFile, readFile, writeFile } from "./content.ts";
-import { copyFile } from "./copy.ts";
-import { cp } from "./cp.ts";
+import { currentBackend } from "./backend/choose.ts";
+import { cancellable } from "./backend/uring/request.ts";
 import {
   access,
   chmod,
@@ -23,18 +19,22 @@ import {
   symlink,
   truncate,
   utimes,
-} from "./delegated.ts";
-import { glob, mkdtemp, mkdtempDisposable, opendir, readdir } from "./directory.ts";
-import type { FileHandle } from "./file-handle.ts";
-import { parseFlags, parseMode } from "./flags.ts";
-import { makePath } from "./make-path.ts";
-import { openHandle } from "./open.ts";
-import { statOptions } from "./options.ts";
-import { toPath } from "./path.ts";
-import { rm } from "./remove.ts";
-import { cancellable } from "./uring-operation.ts";
-import { invalidArgValue, validateBoolean, validateObject } from "./validate.ts";
-import { watch } from "./watch.ts";
+} from "./fs/delegated.ts";
+import { glob, mkdtemp, mkdtempDisposable, opendir, readdir } from "./fs/directory.ts";
+import { makePath } from "./fs/mkdir-recursive.ts";
+import { openHandle } from "./fs/open.ts";
+import { watch } from "./fs/watch.ts";
+import { appendFile, readFile, writeFile } from "./fs/whole-file.ts";
+import type { FileHandle } from "./handle/file-handle.ts";
+import { constants } from "./kernel/constants.ts";
+import { abortable, type Limits, limited, throwIfAborted } from "./node/abort.ts";
+import { invalidArgValue, validateBoolean, validateObject } from "./node/arguments.ts";
+import { parseFlags, parseMode } from "./node/open-flags.ts";
+import { statOptions } from "./node/options.ts";
+import { toPath } from "./node/path.ts";
+import { copyFile } from "./tree/copy-file.ts";
+import { cp } from "./tree/cp.ts";
+import { rm } from "./tree/rm.ts";
 
 export {
   access,

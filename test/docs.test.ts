@@ -5,8 +5,8 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { backend } from "../src/index.ts";
-import { OPCODE_SINCE, type OpcodeName } from "../src/sqe.ts";
-import { SHAPES } from "../src/submission.ts";
+import { OPCODE_SINCE, type OpcodeName } from "../src/kernel/sqe.ts";
+import { SHAPES } from "../src/raw/sqe-fields.ts";
 import { tmpDir } from "./helpers/tmp.ts";
 
 const page = readFileSync(new URL("../docs/ring.md", import.meta.url), "utf8");

@@ -3,8 +3,8 @@
 // Never swallows a rejection: it is the runner's (injected.child.ts) to judge. What it finds wrong it throws as Wrong.
 
 import * as plain from "node:fs";
-import { systemError } from "../../src/errno.ts";
 import * as fs from "../../src/index.ts";
+import { systemError } from "../../src/node/errors.ts";
 
 /** The function has resolved with, or left behind, what is not right. */
 export class Wrong extends Error {}

@@ -4,10 +4,10 @@
 // Never shares a folder between runs: what a failed call left behind is not the next one's business.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { errnoCode } from "../../src/errno.ts";
+import { thread } from "../../src/backend/uring/request.ts";
 import * as fs from "../../src/index.ts";
-import { existingThread, type RingThread } from "../../src/thread.ts";
-import { thread } from "../../src/uring-operation.ts";
+import { errnoCode } from "../../src/node/errors.ts";
+import { existingThread, type RingThread } from "../../src/ring/context.ts";
 import { runCases } from "../helpers/cases.ts";
 import { clearFaults, type FaultAction, faultHits, setFaults } from "../helpers/fault-shim.ts";
 import { openFds } from "../helpers/fds.ts";

@@ -5,7 +5,7 @@
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Ring } from "../../src/ring.ts";
+import type { Ring } from "../../src/ring/ring.ts";
 
 /** The second shim, or the one with sanitizers; the tests that need it start children with BUN_URING_LIB set to it. */
 export const FAULT_LIB: string =

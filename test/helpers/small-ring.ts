@@ -2,12 +2,12 @@
 // Assumes a kernel that gives rings. Never touches the thread's own ring.
 
 import { closeSync, openSync } from "node:fs";
-import { stableAddress } from "../../src/buffer.ts";
-import { type SetupOptions, setUp } from "../../src/capabilities.ts";
-import { type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../src/operation.ts";
-import type { Ring } from "../../src/ring.ts";
-import { Opcode, SqeFlag, writeSqe } from "../../src/sqe.ts";
-import { RingThread } from "../../src/thread.ts";
+import { Opcode, SqeFlag, writeSqe } from "../../src/kernel/sqe.ts";
+import { RingThread } from "../../src/ring/context.ts";
+import { type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../src/ring/operation.ts";
+import type { Ring } from "../../src/ring/ring.ts";
+import { stableAddress } from "../../src/ring/scratch.ts";
+import { type SetupOptions, setUp } from "../../src/ring/setup.ts";
 
 export function smallThread(options: SetupOptions = { entries: 8, cqEntries: 8 }): RingThread {
   const setup = setUp(options);

@@ -6,8 +6,8 @@ import { describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { BufferPool, backend, open, shutdown, stats } from "../../src/index.ts";
-import { Opcode } from "../../src/sqe.ts";
-import { existingThread } from "../../src/thread.ts";
+import { Opcode } from "../../src/kernel/sqe.ts";
+import { existingThread } from "../../src/ring/context.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();

@@ -25,9 +25,9 @@ faultTest("it needs libc and nothing else", { needs: ["gcc"] }, () => {
   expect(needed.length).toBeGreaterThan(0);
 });
 
-faultTest("it exports what native.ts names and nothing else", { needs: ["gcc"] }, () => {
+faultTest("it exports what kernel/shim.ts names and nothing else", { needs: ["gcc"] }, () => {
   const exported = symbols(shipped, "-D", "--defined-only").map(([, name]) => name!);
-  const named = new Set(readFileSync(join(root, "src/native.ts"), "utf8").match(/bun_uring_\w+/g));
+  const named = new Set(readFileSync(join(root, "src/kernel/shim.ts"), "utf8").match(/bun_uring_\w+/g));
   expect(exported.toSorted()).toEqual([...named].toSorted());
 });
 

@@ -2,7 +2,7 @@
 // Assumes @types/node and @types/bun as pinned. Each exception is listed, and is an error once it is none any more.
 
 import type * as node from "node:fs/promises";
-import type { FileHandle } from "../../src/file-handle.ts";
+import type { FileHandle } from "../../src/handle/file-handle.ts";
 import ours, * as named from "../../src/promises.ts";
 
 type Node = typeof import("node:fs/promises");

@@ -3,12 +3,12 @@
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, lstatSync, readFileSync, statSync } from "node:fs";
-import { currentBackend, delegateMissing } from "../../src/backend.ts";
-import type { Backend } from "../../src/backend-interface.ts";
-import { FileHandle } from "../../src/file-handle.ts";
-import { nodeBackend } from "../../src/node-backend.ts";
-import { Opcode, type OpcodeName } from "../../src/sqe.ts";
-import { uringBackend } from "../../src/uring-backend.ts";
+import { currentBackend, delegateMissing } from "../../src/backend/choose.ts";
+import type { Backend } from "../../src/backend/interface.ts";
+import { nodeBackend } from "../../src/backend/node.ts";
+import { uringBackend } from "../../src/backend/uring/backend.ts";
+import { FileHandle } from "../../src/handle/file-handle.ts";
+import { Opcode, type OpcodeName } from "../../src/kernel/sqe.ts";
 import { expectSystemError } from "../helpers/expect-error.ts";
 import { scratch } from "../helpers/tmp.ts";
 

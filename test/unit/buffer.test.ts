@@ -3,9 +3,17 @@
 
 import { read as readMemory } from "bun:ffi";
 import { afterAll, describe, expect, test } from "bun:test";
-import { CELL_BYTES, CELL_HALF, type Cell, isResizable, ownPath, putPath, stableAddress } from "../../src/buffer.ts";
-import { LANE_BYTES } from "../../src/lane.ts";
-import { addressOf } from "../../src/native.ts";
+import { addressOf } from "../../src/kernel/shim.ts";
+import { LANE_BYTES } from "../../src/ring/read-buffer.ts";
+import {
+  CELL_BYTES,
+  CELL_HALF,
+  type Cell,
+  isResizable,
+  ownPath,
+  putPath,
+  stableAddress,
+} from "../../src/ring/scratch.ts";
 import { endThread, smallThread } from "../helpers/small-ring.ts";
 
 const t = smallThread();

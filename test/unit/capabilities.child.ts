@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readFile, writeFile } from "../../src/promises.ts";
-import { existingThread } from "../../src/thread.ts";
+import { existingThread } from "../../src/ring/context.ts";
 import { runCases } from "../helpers/cases.ts";
 
 await runCases({

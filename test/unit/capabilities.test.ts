@@ -4,9 +4,9 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { explain, featureNames, setUp, setupFlagNames } from "../../src/capabilities.ts";
-import { SetupFlag } from "../../src/ring.ts";
-import { Opcode, SqeFlag } from "../../src/sqe.ts";
+import { Opcode, SqeFlag } from "../../src/kernel/sqe.ts";
+import { SetupFlag } from "../../src/ring/ring.ts";
+import { explain, featureNames, setUp, setupFlagNames } from "../../src/ring/setup.ts";
 import { runCase } from "../helpers/child.ts";
 import { openFds } from "../helpers/fds.ts";
 import { faultTest } from "../helpers/requirements.ts";

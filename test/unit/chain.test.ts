@@ -5,7 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { backend, type ChainError, Opcode, open, Ring } from "../../src/index.ts";
-import { ringThread } from "../../src/thread.ts";
+import { ringThread } from "../../src/ring/context.ts";
 import { runCase } from "../helpers/child.ts";
 import { strace } from "../helpers/strace.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { chmodSync, cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { compare } from "../../src/cli-verify.ts";
+import { compare } from "../../src/cli/verify.ts";
 import * as library from "../../src/index.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 

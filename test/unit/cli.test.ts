@@ -1,5 +1,5 @@
 // Owns the command line as a user meets it: what it prints where, its exit codes, and what is left on the disk.
-// Assumes src/cli.ts run by this test's own Bun, in processes of their own. Never looks inside.
+// Assumes src/cli/main.ts run by this test's own Bun, in processes of their own. Never looks inside.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {

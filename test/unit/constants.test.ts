@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import * as ours from "../../src/constants.ts";
+import * as ours from "../../src/kernel/constants.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 const dir = tmpDir();

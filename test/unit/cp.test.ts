@@ -20,7 +20,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { cp } from "../../src/cp.ts";
+import { cp } from "../../src/tree/cp.ts";
 import { expectArgumentError, expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 

@@ -2,7 +2,7 @@
 // Assumes no kernel: pure bookkeeping.
 
 import { expect, test } from "bun:test";
-import { DirectTable } from "../../src/descriptor.ts";
+import { DirectTable } from "../../src/ring/direct-descriptors.ts";
 
 test("slots are given once, then those who ask wait in line", () => {
   const table = new DirectTable(3);

@@ -4,8 +4,8 @@
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { openSync } from "node:fs";
-import { type Doorbell, openDoorbell } from "../../src/doorbell.ts";
-import type { Native } from "../../src/native.ts";
+import type { Native } from "../../src/kernel/shim.ts";
+import { type Doorbell, openDoorbell } from "../../src/ring/doorbell.ts";
 
 interface Watched {
   bell: Doorbell;

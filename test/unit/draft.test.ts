@@ -2,10 +2,10 @@
 // comes back, CQEs of earlier lives. Assumes io_uring for the ring's cells; nothing is submitted here but to use them.
 
 import { describe, expect, test } from "bun:test";
-import { Draft } from "../../src/draft.ts";
 import { backend, Opcode, Ring } from "../../src/index.ts";
-import { highOfMany, indexOfMany, lowOfMany, MAX_MANY, OperationTable } from "../../src/operation.ts";
-import { ringThread } from "../../src/thread.ts";
+import { Draft } from "../../src/raw/encode.ts";
+import { ringThread } from "../../src/ring/context.ts";
+import { highOfMany, indexOfMany, lowOfMany, MAX_MANY, OperationTable } from "../../src/ring/operation.ts";
 
 describe.skipIf(backend !== "io_uring")("Draft", () => {
   const thread = ringThread();

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { abortError, closedError, errnoCode, errnoMessage, errnoOf, systemError } from "../../src/errno.ts";
+import { abortError, closedError, errnoCode, errnoMessage, errnoOf, systemError } from "../../src/node/errors.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 const dir = tmpDir();

@@ -4,12 +4,12 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { currentBackend } from "../../src/backend.ts";
-import type { OpenFile } from "../../src/backend-interface.ts";
-import { type Advice, advise, allocate, rename, syncRange } from "../../src/extras.ts";
+import { currentBackend } from "../../src/backend/choose.ts";
+import type { OpenFile } from "../../src/backend/interface.ts";
+import { type Advice, advise, allocate, rename, syncRange } from "../../src/handle/space.ts";
+import { getxattr, listxattr, removexattr, setxattr } from "../../src/handle/xattr.ts";
 import { backend } from "../../src/index.ts";
-import { ringThread } from "../../src/thread.ts";
-import { getxattr, listxattr, removexattr, setxattr } from "../../src/xattr.ts";
+import { ringThread } from "../../src/ring/context.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();

@@ -5,8 +5,8 @@
 import { expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { currentBackend } from "../../src/backend.ts";
-import type { FileHandle } from "../../src/file-handle.ts";
+import { currentBackend } from "../../src/backend/choose.ts";
+import type { FileHandle } from "../../src/handle/file-handle.ts";
 import { open } from "../../src/promises.ts";
 import { expectArgumentError, expectClosed, expectSystemError } from "../helpers/expect-error.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";

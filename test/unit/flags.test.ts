@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { parseFlags, parseMode } from "../../src/flags.ts";
+import { parseFlags, parseMode } from "../../src/node/open-flags.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 // asm-generic/fcntl.h, the same on x64 and arm64

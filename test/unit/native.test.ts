@@ -4,8 +4,8 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { ABI, LAYOUT } from "../../src/layout.ts";
-import { loadNative } from "../../src/native.ts";
+import { ABI, LAYOUT } from "../../src/kernel/abi.ts";
+import { loadNative } from "../../src/kernel/shim.ts";
 import { run } from "../helpers/mounts.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
@@ -45,7 +45,7 @@ function fake(abi: number, sizes: readonly number[]): string {
   `);
 }
 
-const nativeSource = await Bun.file(join(import.meta.dir, "../../src/native.ts")).text();
+const nativeSource = await Bun.file(join(import.meta.dir, "../../src/kernel/shim.ts")).text();
 const sizes = LAYOUT.map(([, value]) => value);
 
 test("the built shim is found and is the right one", () => {

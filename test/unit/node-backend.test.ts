@@ -4,8 +4,8 @@
 
 import { expect, test } from "bun:test";
 import { constants, readFileSync, symlinkSync, writeFileSync } from "node:fs";
-import { OpenFile } from "../../src/backend-interface.ts";
-import { nodeBackend } from "../../src/node-backend.ts";
+import { OpenFile } from "../../src/backend/interface.ts";
+import { nodeBackend } from "../../src/backend/node.ts";
 import { expectAbortError, expectClosed, expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -212,7 +212,7 @@ test.skipIf(strace === null)("an interrupted call is made again, an interrupted 
   const trace = tmp.path("trace");
   writeFileSync(
     script,
-    `import { nodeBackend as b } from ${JSON.stringify(new URL("../../src/node-backend.ts", import.meta.url).pathname)};
+    `import { nodeBackend as b } from ${JSON.stringify(new URL("../../src/backend/node.ts", import.meta.url).pathname)};
      const file = await b.open(${JSON.stringify(path)}, 2, 0);
      await b.fsync(file);
      await b.fdatasync(file);

@@ -2,7 +2,7 @@
 // Assumes no kernel: pure bookkeeping.
 
 import { describe, expect, test } from "bun:test";
-import { highOfMany, indexOfMany, lowOfMany, OperationTable, promiseFor, SLOT_MASK } from "../../src/operation.ts";
+import { highOfMany, indexOfMany, lowOfMany, OperationTable, promiseFor, SLOT_MASK } from "../../src/ring/operation.ts";
 
 const ignore = (): void => {};
 

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { encodePath, toPath } from "../../src/path.ts";
+import { encodePath, toPath } from "../../src/node/path.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 function thrown(call: () => unknown): string {

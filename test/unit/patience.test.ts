@@ -2,7 +2,7 @@
 // Assumes no clock and no ring.
 
 import { expect, test } from "bun:test";
-import { Patience } from "../../src/patience.ts";
+import { Patience } from "../../src/ring/spin.ts";
 
 /** Waits in turn for what takes `latencyUs`, where a sleep adds `wakeUs`; looks every `roundUs`. Returns the times looked out. */
 function waits(patience: Patience, count: number, latencyUs: number, wakeUs: number, roundUs = 1): number {

@@ -3,7 +3,7 @@
 
 import { ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
-import { BufferPool } from "../../src/pool.ts";
+import { BufferPool } from "../../src/memory/pool.ts";
 
 const addressOf = (view: Uint8Array): number => Number(ptr(view));
 const coded = (code: string): object => expect.objectContaining({ code });

@@ -5,13 +5,13 @@
 import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { currentBackend } from "../../src/backend.ts";
-import type { Backend, OpenFile } from "../../src/backend-interface.ts";
-import { constants } from "../../src/constants.ts";
+import { currentBackend } from "../../src/backend/choose.ts";
+import type { Backend, OpenFile } from "../../src/backend/interface.ts";
+import { Turns } from "../../src/handle/order.ts";
 import { backend } from "../../src/index.ts";
-import { ReadAhead, type StreamSource } from "../../src/read-ahead.ts";
-import { existingThread } from "../../src/thread.ts";
-import { Turns } from "../../src/turns.ts";
+import { constants } from "../../src/kernel/constants.ts";
+import { existingThread } from "../../src/ring/context.ts";
+import { ReadAhead, type StreamSource } from "../../src/streams/read-ahead.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const MIB = 1024 * 1024;

@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { rm } from "../../src/remove.ts";
+import { rm } from "../../src/tree/rm.ts";
 import { asUser, NOBODY } from "../helpers/as-user.ts";
 import { expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { faultTest } from "../helpers/requirements.ts";
@@ -104,7 +104,7 @@ const closing = `
 faultTest("a ring that is closed meanwhile ends the removal, and the process ends", { needs: ["ioUring"] }, () => {
   const folder = tmp.folder();
   for (let i = 0; i < 3000; i++) writeFileSync(join(folder, `${i}`), "");
-  const sources = ["remove", "thread"].map((name) => join(import.meta.dir, `../../src/${name}.ts`));
+  const sources = ["tree/rm", "ring/context"].map((name) => join(import.meta.dir, `../../src/${name}.ts`));
   const run = Bun.spawnSync([process.execPath, "-e", closing, ...sources, folder], {
     env: { ...process.env, BUN_URING_BACKEND: "uring" },
     timeout: 10_000,
@@ -176,7 +176,7 @@ for (const backend of ["uring", "node"])
       writeFileSync(join(unreadableToo, "x"), "");
       chmodSync(parent, 0o500);
       chmodSync(unwritable, 0o500);
-      const command = [...asUser(), process.execPath, "-e", child, join(import.meta.dir, "../../src/remove.ts")];
+      const command = [...asUser(), process.execPath, "-e", child, join(import.meta.dir, "../../src/tree/rm.ts")];
       const run = Bun.spawnSync([...command, emptyUnreadable, unreadable, unwritable, unreadableToo], {
         env: { ...process.env, BUN_URING_BACKEND: backend },
       });

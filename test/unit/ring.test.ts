@@ -4,9 +4,9 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import type { Ring } from "../../src/ring.ts";
-import { Opcode, SqeFlag } from "../../src/sqe.ts";
-import type { RingThread } from "../../src/thread.ts";
+import { Opcode, SqeFlag } from "../../src/kernel/sqe.ts";
+import type { RingThread } from "../../src/ring/context.ts";
+import type { Ring } from "../../src/ring/ring.ts";
 import { run } from "../helpers/mounts.ts";
 import {
   endThread,

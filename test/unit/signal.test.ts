@@ -4,7 +4,7 @@
 
 import { expect, spyOn, test } from "bun:test";
 import { open, readFile, writeFile } from "../../src/index.ts";
-import { offAbort, onAbort } from "../../src/signal.ts";
+import { offAbort, onAbort } from "../../src/node/signal.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();

@@ -7,8 +7,8 @@ import { deepStrictEqual } from "node:assert";
 import * as fs from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, STATX_BTIME } from "../../src/constants.ts";
-import { statsFromStatx } from "../../src/stats.ts";
+import { AT_FDCWD, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, STATX_BTIME } from "../../src/kernel/constants.ts";
+import { statsFromStatx } from "../../src/node/stats.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 const symbols = { statx: { args: ["i32", "cstring", "i32", "u32", "ptr"], returns: "i32" } } as const;

@@ -6,8 +6,8 @@ import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
-import { headroomBytes } from "../../src/chunk-memory.ts";
 import { open } from "../../src/promises.ts";
+import { headroomBytes } from "../../src/streams/chunk-memory.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const MIB = 1024 * 1024;

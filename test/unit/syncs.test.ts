@@ -2,10 +2,10 @@
 // Assumes a backend of promises that the test settles. What real syncs do is in test/fault/flush and test/durability.
 
 import { expect, test } from "bun:test";
-import { type Backend, OpenFile } from "../../src/backend-interface.ts";
-import { systemError } from "../../src/errno.ts";
+import { type Backend, OpenFile } from "../../src/backend/interface.ts";
+import { Syncs } from "../../src/handle/group-commit.ts";
 import { open } from "../../src/index.ts";
-import { Syncs } from "../../src/syncs.ts";
+import { systemError } from "../../src/node/errors.ts";
 import { rejection } from "../helpers/expect-error.ts";
 import { scratch } from "../helpers/tmp.ts";
 

@@ -15,10 +15,10 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { DirectTable } from "../../src/descriptor.ts";
-import { parseFlags } from "../../src/flags.ts";
-import { existingThread, type RingThread, ringThread } from "../../src/thread.ts";
-import { uringBackend } from "../../src/uring-backend.ts";
+import { uringBackend } from "../../src/backend/uring/backend.ts";
+import { parseFlags } from "../../src/node/open-flags.ts";
+import { existingThread, type RingThread, ringThread } from "../../src/ring/context.ts";
+import { DirectTable } from "../../src/ring/direct-descriptors.ts";
 import { run } from "../helpers/mounts.ts";
 import { outcomeWithin } from "../helpers/small-ring.ts";
 import { patternBytes, tmpDir } from "../helpers/tmp.ts";

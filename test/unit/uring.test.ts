@@ -4,10 +4,10 @@
 
 import { describe, expect, test } from "bun:test";
 import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
-import { setUp } from "../../src/capabilities.ts";
 import { backend, CqeFlag, OPCODE_SINCE, Opcode, open, Ring, type Sqe, SqeFlag, shutdown } from "../../src/index.ts";
-import { writeSqe } from "../../src/sqe.ts";
-import { unaskedPolledRunner } from "../../src/uring.ts";
+import { writeSqe } from "../../src/kernel/sqe.ts";
+import { unaskedPolledRunner } from "../../src/raw/ring.ts";
+import { setUp } from "../../src/ring/setup.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -124,7 +124,7 @@ describe.skipIf(backend !== "io_uring")("Ring", () => {
 
     test("an opcode that the probe lacks", async () => {
       await using own = new Ring({ entries: 8 });
-      const setup = (await import("../../src/uring-operation.ts")).thread().setup;
+      const setup = (await import("../../src/backend/uring/request.ts")).thread().setup;
       expect(setup.opcodes[Opcode.FTRUNCATE]).toBe(1);
       setup.opcodes[Opcode.FTRUNCATE] = 0;
       try {
@@ -300,7 +300,7 @@ describe.skipIf(backend !== "io_uring")("Ring", () => {
 
 test("constants are the kernel's, and their kernels stand beside them", () => {
   expect([SqeFlag.ASYNC, CqeFlag.MORE, Opcode.FTRUNCATE]).toEqual([16, 2, 55]);
-  const source = readFileSync(new URL("../../src/sqe.ts", import.meta.url), "utf8");
+  const source = readFileSync(new URL("../../src/kernel/sqe.ts", import.meta.url), "utf8");
   const noted = Array.from(source.matchAll(/\/\*\* ([\d.]+) \*\/ (\w+): \d+,/g), ([, since, name]) => [name!, since!]);
   expect(Object.fromEntries(noted)).toEqual({ ...OPCODE_SINCE });
   expect(noted.length).toBe(Object.keys(Opcode).length);

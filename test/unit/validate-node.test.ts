@@ -3,7 +3,7 @@
 // Skipped, and counted as skipped, where there is no node.
 
 import { describe, expect, test } from "bun:test";
-import * as check from "../../src/validate.ts";
+import * as check from "../../src/node/arguments.ts";
 
 /** Runs in both: everything of an argument error that a program can see. Any other outcome is "passed". */
 function outcome(error: any): unknown {

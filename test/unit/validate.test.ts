@@ -2,7 +2,7 @@
 // validate-node.test.ts compares the same checks with a real node.
 
 import { describe, expect, test } from "bun:test";
-import * as check from "../../src/validate.ts";
+import * as check from "../../src/node/arguments.ts";
 
 interface Seen {
   class: string;

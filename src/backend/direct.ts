@@ -1,0 +1,396 @@
+// O_DIRECT made easy: a backend for one file that takes any offset, length and memory. What is aligned goes through as it
+// is; the rest goes through aligned memory, and a write's unaligned ends through reading and writing whole blocks.
+// Assumes that it alone writes to the file in this process: blocks that are read, changed and written back, and a padded
+// end that is cut off again, are kept from the handle's other operations, not from other handles'.
+
+import { alignedBuffer, isAligned } from "../kernel/aligned.ts";
+import { AT_EMPTY_PATH, STATX_DIOALIGN } from "../kernel/constants.ts";
+import { Opcode, SqeFlag } from "../kernel/sqe.ts";
+import { closedError, errnoOf, systemError } from "../node/errors.ts";
+import { type Operation, promiseFor } from "../ring/operation.ts";
+import { CELL_HALF } from "../ring/scratch.ts";
+import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./interface.ts";
+import { byteLengthOf, bytesOf, writeThenSync } from "./loops.ts";
+import { Ranges } from "./range-lock.ts";
+import { begin, EINTR, end, fail, stage, stageAgain, thread } from "./uring/request.ts";
+
+type View = NodeJS.ArrayBufferView;
+
+/** What O_DIRECT asks of this file: multiples of so many bytes. */
+export interface Alignment {
+  /** Of addresses in memory. */
+  memory: number;
+  /** Of positions and lengths. */
+  offset: number;
+}
+
+export interface DirectOptions {
+  alignment: Alignment;
+  /** The file has a size, which a padded write must not change: no device. */
+  sized: boolean;
+  /** The user did not ask for reading; the file is open for it all the same, for the blocks at a write's ends. */
+  writeOnly: boolean;
+  /** Gets and sets the file's own position, where the backend can. */
+  seek: ((position: number | null) => number) | null;
+  /** Not to be collected, and the file with it closed, while anything is under way. */
+  handle: object | null;
+}
+
+/** Bytes that go through aligned memory at once. */
+const BOUNCE_BYTES = 256 * 1024;
+const MAX_KEPT = 4;
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** What keeps the handles of operations under way. */
+const busy = new Set<DirectOptions>();
+
+/** Aligned memory that no operation uses. */
+const kept: Buffer[] = [];
+
+/** Runs `work` with aligned memory of `length` bytes. */
+async function withBounce<T>(length: number, work: (memory: Buffer) => Promise<T>): Promise<T> {
+  if (length > BOUNCE_BYTES) return work(alignedBuffer(length));
+  const memory = kept.pop() ?? alignedBuffer(BOUNCE_BYTES);
+  try {
+    return await work(memory);
+  } finally {
+    if (kept.length < MAX_KEPT) kept.push(memory);
+  }
+}
+
+class DirectFile {
+  readonly #base: Backend;
+  readonly #file: OpenFile;
+  readonly #memory: number;
+  readonly #block: number;
+  readonly #options: DirectOptions;
+  readonly #ranges = new Ranges();
+  #position = 0;
+  #closing: Promise<void> | null = null;
+
+  constructor(base: Backend, file: OpenFile, options: DirectOptions) {
+    this.#base = base;
+    this.#file = file;
+    this.#options = options;
+    this.#block = options.alignment.offset;
+    this.#memory = options.alignment.memory;
+  }
+
+  /* ---- reading --------------------------------------------------------------------------------------------------- */
+
+  read<T extends View>(view: T, offset: number, length: number, position: number | bigint): Promise<ReadResult<T>> {
+    const refusal = this.#refusal("read");
+    if (refusal !== null) return Promise.reject(refusal);
+    if (this.#options.writeOnly) return Promise.reject(systemError(errnoOf("EBADF"), "read"));
+    const at = this.#startOf(position);
+    const fits = at % this.#block === 0 && length % this.#block === 0 && isAligned(view, offset, this.#memory);
+    const read = (): Promise<ReadResult<T>> =>
+      fits
+        ? this.#base.read(this.#file, view, offset, length, at)
+        : this.#readPieces(bytesOf(view).subarray(offset, offset + length), at).then((bytesRead) => ({
+            bytesRead,
+            buffer: view,
+          }));
+    const result = this.#ranges.run(at, at + length, false, read);
+    return this.#held(result, position === -1 ? ({ bytesRead }) => this.#moveTo(at + bytesRead) : null);
+  }
+
+  readv<T extends readonly View[]>(buffers: T, position: number | bigint): Promise<ReadvResult<T>> {
+    const all = alignedBuffer(byteLengthOf(buffers), this.#memory);
+    return this.read(all, 0, all.length, position).then(({ bytesRead }) => {
+      let from = 0;
+      for (const view of buffers) {
+        bytesOf(view).set(all.subarray(from, Math.min(bytesRead, from + view.byteLength)));
+        from = Math.min(bytesRead, from + view.byteLength);
+      }
+      return { bytesRead, buffers };
+    });
+  }
+
+  /** Reads the unaligned head, what is aligned, and the tail, one after another until the file ends. */
+  async #readPieces(into: Uint8Array, position: number): Promise<number> {
+    let done = 0;
+    while (done < into.length) {
+      const at = position + done;
+      const rest = into.length - done;
+      const straight = at % this.#block === 0 && isAligned(into, done, this.#memory) ? this.#floor(rest) : 0;
+      const wanted = straight > 0 ? straight : Math.min(rest, this.#nextBounce(into, done, at));
+      let got: number;
+      try {
+        got =
+          straight > 0
+            ? (await this.#base.read(this.#file, into, done, straight, at)).bytesRead
+            : await this.#readBounced(into.subarray(done, done + wanted), at);
+      } catch (error) {
+        if (done > 0) return done; // as the kernel does: the error comes with the next read
+        throw error;
+      }
+      done += got;
+      if (got < wanted) break;
+    }
+    return done;
+  }
+
+  /** Bytes of the next piece that goes through aligned memory: only the head, if what follows it can go straight. */
+  #nextBounce(bytes: Uint8Array, done: number, at: number): number {
+    const head = this.#block - (at % this.#block);
+    const rest = bytes.length - done;
+    if (rest - head >= BOUNCE_BYTES && isAligned(bytes, done + head, this.#memory)) return head;
+    return BOUNCE_BYTES - (at % this.#block);
+  }
+
+  #readBounced(into: Uint8Array, position: number): Promise<number> {
+    const from = this.#floor(position);
+    const length = this.#ceil(position + into.length) - from;
+    return withBounce(length, async (memory) => {
+      const { bytesRead } = await this.#base.read(this.#file, memory, 0, length, from);
+      const skip = position - from;
+      const got = Math.max(0, Math.min(into.length, bytesRead - skip));
+      into.set(memory.subarray(skip, skip + got));
+      return got;
+    });
+  }
+
+  /* ---- writing --------------------------------------------------------------------------------------------------- */
+
+  write<T extends View>(view: T, offset: number, length: number, position: number | bigint): Promise<WriteResult<T>> {
+    const refusal = this.#refusal("write");
+    if (refusal !== null) return Promise.reject(refusal);
+    const at = this.#startOf(position);
+    const end = at + length;
+    const straight = at % this.#block === 0 && length % this.#block === 0 && isAligned(view, offset, this.#memory);
+    const write = straight
+      ? (): Promise<WriteResult<T>> => this.#base.write(this.#file, view, offset, length, at)
+      : (): Promise<WriteResult<T>> =>
+          this.#writePieces(bytesOf(view).subarray(offset, end - at + offset), at).then((bytesWritten) => ({
+            bytesWritten,
+            buffer: view,
+          }));
+    // Past an unaligned end lies what is padded, and perhaps the file's end, which is then set: alone with all of that.
+    const from = this.#floor(at);
+    const to = end % this.#block === 0 ? end : Number.POSITIVE_INFINITY;
+    const result = this.#ranges.run(from, to, from !== at || to !== end, write);
+    return this.#held(result, position === -1 ? ({ bytesWritten }) => this.#moveTo(at + bytesWritten) : null);
+  }
+
+  writev<T extends readonly View[]>(buffers: T, position: number | bigint): Promise<WritevResult<T>> {
+    const all = alignedBuffer(byteLengthOf(buffers), this.#memory);
+    let from = 0;
+    for (const view of buffers) {
+      all.set(bytesOf(view), from);
+      from += view.byteLength;
+    }
+    return this.write(all, 0, all.length, position).then(({ bytesWritten }) => ({ bytesWritten, buffers }));
+  }
+
+  /** Writes in whole blocks; where the file would end in a padded one, it is cut to its true length. */
+  async #writePieces(bytes: Uint8Array, position: number): Promise<number> {
+    const end = position + bytes.length;
+    const size = this.#options.sized && end % this.#block !== 0 ? await this.#size() : Number.POSITIVE_INFINITY;
+    let done = 0;
+    try {
+      while (done < bytes.length) {
+        const at = position + done;
+        const rest = bytes.length - done;
+        const straight = at % this.#block === 0 && isAligned(bytes, done, this.#memory) ? this.#floor(rest) : 0;
+        const wanted = straight > 0 ? straight : Math.min(rest, this.#nextBounce(bytes, done, at));
+        const put =
+          straight > 0
+            ? (await this.#base.write(this.#file, bytes, done, straight, at)).bytesWritten
+            : await this.#writeBounced(bytes.subarray(done, done + wanted), at);
+        done += put;
+        if (put < wanted) break;
+      }
+    } catch (error) {
+      if (done === 0) throw error; // else as the kernel does: the error comes with the next write
+    } finally {
+      const now = size === Number.POSITIVE_INFINITY ? 0 : await this.#size();
+      const right = Math.max(size, position + done);
+      if (now > right) await this.#base.ftruncate(this.#file, right);
+    }
+    return done;
+  }
+
+  /** Reads the blocks that are written in part, changes them and writes all. Returns how many of `bytes` have landed. */
+  #writeBounced(bytes: Uint8Array, position: number): Promise<number> {
+    const block = this.#block;
+    const from = this.#floor(position);
+    const end = position + bytes.length;
+    const to = this.#ceil(end);
+    return withBounce(to - from, async (memory) => {
+      const isHeadPart = from !== position;
+      const isTailPart = to !== end && (to - from > block || !isHeadPart);
+      const last = to - block;
+      await Promise.all([
+        isHeadPart ? this.#readBlock(memory.subarray(0, block), from) : null,
+        isTailPart ? this.#readBlock(memory.subarray(last - from, to - from), last) : null,
+      ]);
+      memory.set(bytes, position - from);
+      const { bytesWritten } = await this.#base.write(this.#file, memory, 0, to - from, from);
+      return Math.max(0, Math.min(bytes.length, bytesWritten - (position - from)));
+    });
+  }
+
+  /** One block, with zeros past the end of the file. */
+  async #readBlock(into: Buffer, position: number): Promise<void> {
+    const { bytesRead } = await this.#base.read(this.#file, into, 0, into.length, position);
+    into.fill(0, bytesRead);
+  }
+
+  ftruncate(length: number): Promise<void> {
+    const refusal = this.#refusal("ftruncate");
+    if (refusal !== null) return Promise.reject(refusal);
+    return this.#ranges.run(0, Number.POSITIVE_INFINITY, true, () => this.#base.ftruncate(this.#file, length));
+  }
+
+  /** The size is no other than what has been written: no padded write is under way. */
+  fstat(bigint: boolean): ReturnType<Backend["fstat"]> {
+    const refusal = this.#refusal("fstat");
+    if (refusal !== null) return Promise.reject(refusal);
+    return this.#ranges.run(0, Number.POSITIVE_INFINITY, false, () => this.#base.fstat(this.#file, bigint));
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  async #end(): Promise<void> {
+    await this.#ranges.idle();
+    await this.#base.close(this.#file);
+  }
+
+  /* ---- parts ----------------------------------------------------------------------------------------------------- */
+
+  #refusal(syscall: string): Error | null {
+    return this.#closing !== null || this.#file.fd < 0 ? closedError(syscall) : null;
+  }
+
+  async #size(): Promise<number> {
+    return Number((await this.#base.fstat(this.#file, false)).size);
+  }
+
+  #floor(position: number): number {
+    return position - (position % this.#block);
+  }
+
+  #ceil(position: number): number {
+    return this.#floor(position + this.#block - 1);
+  }
+
+  /** Where a transfer begins. Beyond 2^53 lies the end of every file. */
+  #startOf(position: number | bigint): number {
+    if (position === -1) return this.#options.seek === null ? this.#position : this.#options.seek(null);
+    return typeof position === "number" ? position : Number(position > MAX_SAFE ? MAX_SAFE : position);
+  }
+
+  #moveTo(position: number): void {
+    this.#position = position;
+    this.#options.seek?.(position);
+  }
+
+  /** Counts a transfer as one operation of the file, whatever its steps, until `after` has seen its result. */
+  #held<T>(transfer: Promise<T>, after: ((result: T) => void) | null): Promise<T> {
+    const file = this.#file;
+    const release = (): void => {
+      if (--file.inFlight > 0) return;
+      busy.delete(this.#options);
+      file.closing?.();
+    };
+    file.inFlight++;
+    busy.add(this.#options);
+    return transfer
+      .then(after)
+      .finally(release)
+      .then(() => transfer);
+  }
+}
+
+/** `base` for this one file: its reads and writes take any offset, length and memory. */
+export function directBackend(base: Backend, file: OpenFile, options: DirectOptions): Backend {
+  const direct = new DirectFile(base, file, options);
+  const made: Backend = Object.create(base);
+  const own: Partial<Backend> = {
+    read: (_, view, offset, length, position) => direct.read(view, offset, length, position),
+    write: (_, view, offset, length, position) => direct.write(view, offset, length, position),
+    readv: (_, buffers, position) => direct.readv(buffers, position),
+    writev: (_, buffers, position) => direct.writev(buffers, position),
+    writeSynced: (_, buffers, position, landed) => writeThenSync(made, file, buffers, position, landed),
+    ftruncate: (_, length) => direct.ftruncate(length),
+    fstat: (_, bigint) => direct.fstat(bigint),
+    close: () => direct.close(),
+  };
+  optionsOf.set(made, options);
+  return Object.assign(made, own);
+}
+
+/** Reads that a backend passes on to the ring as they are. */
+interface Reads {
+  offsets: ArrayLike<number>;
+  lengths: ArrayLike<number> | number;
+  into: View | readonly View[];
+}
+
+const optionsOf = new WeakMap<Backend, DirectOptions>();
+
+/** Whether all of these reads can go past `backend`: it is a plain one, or they are aligned as its file asks. */
+export function isStraight(backend: Backend, { offsets, lengths, into }: Reads): boolean {
+  const options = optionsOf.get(backend);
+  if (options === undefined) return true;
+  if (options.writeOnly) return false;
+  const { alignment } = options;
+  const one = ArrayBuffer.isView(into);
+  if (one && !isAligned(into, 0, alignment.memory)) return false;
+  for (let i = 0, start = 0; i < offsets.length; i++) {
+    const length = typeof lengths === "number" ? lengths : lengths[i]!;
+    if (offsets[i]! % alignment.offset !== 0 || length % alignment.offset !== 0) return false;
+    if (one ? start % alignment.memory !== 0 : !isAligned(into[i]!, 0, alignment.memory)) return false;
+    start += length;
+  }
+  return true;
+}
+
+/** Words of struct statx: stx_mask, stx_dio_mem_align, stx_dio_offset_align. */
+const [MASK, MEMORY, OFFSET] = [0, 38, 39];
+const DEFAULT: Alignment = { memory: 4096, offset: 4096 };
+
+/** What the file asks of O_DIRECT: STATX_DIOALIGN, or 4096 where nobody says. Null: it would be buffered all the same. */
+export async function alignmentOf(base: Backend, file: OpenFile): Promise<Alignment | null> {
+  if (base.name !== "io_uring") return DEFAULT;
+  const { mask, memory, offset } = await statAlignment(file);
+  if ((mask & STATX_DIOALIGN) === 0) return DEFAULT;
+  return offset === 0 ? null : { memory: Math.max(1, memory), offset };
+}
+
+interface Answer {
+  mask: number;
+  memory: number;
+  offset: number;
+}
+
+function statAlignment(file: OpenFile): Promise<Answer> {
+  const t = thread();
+  const cell = t.cells.take();
+  const operation = begin(t, finishAlignment, "fstat", file);
+  operation.cell = cell;
+  cell.bytes[cell.offset] = 0;
+  const into = cell.address + CELL_HALF;
+  const flags = file.slow ? SqeFlag.ASYNC : 0;
+  stageAgain(operation, () =>
+    stage(t, operation, Opcode.STATX, flags, file.fd, into, cell.address, STATX_DIOALIGN, AT_EMPTY_PATH),
+  );
+  return promiseFor(operation);
+}
+
+function finishAlignment(operation: Operation, res: number): void {
+  if (res < 0) return res === EINTR ? operation.again!() : fail(operation, res);
+  const { resolve, cell } = operation;
+  const { words, halfWord } = cell!;
+  const answer = {
+    mask: words[halfWord + MASK]!,
+    memory: words[halfWord + MEMORY]!,
+    offset: words[halfWord + OFFSET]!,
+  };
+  end(operation);
+  resolve(answer);
+}

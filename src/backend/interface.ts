@@ -1,0 +1,161 @@
+// What a backend is: the one set of file operations that floor 5 calls, and the state that one open file has.
+// Assumes that every argument was validated above. Holds no behaviour: io_uring and node:fs each implement it,
+// with the same results and the same errors, so that nothing above can tell them apart.
+
+import type { BigIntStats, Stats } from "node:fs";
+import type { Landed } from "../node/abort.ts";
+
+/** A validated path: a string without NUL, or raw bytes without NUL (which need not be UTF-8). */
+export type Path = string | Buffer;
+
+/**
+ * The state that all operations on one open file share. A class, and never given further properties, so that each
+ * access on the hot path sees one shape.
+ */
+export class OpenFile {
+  /** The file descriptor; -1 once `Backend.close` was called. */
+  fd: number;
+  /** Operations that the backend has accepted and not yet settled; they keep the descriptor from being closed. */
+  inFlight = 0;
+  /** Called by the backend when `inFlight` falls to 0 after `Backend.close`; null while nobody closes the file. */
+  closing: (() => void) | null = null;
+  /** Known to have positions: no pipe, socket or terminal. */
+  seekable = false;
+  /** Opened with O_APPEND. */
+  append = false;
+  /** Transfers go past the page cache (O_DIRECT). */
+  direct = false;
+  /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */
+  slow = false;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+}
+
+export interface ReadResult<T> {
+  /** Bytes read; 0 at the end of the file. */
+  bytesRead: number;
+  buffer: T;
+}
+
+export interface WriteResult<T> {
+  /** Bytes written; may be fewer than were asked for. */
+  bytesWritten: number;
+  buffer: T;
+}
+
+export interface ReadvResult<T> {
+  bytesRead: number;
+  buffers: T;
+}
+
+export interface WritevResult<T> {
+  bytesWritten: number;
+  buffers: T;
+}
+
+export interface ReadFileOptions {
+  /** Ends the work early where that is possible; that an abort rejects at once is for the caller to see to. */
+  signal?: AbortSignal | null | undefined;
+  /** Absent, null or "buffer": the result is a Buffer. */
+  encoding?: BufferEncoding | "buffer" | null | undefined;
+}
+
+export interface WriteFileOptions {
+  signal?: AbortSignal | null | undefined;
+  /** fsync before the file is closed. */
+  flush?: boolean | undefined;
+  /** Counts what is written. */
+  landed?: Landed | undefined;
+}
+
+/**
+ * One way to run file operations.
+ *
+ * - A rejection is what `systemError` builds, with Node's syscall names: path operations carry `path` (and `dest`),
+ *   operations on an `OpenFile` carry neither.
+ * - An operation on a closed `OpenFile` rejects with `closedError(syscall)`.
+ * - `position` is -1 for the file's own position (used and advanced), else the absolute offset in bytes.
+ * - EINTR is retried, and nothing else is. Reads and writes may be short; only `readFile` and `writeFile` loop.
+ * - No method throws: an operation that cannot even be queued is a rejected promise.
+ */
+export interface Backend {
+  readonly name: "io_uring" | "node";
+
+  /**
+   * Opens with O_CLOEXEC. `wrap` makes the value that the promise resolves to (default: the OpenFile itself), so that
+   * a file handle costs no second promise.
+   */
+  open(path: Path, flags: number, mode: number): Promise<OpenFile>;
+  open<T>(path: Path, flags: number, mode: number, wrap: (file: OpenFile) => T): Promise<T>;
+
+  /** Takes the descriptor out of use at once, waits for the file's operations in flight, then closes. A second call
+   * resolves without doing anything. */
+  close(file: OpenFile): Promise<void>;
+
+  /** `offset` and `length` are bytes within `buffer`. */
+  read<T extends NodeJS.ArrayBufferView>(
+    file: OpenFile,
+    buffer: T,
+    offset: number,
+    length: number,
+    position: number | bigint,
+  ): Promise<ReadResult<T>>;
+
+  /** `offset` and `length` are bytes within `buffer`. */
+  write<T extends NodeJS.ArrayBufferView>(
+    file: OpenFile,
+    buffer: T,
+    offset: number,
+    length: number,
+    position: number | bigint,
+  ): Promise<WriteResult<T>>;
+
+  /** From 1 to IOV_MAX (1024) buffers. Resolves with the same array object that was given. */
+  readv<T extends readonly NodeJS.ArrayBufferView[]>(
+    file: OpenFile,
+    buffers: T,
+    position: number | bigint,
+  ): Promise<ReadvResult<T>>;
+
+  /** From 1 to IOV_MAX (1024) buffers. Resolves with the same array object that was given. */
+  writev<T extends readonly NodeJS.ArrayBufferView[]>(
+    file: OpenFile,
+    buffers: T,
+    position: number | bigint,
+  ): Promise<WritevResult<T>>;
+
+  /**
+   * Writes all of the buffers, then fdatasync: resolves when everything is on the storage device. A short write is gone
+   * on with before anything is synced. `landed` counts what is written; the error says with its `syscall` what failed.
+   */
+  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Promise<void>;
+
+  fsync(file: OpenFile): Promise<void>;
+  fdatasync(file: OpenFile): Promise<void>;
+  /** `length` in bytes, not negative. */
+  ftruncate(file: OpenFile, length: number): Promise<void>;
+  fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntStats>;
+
+  stat(path: Path, bigint: boolean): Promise<Stats | BigIntStats>;
+  lstat(path: Path, bigint: boolean): Promise<Stats | BigIntStats>;
+  mkdir(path: Path, mode: number): Promise<void>;
+  rename(from: Path, to: Path): Promise<void>;
+  unlink(path: Path): Promise<void>;
+  rmdir(path: Path): Promise<void>;
+  symlink(target: Path, path: Path): Promise<void>;
+  link(existing: Path, path: Path): Promise<void>;
+
+  /** The whole file, however long it says it is. A failed open carries the path, a failed read does not. */
+  readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string>;
+
+  /** Opens, writes every byte of `data`, flushes if asked, closes. A failed open carries the path, the rest does not. */
+  writeFile(
+    path: Path,
+    data: NodeJS.ArrayBufferView,
+    flags: number,
+    mode: number,
+    options: WriteFileOptions,
+  ): Promise<void>;
+}

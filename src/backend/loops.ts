@@ -1,0 +1,137 @@
+// Reading an open file to its end and writing all of some bytes, over any backend: the loops around partial transfers.
+// Assumes that nobody else uses the file's own position meanwhile; whoever calls has to see to that.
+
+import { type Landed, throwIfAborted } from "../node/abort.ts";
+import { dataTaken } from "../node/arguments.ts";
+import { errnoOf, systemError } from "../node/errors.ts";
+import { ABORTABLE_CHUNK_BYTES, fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
+import type { Backend, OpenFile } from "./interface.ts";
+
+type Signal = AbortSignal | null | undefined;
+
+/** Most files end within this. */
+const FIRST_BYTES = 16 * 1024;
+/** Further pieces of what doesn't know its size: pipes, /proc, devices. */
+const PIECE_BYTES = 256 * 1024;
+
+/**
+ * The bytes from the file's own position to its end. Looks at the size only when more than a first piece is there.
+ * Rejects with ERR_FS_FILE_TOO_LARGE beyond 2 GiB - 1, and with an AbortError between two reads.
+ */
+export async function readToEnd(backend: Backend, file: OpenFile, signal?: Signal): Promise<Buffer> {
+  const full: Buffer[] = [];
+  let total = 0;
+  let piece = Buffer.allocUnsafe(FIRST_BYTES);
+  for (;;) {
+    const filled = await fill(backend, file, piece, signal);
+    total += filled;
+    if (total > MAX_FILE_BYTES) throw fileTooLarge(total);
+    if (filled < piece.byteLength) return joined(full, piece.subarray(0, filled), total);
+    full.push(piece);
+    piece = Buffer.allocUnsafeSlow(full.length === 1 ? await restOf(backend, file, total) : PIECE_BYTES);
+    throwIfAborted(signal);
+  }
+}
+
+/** Reads until `into` is full or the file ends. A short read is no end: pipes and /proc give what they have. */
+async function fill(backend: Backend, file: OpenFile, into: Buffer, signal: Signal): Promise<number> {
+  let filled = 0;
+  while (filled < into.byteLength) {
+    throwIfAborted(signal);
+    const rest = into.byteLength - filled;
+    const length = signal ? Math.min(rest, ABORTABLE_CHUNK_BYTES) : rest;
+    const { bytesRead } = await backend.read(file, into, filled, length, -1);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return filled;
+}
+
+/** Bytes to make room for after the first piece: one more than a regular file has, so that its end is seen in the same piece. */
+async function restOf(backend: Backend, file: OpenFile, read: number): Promise<number> {
+  const stats = await backend.fstat(file, false);
+  if (!stats.isFile()) return PIECE_BYTES;
+  const size = Number(stats.size);
+  if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
+  return size > read ? size - read + 1 : PIECE_BYTES;
+}
+
+function joined(full: Buffer[], last: Buffer, total: number): Buffer {
+  if (full.length > 0) return Buffer.concat([...full, last], total);
+  // A result that fills little of its memory would keep the rest of it from being freed.
+  return total > FIRST_BYTES / 2 ? last : Buffer.from(last);
+}
+
+/** Writes all of `bytes` at the file's own position, counting them. Rejects with an AbortError between two writes. */
+export async function writeAll(
+  backend: Backend,
+  file: OpenFile,
+  bytes: Uint8Array,
+  signal?: Signal,
+  landed: Landed = { bytes: 0 },
+): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    throwIfAborted(signal);
+    const rest = bytes.byteLength - done;
+    const length = signal ? Math.min(rest, ABORTABLE_CHUNK_BYTES) : rest;
+    const { bytesWritten } = await backend.write(file, bytes, done, length, -1);
+    done += bytesWritten;
+    landed.bytes += bytesWritten;
+  }
+}
+
+/** `Backend.writeSynced` in plain steps; `sync` may be one that others share. */
+export async function writeThenSync(
+  backend: Backend,
+  file: OpenFile,
+  buffers: readonly Uint8Array[],
+  position: number,
+  landed: Landed,
+  sync: () => Promise<void> = () => backend.fdatasync(file),
+): Promise<void> {
+  const start = landed.bytes;
+  const lengths = buffers.map(({ byteLength }) => byteLength);
+  for (const [i, bytes] of buffers.entries()) {
+    for (let done = 0; done < lengths[i]!; ) {
+      if (bytes.byteLength !== lengths[i]) throw dataTaken();
+      const at = position < 0 ? -1 : position + landed.bytes - start;
+      const { bytesWritten } = await backend.write(file, bytes, done, bytes.byteLength - done, at);
+      if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
+      done += bytesWritten;
+      landed.bytes += bytesWritten;
+    }
+  }
+  await sync();
+}
+
+/** IOV_MAX of Linux: the kernel refuses a longer vector. */
+export const MAX_VECTOR = 1024;
+
+/** Writes all of `buffers`, as many at a time as the kernel takes; a short write ends it. Resolves to the bytes written. */
+export async function writeLongVector(
+  backend: Backend,
+  file: OpenFile,
+  buffers: readonly NodeJS.ArrayBufferView[],
+  position: number,
+): Promise<number> {
+  let written = 0;
+  for (let i = 0; i < buffers.length; i += MAX_VECTOR) {
+    const part = buffers.slice(i, i + MAX_VECTOR);
+    const at = position < 0 ? position : position + written;
+    const { bytesWritten } = await backend.writev(file, part, at);
+    written += bytesWritten;
+    if (bytesWritten < byteLengthOf(part)) break;
+  }
+  return written;
+}
+
+export function byteLengthOf(buffers: readonly NodeJS.ArrayBufferView[]): number {
+  let total = 0;
+  for (const view of buffers) total += view.byteLength;
+  return total;
+}
+
+/** A view's bytes, whatever its elements are. */
+export function bytesOf(view: NodeJS.ArrayBufferView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}

@@ -1,0 +1,309 @@
+// The backend for where io_uring can't be had: node:fs's callback functions on plain file descriptors.
+// Assumes validated arguments. Every error is built anew from its errno, since Bun's carry other syscall names and keys
+// in places; nothing here is tuned, it only has to give the results that the ring gives.
+
+import * as fs from "node:fs";
+import { type Landed, throwIfAborted } from "../node/abort.ts";
+import { closedError, errnoOf, systemError } from "../node/errors.ts";
+import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
+import { roundDates } from "../node/stats.ts";
+import { holdAllLeased, holdLeased } from "../ring/lease.ts";
+import {
+  type Backend,
+  OpenFile,
+  type Path,
+  type ReadFileOptions,
+  type ReadResult,
+  type ReadvResult,
+  type WriteFileOptions,
+  type WriteResult,
+  type WritevResult,
+} from "./interface.ts";
+import { bytesOf, readToEnd, writeAll, writeThenSync } from "./loops.ts";
+
+type View = NodeJS.ArrayBufferView;
+type Signal = AbortSignal | null | undefined;
+type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
+
+const EINTR = -4;
+
+/** The largest length that Bun's ftruncate takes; no Linux file system that is in use stores files this long. */
+const MAX_TRUNCATE_BYTES = 2 ** 52 - 1;
+
+/** Runs `start` until it isn't interrupted. Rejects with the system's error in Node's shape. */
+function attempt<R>(
+  syscall: string,
+  start: (done: Done<R>) => void,
+  path?: Path,
+  dest?: Path,
+  file: OpenFile | null = null,
+): Promise<R> {
+  return new Promise<R>((resolve, reject) => {
+    const fail = (error: NodeJS.ErrnoException): void => {
+      if (file !== null) release(file);
+      // Without an errno it is no failed system call, but Bun refusing an argument or out of memory.
+      reject(typeof error.errno === "number" ? systemError(error.errno, syscall, path, dest) : error);
+    };
+    const done: Done<R> = (error, result) => {
+      if (error === null || error === undefined) {
+        if (file !== null) release(file);
+        resolve(result as R);
+      } else if (error.errno === EINTR) {
+        run();
+      } else {
+        fail(error);
+      }
+    };
+    const run = (): void => {
+      try {
+        start(done);
+      } catch (error) {
+        fail(error as NodeJS.ErrnoException);
+      }
+    };
+    if (file !== null) file.inFlight++;
+    run();
+  });
+}
+
+function release(file: OpenFile): void {
+  if (--file.inFlight === 0 && file.closing !== null) file.closing();
+}
+
+/** An operation on a descriptor, counted in its file until it ends. */
+function onFile<R>(file: OpenFile, syscall: string, start: (fd: number, done: Done<R>) => void): Promise<R> {
+  const { fd } = file;
+  if (fd < 0) return Promise.reject(closedError(syscall));
+  return attempt<R>(syscall, (done) => start(fd, done), undefined, undefined, file);
+}
+
+/** Passes Stats on with Node's Dates. */
+function rounded(done: Done<fs.Stats | fs.BigIntStats>): Done<fs.Stats | fs.BigIntStats> {
+  return (error, stats) => done(error, stats && roundDates(stats));
+}
+
+/** The operation's result; until then pool memory that it uses is lent to nobody else. */
+function keeping<R>(held: { done(): void } | null, result: Promise<R>): Promise<R> {
+  return held === null ? result : result.finally(() => held.done());
+}
+
+/** Bun reads a bigint here as "no position". Beyond 2^53 lies the end of every file, and its limit for writes. */
+function positionFor(position: number | bigint): number | null {
+  if (position === -1 || position === -1n) return null;
+  return typeof position === "number" ? position : Number(position > MAX_SAFE ? MAX_SAFE : position);
+}
+const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+class NodeBackend implements Backend {
+  readonly name = "node";
+
+  open(path: Path, flags: number, mode: number): Promise<OpenFile>;
+  open<T>(path: Path, flags: number, mode: number, wrap: (file: OpenFile) => T): Promise<T>;
+  open<T>(path: Path, flags: number, mode: number, wrap?: (file: OpenFile) => T): Promise<T | OpenFile> {
+    return attempt<T | OpenFile>(
+      "open",
+      (done) =>
+        fs.open(path, flags, mode, (error, fd) => {
+          if (error) return done(error);
+          const file = new OpenFile(fd);
+          file.direct = (flags & fs.constants.O_DIRECT) !== 0;
+          done(null, wrap === undefined ? file : wrap(file));
+        }),
+      path,
+    );
+  }
+
+  async close(file: OpenFile): Promise<void> {
+    const { fd } = file;
+    if (fd < 0) return;
+    file.fd = -1;
+    if (file.inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        file.closing = resolve;
+      });
+      file.closing = null;
+    }
+    await new Promise<void>((resolve, reject) => {
+      fs.close(fd, (error) => {
+        // An interrupted close has closed on Linux, and Bun reports it so.
+        if (error) reject(systemError(error.errno!, "close"));
+        else resolve();
+      });
+    });
+  }
+
+  read<T extends View>(
+    file: OpenFile,
+    buffer: T,
+    offset: number,
+    length: number,
+    position: number | bigint,
+  ): Promise<ReadResult<T>> {
+    return keeping(
+      holdLeased(buffer),
+      onFile(file, "read", (fd, done) =>
+        fs.read(fd, buffer, offset, length, positionFor(position), (error, bytesRead) =>
+          done(error, { bytesRead, buffer }),
+        ),
+      ),
+    );
+  }
+
+  write<T extends View>(
+    file: OpenFile,
+    buffer: T,
+    offset: number,
+    length: number,
+    position: number | bigint,
+  ): Promise<WriteResult<T>> {
+    return keeping(
+      holdLeased(buffer),
+      onFile(file, "write", (fd, done) =>
+        fs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
+          done(error, { bytesWritten, buffer }),
+        ),
+      ),
+    );
+  }
+
+  readv<T extends readonly View[]>(file: OpenFile, buffers: T, position: number | bigint): Promise<ReadvResult<T>> {
+    if (file.fd < 0) return Promise.reject(closedError("readv"));
+    return keeping(
+      holdAllLeased(buffers),
+      onFile(file, "read", (fd, done) =>
+        fs.readv(fd, buffers, positionFor(position) as number, (error, bytesRead) =>
+          done(error, { bytesRead, buffers }),
+        ),
+      ),
+    );
+  }
+
+  writev<T extends readonly View[]>(file: OpenFile, buffers: T, position: number | bigint): Promise<WritevResult<T>> {
+    if (file.fd < 0) return Promise.reject(closedError("writev"));
+    return keeping(
+      holdAllLeased(buffers),
+      onFile(file, "write", (fd, done) =>
+        fs.writev(fd, buffers, positionFor(position) as number, (error, bytesWritten) =>
+          done(error, { bytesWritten, buffers }),
+        ),
+      ),
+    );
+  }
+
+  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Promise<void> {
+    return writeThenSync(this, file, buffers, position, landed);
+  }
+
+  fsync(file: OpenFile): Promise<void> {
+    return onFile(file, "fsync", fs.fsync);
+  }
+
+  fdatasync(file: OpenFile): Promise<void> {
+    return onFile(file, "fdatasync", fs.fdatasync);
+  }
+
+  ftruncate(file: OpenFile, length: number): Promise<void> {
+    if (length > MAX_TRUNCATE_BYTES && file.fd >= 0) {
+      return Promise.reject(systemError(errnoOf("EFBIG"), "ftruncate"));
+    }
+    return onFile(file, "ftruncate", (fd, done) => fs.ftruncate(fd, length, done));
+  }
+
+  fstat(file: OpenFile, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
+    return onFile(file, "fstat", (fd, done) => fs.fstat(fd, { bigint }, rounded(done)));
+  }
+
+  stat(path: Path, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
+    return attempt("stat", (done) => fs.stat(path, { bigint }, rounded(done)), path);
+  }
+
+  lstat(path: Path, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
+    return attempt("lstat", (done) => fs.lstat(path, { bigint }, rounded(done)), path);
+  }
+
+  mkdir(path: Path, mode: number): Promise<void> {
+    return attempt("mkdir", (done) => fs.mkdir(path, mode, done), path);
+  }
+
+  rename(from: Path, to: Path): Promise<void> {
+    return attempt("rename", (done) => fs.rename(from, to, done), from, to);
+  }
+
+  unlink(path: Path): Promise<void> {
+    return attempt("unlink", (done) => fs.unlink(path, done), path);
+  }
+
+  rmdir(path: Path): Promise<void> {
+    return attempt("rmdir", (done) => fs.rmdir(path, done), path);
+  }
+
+  symlink(target: Path, path: Path): Promise<void> {
+    return attempt("symlink", (done) => fs.symlink(target, path, done), target, path);
+  }
+
+  link(existing: Path, path: Path): Promise<void> {
+    return attempt("link", (done) => fs.link(existing, path, done), existing, path);
+  }
+
+  readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
+    return readWhole(path, flags, signal).then((bytes) =>
+      encoding && encoding !== "buffer" ? bytes.toString(encoding) : bytes,
+    );
+  }
+
+  writeFile(path: Path, data: View, flags: number, mode: number, options: WriteFileOptions): Promise<void> {
+    return writeWhole(path, data, flags, mode, options);
+  }
+}
+
+async function readWhole(path: Path, flags: number, signal: Signal): Promise<Buffer> {
+  throwIfAborted(signal);
+  // Bun's own readFile costs one visit to the thread pool where the loop costs four, but it can't be stopped and has no
+  // limit: only for regular files. What can't be looked at is opened all the same, for the error that open gives.
+  const stats = await attempt<fs.Stats>("stat", (done) => fs.stat(path, done)).catch(() => null);
+  if (stats?.isFile() && stats.size > MAX_FILE_BYTES) throw fileTooLarge(stats.size);
+  throwIfAborted(signal);
+  if (stats?.isFile() && !signal) return readRegular(path, flags);
+  const file = await nodeBackend.open(path, flags, 0o666);
+  return closeAfter(file, readToEnd(nodeBackend, file, signal));
+}
+
+function readRegular(path: Path, flags: number): Promise<Buffer> {
+  return new Promise<Buffer>((resolve, reject) => {
+    fs.readFile(path, { flag: flags as unknown as string }, (error, bytes) => {
+      if (!error) resolve(bytes);
+      else if (typeof error.errno !== "number") reject(error);
+      else if (error.syscall === "open") reject(systemError(error.errno, "open", path));
+      else reject(systemError(error.errno, "read"));
+    });
+  });
+}
+
+async function writeWhole(
+  path: Path,
+  data: View,
+  flags: number,
+  mode: number,
+  { signal, flush, landed }: WriteFileOptions,
+): Promise<void> {
+  throwIfAborted(signal);
+  const file = await nodeBackend.open(path, flags, mode);
+  const written = writeAll(nodeBackend, file, bytesOf(data), signal, landed);
+  await closeAfter(file, flush ? written.then(() => nodeBackend.fsync(file)) : written);
+  throwIfAborted(signal);
+}
+
+/** Closes the file when `operation` has ended; the operation's error goes before close's. */
+async function closeAfter<T>(file: OpenFile, operation: Promise<T>): Promise<T> {
+  try {
+    await operation;
+  } catch (error) {
+    await nodeBackend.close(file).catch(() => {});
+    throw error;
+  }
+  await nodeBackend.close(file);
+  return operation;
+}
+
+/** The backend over node:fs. It has no state of its own, so one serves every thread. */
+export const nodeBackend: Backend = new NodeBackend();

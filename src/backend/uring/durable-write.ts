@@ -1,0 +1,141 @@
+// Durable writes: WRITE and FDATASYNC as one chain, so that neither the event loop nor anybody else comes between them.
+// A short write breaks the chain before the sync; then the whole chain starts again for the rest. Nothing is ever linked
+// to the sync: the kernel would run it even after a sync that failed (DEAF in kernel/sqe.ts).
+
+import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
+import type { Landed } from "../../node/abort.ts";
+import { dataTaken } from "../../node/arguments.ts";
+import { closedError, errnoOf, systemError } from "../../node/errors.ts";
+import { holdAllLeased } from "../../ring/lease.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { isResizable, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import type { OpenFile } from "../interface.ts";
+import { MAX_VECTOR } from "../loops.ts";
+import { stageLink } from "./linked.ts";
+import { advance, cellForVector, fdatasync, isSeekable, putVector, setPosition } from "./read-write.ts";
+import { begin, EAGAIN, ECANCELED, EINTR, end, honest, MAX_RETRIES, thread } from "./request.ts";
+
+const FSYNC_DATASYNC = 1;
+const ESPIPE = -29;
+
+/** What one chain has done: results of the write and, if it was linked, of the sync. */
+interface Outcome {
+  written: number;
+  synced: number;
+  cancelled: boolean;
+}
+
+interface State {
+  views: readonly Uint8Array[];
+  lengths: readonly number[];
+  outcome: Outcome;
+}
+
+/** Backend.writeSynced through the ring. The caller keeps the file open until it has settled. */
+export async function writeSynced(
+  file: OpenFile,
+  buffers: readonly Uint8Array[],
+  position: number,
+  landed: Landed,
+): Promise<void> {
+  if (file.fd < 0) throw closedError("write");
+  if (!file.seekable && !isSeekable(file) && position !== -1) throw systemError(ESPIPE, "write");
+  const start = landed.bytes;
+  // What can be resized under the kernel's hands is written from a copy.
+  let rest = buffers.map((view) => (isResizable(view) ? Buffer.from(view) : view)).filter((view) => view.length > 0);
+  let retries = 0;
+  let synced = ECANCELED;
+  while (rest.length > 0) {
+    const part = firstPart(rest);
+    const total = part.reduce((sum, view) => sum + view.length, 0);
+    const at = position < 0 ? -1 : position + landed.bytes - start;
+    const outcome = await runChain(file, part, at, part.length === rest.length, retries > 0);
+    const written = honest(outcome.written);
+    if (written < 0) {
+      const passes = written === EINTR || (written === EAGAIN && ++retries < MAX_RETRIES);
+      if (passes && !outcome.cancelled) continue;
+      throw systemError(written, "write");
+    }
+    if (written === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
+    landed.bytes += written;
+    rest = withoutFirst(rest, written);
+    if (written === total) synced = outcome.synced;
+  }
+  // Not begun, for want of a thread, or interrupted: on its own, then.
+  if (synced === ECANCELED || synced === EINTR) return fdatasync(file);
+  if (synced < 0) throw systemError(synced, "fdatasync");
+}
+
+/** As many buffers as one write takes. */
+function firstPart(buffers: readonly Uint8Array[]): readonly Uint8Array[] {
+  if (buffers[0]!.length > MAX_TRANSFER) return [buffers[0]!.subarray(0, MAX_TRANSFER)];
+  let total = 0;
+  let count = 0;
+  for (const view of buffers) {
+    total += view.length;
+    if (count === MAX_VECTOR || total > MAX_TRANSFER) break;
+    count++;
+  }
+  return count === buffers.length ? buffers : buffers.slice(0, count);
+}
+
+function withoutFirst(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
+  let skip = count;
+  const left: Uint8Array[] = [];
+  for (const view of buffers) {
+    if (skip < view.length) left.push(skip === 0 ? view : view.subarray(skip));
+    skip = Math.max(0, skip - view.length);
+  }
+  return left;
+}
+
+/** One write of all `views`, with a linked sync if it is the last. */
+function runChain(
+  file: OpenFile,
+  views: readonly Uint8Array[],
+  position: number,
+  isLast: boolean,
+  mayWait: boolean,
+): Promise<Outcome> {
+  const t = thread();
+  const cell = views.length > 1 ? cellForVector(t, views) : null;
+  const operation = begin(t, finish, "write", file);
+  operation.fd = file.fd;
+  operation.lease = holdAllLeased(views);
+  operation.state = {
+    views,
+    lengths: views.map((view) => view.length),
+    outcome: { written: 0, synced: ECANCELED, cancelled: false },
+  } satisfies State;
+  setPosition(operation, position);
+  const at = operation.position as number;
+  const vectored = views.length > 1;
+  const address = vectored ? putVector(operation, cell, views) : stableAddress(views[0]!, 0);
+  const opcode = vectored ? Opcode.WRITEV : Opcode.WRITE;
+  const length = vectored ? views.length : views[0]!.length;
+  operation.pending = isLast ? 2 : 1;
+  const flags = sqeFlags(file, mayWait) | (isLast ? SqeFlag.IO_LINK : 0);
+  // Both in one go: nothing may come between linked SQEs.
+  stageLink(t, operation, 0, opcode, flags, file.fd, at, address, length, 0);
+  if (isLast) stageLink(t, operation, 1, Opcode.FSYNC, 0, file.fd, 0, 0, 0, FSYNC_DATASYNC);
+  return promiseFor(operation);
+}
+
+/** Buffered writes and syncs go to io-wq anyway (DESIGN D7): sent there at once, one thread runs both. */
+function sqeFlags(file: OpenFile, mayWait: boolean): number {
+  return mayWait || file.slow || !file.direct ? SqeFlag.ASYNC : 0;
+}
+
+function finish(operation: Operation, res: number, _flags: number, link: number): void {
+  const { views, lengths, outcome } = operation.state as State;
+  if (link === 0) outcome.written = res;
+  else outcome.synced = res;
+  if (operation.pending > 0) return;
+  const { resolve, reject } = operation;
+  outcome.cancelled = operation.cancelled;
+  advance(operation, outcome.written);
+  const intact = views.every((view, i) => view.length === lengths[i]);
+  end(operation);
+  if (intact) resolve(outcome);
+  else reject(dataTaken());
+}

@@ -1,0 +1,330 @@
+// What a whole-file chain leaves over: large files, read in pieces by io-wq threads into memory mapped for the result;
+// files without a size (FIFO, /proc), read until their end; and the rest of a write that was short or too long for a chain.
+// The file stays open in its direct descriptor, so nothing is read twice and no other file can slip in.
+
+import { constants as bufferConstants } from "node:buffer";
+import type { BigIntStats, Stats } from "node:fs";
+import { type Address, memoryAt } from "../../kernel/shim.ts";
+import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
+import type { Landed } from "../../node/abort.ts";
+import { dataTaken } from "../../node/arguments.ts";
+import { abortError, systemError } from "../../node/errors.ts";
+import { fileTooLarge, MAX_FILE_BYTES } from "../../node/limits.ts";
+import { offAbort, onAbort } from "../../node/signal.ts";
+import type { RingThread } from "../../ring/context.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
+import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import { OpenFile, type Path } from "../interface.ts";
+import { close } from "./close.ts";
+import { stat } from "./path.ts";
+import { fstat } from "./read-write.ts";
+import { begin, cancel, EAGAIN, EINTR, end, honest, MAX_RETRIES, stage } from "./request.ts";
+
+const OWN_POSITION = -1;
+const ENOSPC = -28;
+/** Bytes of one piece, and pieces in flight (measured: DESIGN D8b). */
+const PIECE_BYTES = 1024 * 1024;
+const PIECES = 4;
+/** Results from this size on are mapped, with huge pages, instead of allocated. */
+const MAPPED_BYTES = 1024 * 1024;
+/** Looking for the end of a file takes a small piece first (over 1000 bytes: it doesn't move). */
+const FIRST_LOOK_BYTES = 4096;
+
+function finishCount(operation: Operation, res: number): void {
+  const { resolve } = operation;
+  end(operation);
+  resolve(res);
+}
+
+/** What is read or written: an fd, or a direct descriptor with the SQE flag that says so. */
+export interface Source {
+  fd: number;
+  sqeFlag: number;
+}
+
+/** One operation on a source and `memory`, if that is JavaScript's; resolves to its result, a negative errno included. */
+async function run(
+  t: RingThread,
+  opcode: number,
+  sqeFlags: number,
+  source: Source,
+  position: number,
+  address: Address,
+  length: number,
+  memory: Uint8Array | null,
+  signal: AbortSignal | null,
+): Promise<number> {
+  for (let retries = 0; ; retries++) {
+    if (signal?.aborted) throw abortError(signal);
+    const operation = begin(t, finishCount, "", null);
+    const { generation } = operation;
+    operation.memory = memory; // for as long as the kernel has it, whatever becomes of this promise
+    const flags = sqeFlags | source.sqeFlag | (retries > 0 ? SqeFlag.ASYNC : 0);
+    stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
+    const stop = (): void => {
+      if (operation.generation === generation) cancel(t, operation);
+    };
+    if (signal !== null) onAbort(signal, stop);
+    let res: number;
+    try {
+      res = await promiseFor(operation);
+    } finally {
+      if (signal !== null) offAbort(signal, stop);
+    }
+    if (res < 0 && signal?.aborted) throw abortError(signal);
+    if (res !== EINTR && (res !== EAGAIN || retries === MAX_RETRIES)) return honest(res);
+  }
+}
+
+/** Reads all of an open file that nothing was read from yet. */
+export async function readAll(
+  t: RingThread,
+  source: Source,
+  size: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
+  if (size > 0) return readSized(t, source, [], 0, size, encoding, signal);
+  if (t.native.seekable(source.fd) !== 0) return readToEnd(t, source, [], 0, encoding, signal);
+  const parts: Buffer[] = [];
+  const length = await readGrown(t, source, parts, 0, signal);
+  return present(Buffer.concat(parts, length), encoding);
+}
+
+/**
+ * Reads on from a direct descriptor whose first READ brought `first` bytes into the lane, and the second `second` more:
+ * the next ones of a pipe or terminal. In a file with positions they may be the same once more, since the kernel moves
+ * the file's own position only for reads that complete at once: there, reading goes on behind the first.
+ */
+export async function readRest(
+  t: RingThread,
+  source: Source,
+  path: Path,
+  lane: Lane,
+  first: number,
+  second: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  const head: Buffer[] = [];
+  if (first > 0) head.push(Buffer.from(lane.bytes.subarray(0, first)));
+  const file = await look(t, source, path);
+  if (file.size > MAX_FILE_BYTES) throw fileTooLarge(file.size);
+  if (file.seekable && file.size > first) return readSized(t, source, head, first, file.size, encoding, signal);
+  if (file.seekable) {
+    const length = await readGrown(t, source, head, first, signal);
+    return present(Buffer.concat(head, length), encoding);
+  }
+  if (second > 0) head.push(Buffer.from(lane.bytes.subarray(LANE_BYTES, LANE_BYTES + second)));
+  return readToEnd(t, source, head, first + second, encoding, signal);
+}
+
+/** Whether a direct descriptor's file has positions, and its size if it is a regular one. */
+async function look(t: RingThread, source: Source, path: Path): Promise<{ seekable: boolean; size: number }> {
+  const { native } = t;
+  if (t.setup.opcodes[Opcode.FIXED_FD_INSTALL] === 1) {
+    const fd = await run(t, Opcode.FIXED_FD_INSTALL, 0, source, 0, 0, 0, null, null);
+    if (fd >= 0) {
+      const file = new OpenFile(fd);
+      try {
+        const seekable = native.seekable(fd) === 0;
+        const cell = t.cells.take();
+        file.slow = t.mounts.any && t.mounts.holdsFile(fd, cell);
+        t.cells.give(cell);
+        if (file.slow) source.sqeFlag |= SqeFlag.ASYNC;
+        return { seekable, size: seekable ? regularSize(await fstat(file, false)) : 0 };
+      } finally {
+        await close(file);
+      }
+    }
+  }
+  // Before 6.8 only the path can be asked: a hint, what is read is what the descriptor gives.
+  try {
+    const stats = await stat(path, false);
+    return { seekable: stats.isFile(), size: regularSize(stats) };
+  } catch {
+    return { seekable: true, size: 0 };
+  }
+}
+
+function regularSize(stats: Stats | BigIntStats): number {
+  return stats.isFile() ? Number(stats.size) : 0;
+}
+
+/** Reads a pipe or terminal to its end. */
+async function readToEnd(
+  t: RingThread,
+  source: Source,
+  parts: Buffer[],
+  have: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  let length = have;
+  for (let piece = LANE_BYTES; ; piece = Math.min(PIECE_BYTES, piece * 2)) {
+    const part = Buffer.allocUnsafeSlow(piece);
+    const res = await run(t, Opcode.READ, 0, source, OWN_POSITION, stableAddress(part, 0), piece, part, signal);
+    if (res < 0) throw systemError(res, "read");
+    if (res === 0) break;
+    parts.push(part.subarray(0, res));
+    length += res;
+    if (length > MAX_FILE_BYTES) throw fileTooLarge(length);
+  }
+  return present(Buffer.concat(parts, length), encoding);
+}
+
+function present(bytes: Buffer, encoding: BufferEncoding | null): Buffer | string {
+  if (encoding === null) return bytes;
+  if (bytes.length > bufferConstants.MAX_STRING_LENGTH)
+    throw Object.assign(
+      new Error(`Cannot create a string longer than 0x${bufferConstants.MAX_STRING_LENGTH.toString(16)} characters`),
+      { code: "ERR_STRING_TOO_LONG" },
+    );
+  return bytes.toString(encoding);
+}
+
+/** Reads a file whose size is probably `size`: several pieces at once, straight into the result. */
+async function readSized(
+  t: RingThread,
+  source: Source,
+  head: Buffer[],
+  have: number,
+  size: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  const target = allocate(t, size);
+  let at = 0;
+  for (const part of head) {
+    target.write(part, at);
+    at += part.length;
+  }
+  let next = have;
+  let fileEnd = size;
+  let failure: unknown = null;
+  const worker = async (): Promise<void> => {
+    while (next < fileEnd && failure === null) {
+      const start = next;
+      next = Math.min(size, start + PIECE_BYTES);
+      let done = start;
+      const stop = next;
+      while (done < stop) {
+        const address = target.address + done;
+        // Never here: what costs is not the copy, but the new memory, whose first huge pages take milliseconds.
+        const flag = target.memory === null ? SqeFlag.ASYNC : t.transferFlag(stop - done);
+        const res = await run(t, Opcode.READ, flag, source, done, address, stop - done, target.memory, signal);
+        if (res < 0) throw systemError(res, "read");
+        if (res === 0) {
+          fileEnd = Math.min(fileEnd, done); // it shrank
+          break;
+        }
+        done += res;
+      }
+    }
+  };
+  const workers = Array.from({ length: PIECES }, () => worker().catch((error: unknown) => (failure ??= error)));
+  await Promise.all(workers); // also after a failure: the kernel may still write into the result
+  if (failure !== null) {
+    target.discard();
+    throw failure;
+  }
+  const bytes = target.take(fileEnd);
+  if (fileEnd < size) return present(bytes, encoding);
+  const parts = [bytes];
+  const length = await readGrown(t, source, parts, size, signal);
+  return present(parts.length === 1 ? bytes : Buffer.concat(parts, length), encoding);
+}
+
+/** Reads what is behind the expected end: nothing, unless the file grew or has no size (/proc). Returns the new length. */
+async function readGrown(
+  t: RingThread,
+  source: Source,
+  parts: Buffer[],
+  have: number,
+  signal: AbortSignal | null,
+): Promise<number> {
+  let length = have;
+  for (let piece = FIRST_LOOK_BYTES; ; piece = PIECE_BYTES) {
+    const part = Buffer.allocUnsafeSlow(piece);
+    const res = await run(t, Opcode.READ, 0, source, length, stableAddress(part, 0), piece, part, signal);
+    if (res < 0) throw systemError(res, "read");
+    if (res === 0) return length;
+    parts.push(part.subarray(0, res));
+    length += res;
+    if (length > MAX_FILE_BYTES) throw fileTooLarge(length);
+  }
+}
+
+/** Memory for a result that is being read into: JavaScript gets hold of it only when the kernel is done. */
+interface Target {
+  address: Address;
+  /** The memory, where it is JavaScript's. */
+  memory: Uint8Array | null;
+  write(part: Buffer, at: number): void;
+  take(length: number): Buffer;
+  discard(): void;
+}
+
+function allocate(t: RingThread, size: number): Target {
+  const { native, ring } = t;
+  const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1) : null;
+  if (address === null) {
+    const bytes = Buffer.allocUnsafeSlow(Math.max(1024, size));
+    return {
+      address: stableAddress(bytes, 0),
+      memory: bytes,
+      write: (part, at) => void bytes.set(part, at),
+      take: (length) => (length === bytes.length ? bytes : bytes.subarray(0, length)),
+      discard: () => {},
+    };
+  }
+  const view = Buffer.from(memoryAt(address, size));
+  return {
+    address,
+    memory: null,
+    write: (part, at) => void view.set(part, at),
+    take: (length) => {
+      native.regionHandOver(ring.address, address);
+      const bytes = Buffer.from(memoryAt(address, size, ring.unmap));
+      return length === size ? bytes : bytes.subarray(0, length);
+    },
+    discard: () => {
+      // A closed ring has freed it; a stopped one may still write to it.
+      if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
+    },
+  };
+}
+
+/**
+ * Writes `data[written…]` to a file that was opened for it, then flushes if asked. At positions counted here: the kernel
+ * does not move the file's own for what completes later. A file opened to append, or without positions, ignores them.
+ */
+export async function writeRest(
+  t: RingThread,
+  source: Source,
+  data: Uint8Array,
+  written: number,
+  flush: boolean,
+  signal: AbortSignal | null,
+  landed: Landed = { bytes: 0 },
+): Promise<void> {
+  const resizable = (data.buffer as ArrayBuffer).resizable === true;
+  const bytes = resizable ? Buffer.from(data) : data;
+  const total = bytes.length;
+  let done = written;
+  while (done < total) {
+    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - done);
+    const address = stableAddress(bytes, 0) + done;
+    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, done, address, length, bytes, signal);
+    if (bytes.length !== total) throw dataTaken();
+    if (res < 0) throw systemError(res, "write");
+    if (res === 0) throw systemError(ENOSPC, "write"); // a device that takes nothing, and says nothing, never will
+    done += res;
+    landed.bytes = done;
+  }
+  if (!flush) return;
+  const res = await run(t, Opcode.FSYNC, 0, source, 0, 0, 0, null, null);
+  if (res < 0) throw systemError(res, "fsync");
+}

@@ -1,0 +1,146 @@
+// Operations on paths through the ring: open, stat, mkdir, rename, unlink, rmdir, symlink, link.
+// Paths are copied into shim memory before the call returns, so the caller may change its Buffer at once.
+
+import type { BigIntStats, Stats } from "node:fs";
+import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, constants, O_CLOEXEC } from "../../kernel/constants.ts";
+import { AT_FDCWD, Opcode, SqeFlag } from "../../kernel/sqe.ts";
+import { systemError } from "../../node/errors.ts";
+import { statsFromStatx } from "../../node/stats.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { CELL_HALF, putPath } from "../../ring/scratch.ts";
+import { OpenFile, type Path } from "../interface.ts";
+import { finishStat, stageStat } from "./read-write.ts";
+import {
+  begin,
+  EAGAIN,
+  EINTR,
+  end,
+  fail,
+  finishVoid,
+  onPath,
+  pathAddress,
+  pathFlag,
+  stage,
+  stageAgain,
+  thread,
+} from "./request.ts";
+
+/** An open that has been sent to a thread because it has to wait. */
+const WAITS = -2;
+const ENXIO = -6;
+
+function stageOpen(operation: Operation): void {
+  const t = thread();
+  const { path, position, length, offset } = operation;
+  const waits = operation.fd === WAITS ? SqeFlag.ASYNC : 0;
+  const flags = waits | pathFlag(t, path!);
+  stage(t, operation, Opcode.OPENAT, flags, AT_FDCWD, 0, position as number, length, offset | O_CLOEXEC);
+}
+
+function finishOpen(operation: Operation, res: number): void {
+  if (res < 0) {
+    if (operation.cancelled) return fail(operation, res);
+    if (res === EINTR) return stageOpen(operation);
+    // Inline, the kernel opens with O_NONBLOCK, and a FIFO without a reader says ENXIO: a thread waits for the reader.
+    if (res === ENXIO && operation.fd !== WAITS && (operation.offset & constants.O_NONBLOCK) === 0) {
+      operation.fd = WAITS;
+      return stageOpen(operation);
+    }
+    return fail(operation, res);
+  }
+  const { resolve, state } = operation;
+  const t = thread();
+  const file = new OpenFile(res);
+  file.direct = (operation.offset & constants.O_DIRECT) !== 0;
+  file.append = (operation.offset & constants.O_APPEND) !== 0;
+  if (t.mounts.any) file.slow = t.mounts.holdsFile(res, operation.cell!);
+  end(operation);
+  resolve(state === null ? file : (state as (file: OpenFile) => unknown)(file));
+}
+
+export function open<T>(
+  path: Path,
+  flags: number,
+  mode: number,
+  wrap: ((file: OpenFile) => T) | null = null,
+): Promise<T | OpenFile> {
+  const t = thread();
+  const cell = t.cells.take();
+  const operation = begin(t, finishOpen, "open", null);
+  operation.path = path;
+  operation.offset = flags;
+  operation.length = mode;
+  operation.state = wrap;
+  operation.cell = cell;
+  operation.fd = -1;
+  // Once: staged again, it opens the same path, though the caller's Buffer may hold another by then.
+  operation.position = pathAddress(operation, cell, 0, path);
+  stageOpen(operation);
+  return promiseFor(operation);
+}
+
+function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats | BigIntStats> {
+  const t = thread();
+  const alone = t.isAlone();
+  const cell = t.cells.take();
+  const syscall = noFollow ? "lstat" : "stat";
+  const address = putPath(cell, 0, path);
+  // DESIGN D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
+  // as long, because only an open can be told to keep to that cache.
+  if (alone && address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.loop.mayAnswerInline(2)) {
+    const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
+    if (rc !== EAGAIN) {
+      const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
+      t.cells.give(cell);
+      return stats === null ? Promise.reject(systemError(rc, syscall, path)) : Promise.resolve(stats);
+    }
+  }
+  const operation = begin(t, finishStat, syscall, null);
+  operation.path = path;
+  return stageStat(
+    operation,
+    address >= 0 ? address : pathAddress(operation, cell, 0, path),
+    AT_FDCWD,
+    noFollow ? AT_SYMLINK_NOFOLLOW : 0,
+    bigint,
+    cell,
+  );
+}
+
+export const stat = (path: Path, bigint: boolean): Promise<Stats | BigIntStats> => statPath(path, bigint, false);
+export const lstat = (path: Path, bigint: boolean): Promise<Stats | BigIntStats> => statPath(path, bigint, true);
+
+export const mkdir = (path: Path, mode: number): Promise<void> => onPath(Opcode.MKDIRAT, "mkdir", path, mode, 0);
+export const unlink = (path: Path): Promise<void> => onPath(Opcode.UNLINKAT, "unlink", path, 0, 0);
+export const rmdir = (path: Path): Promise<void> => onPath(Opcode.UNLINKAT, "rmdir", path, 0, AT_REMOVEDIR);
+
+/** An operation on two paths; `fd` and `length` are the opcode's two directory descriptors, where it has them. */
+function onTwoPaths(
+  opcode: number,
+  syscall: string,
+  from: Path,
+  to: Path,
+  fd: number,
+  length: number,
+  opFlags: number,
+): Promise<void> {
+  const t = thread();
+  const cell = t.cells.take();
+  const operation = begin(t, finishVoid, syscall, null);
+  operation.path = from;
+  operation.dest = to;
+  operation.cell = cell;
+  const first = pathAddress(operation, cell, 0, from);
+  const second = pathAddress(operation, cell, CELL_HALF, to);
+  const flags = pathFlag(t, from) | pathFlag(t, to);
+  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
+  return promiseFor(operation);
+}
+
+/** `renameFlags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2 (renameat2(2)). */
+export const rename = (from: Path, to: Path, renameFlags: number = 0): Promise<void> =>
+  onTwoPaths(Opcode.RENAMEAT, "rename", from, to, AT_FDCWD, AT_FDCWD, renameFlags);
+export const symlink = (target: Path, path: Path): Promise<void> =>
+  onTwoPaths(Opcode.SYMLINKAT, "symlink", target, path, AT_FDCWD, 0, 0);
+export const link = (existing: Path, path: Path): Promise<void> =>
+  onTwoPaths(Opcode.LINKAT, "link", existing, path, AT_FDCWD, AT_FDCWD, 0);

@@ -1,0 +1,184 @@
+// Many reads of one open file as one operation: one slot, one promise, no object per read. The SQEs are written in one
+// loop, the results land in an Int32Array; a window of reads is kept in the kernel, so that a batch may be of any length.
+// Assumes validated ranges. The file can't close and the memory stays reachable until the last CQE.
+
+import { SQE_WORDS } from "../../kernel/abi.ts";
+import { Opcode, SqeFlag, setBufferIndex, writeSqe } from "../../kernel/sqe.ts";
+import { codedError } from "../../node/arguments.ts";
+import { abortError, closedError } from "../../node/errors.ts";
+import type { RingThread } from "../../ring/context.ts";
+import { holdLeased, type LeasedMemory } from "../../ring/lease.ts";
+import { highOfMany, lowOfMany, type Operation, promiseFor } from "../../ring/operation.ts";
+import { stableAddress } from "../../ring/scratch.ts";
+import type { OpenFile } from "../interface.ts";
+import { EAGAIN, EINTR, honest, MAX_RETRIES, thread } from "./request.ts";
+
+/** Reads in the kernel at once: what the ring's SQ takes in one submit. */
+const WINDOW = 256;
+/** Cached bytes that one window copies on this thread (about 0.25 ms); what is beyond goes to io-wq threads. */
+const INLINE_BYTES = 1024 * 1024;
+/** No result has this value: lengths are below 2^31, errors above -4096. */
+const NOT_YET = -(2 ** 31);
+
+/** The reads of a batch. Read `i` asks for `lengths[i]` bytes (or `lengths`) at `offsets[i]` of the file. */
+export interface ReadBatch {
+  offsets: ArrayLike<number>;
+  lengths: ArrayLike<number> | number;
+  /** One view, filled one read after another with room for each one's length, or a view for each read. */
+  into: ArrayBufferView | readonly ArrayBufferView[];
+  signal: AbortSignal | null;
+}
+
+class Batch {
+  readonly t: RingThread;
+  readonly file: OpenFile;
+  readonly fd: number;
+  readonly reads: ReadBatch;
+  readonly results: Int32Array;
+  /** Where each read lands: one address and running sum, or an address for each. */
+  readonly addresses: Float64Array;
+  readonly byteLengths: number[];
+  /** The pool's memory among `into`, and the fixed buffer that one view lies in. */
+  readonly leases: LeasedMemory[] = [];
+  readonly fixedIndex: number;
+  /** Reads staged so far. */
+  staged = 0;
+  error: Error | null = null;
+  onAbort: (() => void) | null = null;
+
+  constructor(t: RingThread, file: OpenFile, reads: ReadBatch) {
+    const count = reads.offsets.length;
+    this.t = t;
+    this.file = file;
+    this.fd = file.fd;
+    this.reads = reads;
+    this.results = new Int32Array(count).fill(NOT_YET);
+    this.addresses = new Float64Array(count);
+    const { into, lengths } = reads;
+    for (const view of ArrayBuffer.isView(into) ? [into] : into) {
+      const lease = holdLeased(view);
+      if (lease !== null) this.leases.push(lease);
+    }
+    this.fixedIndex = ArrayBuffer.isView(into) && this.leases.length === 1 ? this.leases[0]!.region.fixedIndex : -1;
+    if (ArrayBuffer.isView(into)) {
+      let address = stableAddress(into, 0);
+      for (let i = 0; i < count; i++) {
+        this.addresses[i] = address;
+        address += typeof lengths === "number" ? lengths : lengths[i]!;
+      }
+      this.byteLengths = [into.byteLength];
+    } else {
+      for (let i = 0; i < count; i++) this.addresses[i] = stableAddress(into[i]!, 0);
+      this.byteLengths = into.map((view) => view.byteLength);
+    }
+  }
+
+  /** Whether the caller's memory is still what it was. */
+  get intact(): boolean {
+    const { into } = this.reads;
+    const views = ArrayBuffer.isView(into) ? [into] : into;
+    return views.every((view, i) => view.byteLength === this.byteLengths[i]);
+  }
+}
+
+/** Resolves to what each read brought: its bytes, or a negative errno. */
+export function readBatch(file: OpenFile, reads: ReadBatch): Promise<Int32Array> {
+  if (file.fd < 0) return Promise.reject(closedError("read"));
+  if (reads.offsets.length === 0) return Promise.resolve(new Int32Array(0));
+  if (reads.signal?.aborted) return Promise.reject(abortError(reads.signal));
+  const t = thread();
+  const operation = t.ring.acquireMany(finish, 0);
+  const batch = new Batch(t, file, reads);
+  operation.state = batch;
+  operation.owner = file; // so that a ring that is closed before the last CQE lets the file be closed
+  file.inFlight++;
+  watchSignal(operation, batch);
+  stageWindow(operation, batch);
+  return promiseFor(operation);
+}
+
+/** Stages reads until the window is full or none is left. */
+function stageWindow(operation: Operation, batch: Batch): void {
+  const { results, staged } = batch;
+  const count = Math.min(WINDOW - operation.pending, results.length - staged);
+  operation.pending += count;
+  batch.staged = staged + count;
+  stageReads(operation, batch, staged, count);
+}
+
+/** A file that can't wait (O_NONBLOCK) says EAGAIN for ever: each read is tried again, some more than once, not all always. */
+function mayRetry(operation: Operation, batch: Batch): boolean {
+  return operation.retries++ < batch.results.length + MAX_RETRIES;
+}
+
+/** `mayWait`: by an io-wq thread, which waits where the first try said EAGAIN. */
+function stageReads(operation: Operation, batch: Batch, first: number, count: number, mayWait = false): void {
+  const { t, fd, file, addresses, fixedIndex } = batch;
+  const { offsets, lengths } = batch.reads;
+  const { ring } = t;
+  const low = lowOfMany(operation);
+  const high = highOfMany(operation);
+  const opcode = fixedIndex < 0 ? Opcode.READ : Opcode.READ_FIXED;
+  const always = file.slow || mayWait ? SqeFlag.ASYNC : 0;
+  let budget = file.slow || file.direct ? Number.POSITIVE_INFINITY : INLINE_BYTES;
+  let word = ring.nextMany(count);
+  const { words } = ring;
+  for (let i = first; i < first + count; i++) {
+    const length = typeof lengths === "number" ? lengths : lengths[i]!;
+    budget -= length;
+    const flags = budget >= 0 ? always : SqeFlag.ASYNC;
+    if (flags !== 0) ring.asyncForced++;
+    writeSqe(words, word, opcode, flags, fd, offsets[i]!, addresses[i]!, length, 0, low, high + i);
+    if (fixedIndex >= 0) setBufferIndex(words, word, fixedIndex);
+    word += SQE_WORDS;
+  }
+}
+
+function finish(operation: Operation, res: number, _flags: number, index: number): void {
+  const batch = operation.state as Batch;
+  const { results } = batch;
+  if (results[index] !== NOT_YET) throw new Error(`a second CQE for read ${index} of a batch`);
+  if ((res === EINTR || (res === EAGAIN && mayRetry(operation, batch))) && batch.error === null) {
+    operation.pending++;
+    return stageReads(operation, batch, index, 1, res === EAGAIN);
+  }
+  results[index] = honest(res);
+  if (batch.error === null && operation.pending <= WINDOW / 2 && batch.staged < results.length)
+    stageWindow(operation, batch);
+  if (operation.pending === 0) settle(operation, batch);
+}
+
+function settle(operation: Operation, batch: Batch): void {
+  const { resolve, reject } = operation;
+  const { file, results } = batch;
+  if (batch.onAbort !== null) batch.reads.signal!.removeEventListener("abort", batch.onAbort);
+  batch.t.ring.operations.releaseMany(operation);
+  for (const lease of batch.leases) lease.done();
+  if (--file.inFlight === 0 && file.closing !== null) file.closing();
+  if (batch.error !== null) return; // rejected when the signal fired
+  if (batch.intact) return resolve(results);
+  const message = "The memory was detached or resized while reads used it; its contents are undefined";
+  reject(codedError(TypeError, "ERR_INVALID_STATE", message));
+}
+
+/** On abort: rejects at once, stages no more, asks the kernel to cancel; the slot is free at the last CQE. */
+function watchSignal(operation: Operation, batch: Batch): void {
+  const { signal } = batch.reads;
+  if (signal === null) return;
+  batch.onAbort = () => {
+    batch.error = abortError(signal);
+    operation.reject(batch.error);
+    cancelReads(operation, batch);
+  };
+  signal.addEventListener("abort", batch.onAbort, { once: true });
+}
+
+function cancelReads(operation: Operation, batch: Batch): void {
+  const { ring } = batch.t;
+  const low = lowOfMany(operation);
+  const high = highOfMany(operation);
+  for (let index = 0; index < batch.staged; index++) {
+    if (batch.results[index] !== NOT_YET) continue;
+    ring.cancel(low, high + index);
+  }
+}

@@ -1,0 +1,342 @@
+// Operations on an open file through the ring: read, write and their vectored forms, fsync, ftruncate, stat.
+// Each counts in its OpenFile until its CQE, so that close() can wait; each keeps the caller's memory alive until then.
+
+import type { BigIntStats, Stats } from "node:fs";
+import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
+import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
+import { closedError, systemError } from "../../node/errors.ts";
+import { statsFromStatx } from "../../node/stats.ts";
+import type { RingThread } from "../../ring/context.ts";
+import { holdAllLeased, holdLeased, LeasedMemory } from "../../ring/lease.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { CELL_BYTES, CELL_HALF, type Cell, isResizable, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "../interface.ts";
+import { begin, EINTR, end, fail, finishVoid, isToRepeat, retryFlag, stage, stageAgain, thread } from "./request.ts";
+
+const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
+const FSYNC_DATASYNC = 1;
+const ESPIPE = -29;
+const IOVEC_BYTES = 16;
+/** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */
+const COPIED_WRITE_BYTES = 16 * 1024;
+const [SEEK_SET, SEEK_CUR, SEEK_END] = [0, 1, 2];
+
+/** The view was detached, moved or resized while the kernel had its address. */
+function memoryTaken(operation: Operation): void {
+  const { reject, syscall } = operation;
+  end(operation);
+  reject(
+    Object.assign(
+      new TypeError(`The buffer was detached or resized while a ${syscall} used it; its contents are undefined`),
+      { code: "ERR_INVALID_STATE" },
+    ),
+  );
+}
+
+function finishRead(operation: Operation, res: number): void {
+  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : fail(operation, res);
+  const { resolve, view } = operation;
+  advance(operation, res);
+  if (view!.byteLength !== operation.byteLength) return memoryTaken(operation);
+  if (operation.state !== null && !copyBack(operation, res)) return memoryTaken(operation);
+  end(operation);
+  resolve({ bytesRead: res, buffer: view });
+}
+
+/** Copies what was read into a stand-in to the resizable view it stands in for. */
+function copyBack(operation: Operation, bytes: number): boolean {
+  const view = operation.view!;
+  if (operation.offset + bytes > view.byteLength) return false;
+  const standIn = operation.state as Buffer;
+  new Uint8Array(view.buffer, view.byteOffset + operation.offset, bytes).set(standIn.subarray(0, bytes));
+  return true;
+}
+
+function finishWrite(operation: Operation, res: number): void {
+  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.WRITE) : fail(operation, res);
+  const { resolve, view } = operation;
+  advance(operation, res);
+  // What was written is what a stand-in held, whatever became of the view.
+  if (operation.state === null && view!.byteLength !== operation.byteLength) return memoryTaken(operation);
+  end(operation);
+  resolve({ bytesWritten: res, buffer: view });
+}
+
+/** Stages a read or write of the operation's view, or of its stand-in. */
+function stageTransfer(operation: Operation, opcode: number): void {
+  const t = thread();
+  const file = operation.owner as OpenFile;
+  const { length, position } = operation;
+  const standIn = operation.state as Buffer | null;
+  // The second time, too: a view that was taken away meanwhile has no address, and must not become address 0 + offset.
+  const view = operation.view!;
+  if (standIn === null && view.byteLength !== operation.byteLength) return memoryTaken(operation);
+  const address = standIn === null ? stableAddress(view, operation.offset) : stableAddress(standIn, 0);
+  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | (file.direct ? 0 : t.transferFlag(length));
+  const { fd, lease } = operation; // the file's own fd may be -1 by now: it is being closed, after us
+  const fixed = lease instanceof LeasedMemory && lease.region.fixedIndex >= 0;
+  const operationCode = fixed ? (opcode === Opcode.READ ? Opcode.READ_FIXED : Opcode.WRITE_FIXED) : opcode;
+  const at = typeof position === "number" ? position : 0;
+  const i = stage(t, operation, operationCode, flags, fd, at, address, length, 0);
+  if (fixed) setBufferIndex(t.ring.words, i, lease.region.fixedIndex);
+  if (typeof position === "bigint") setOffset(t.ring.words, i, position);
+}
+
+/**
+ * Whether the kernel gets memory of ours instead of the view's. JavaScript can't pin a view, and one that was resized or
+ * transferred meanwhile leads the kernel to memory of somebody else; that can only be noticed afterwards. So: what may be
+ * resized, what may wait long (pipes), and writes whose copy costs next to nothing beside the write. Pool memory is safe.
+ */
+function needsStandIn(operation: Operation, opcode: number): boolean {
+  if (operation.lease !== null) return false;
+  const file = operation.owner as OpenFile;
+  if (opcode === Opcode.WRITE) {
+    if (!file.direct && operation.length <= COPIED_WRITE_BYTES) return true;
+  } else if (!file.seekable) return true;
+  return isResizable(operation.view!);
+}
+
+/**
+ * Sets where a transfer begins. At the file's own position (-1) that is asked for here and moved by `advance`: the kernel
+ * moves it only for what completes at once, not for O_DIRECT, a file server, or a short write's second try (6.18).
+ * Pipes and terminals have none and keep -1. Whoever calls lets one such transfer of a file end before the next.
+ */
+export function setPosition(operation: Operation, position: number | bigint): void {
+  const file = operation.owner as OpenFile;
+  operation.own = position === -1 && file.seekable;
+  operation.position = operation.own ? thread().native.seek(file.fd, 0, SEEK_CUR) : position;
+}
+
+/** Moves the file's own position past a transfer of `res` bytes that was made there. */
+export function advance(operation: Operation, res: number): void {
+  if (!operation.own || res <= 0) return;
+  const { fd, position } = operation;
+  const { native } = thread();
+  const isWrite = operation.syscall === "write";
+  if (isWrite && (operation.owner as OpenFile).append) native.seek(fd, 0, SEEK_END);
+  else native.seek(fd, (position as number) + res, SEEK_SET);
+}
+
+/** Whether the file takes positions. The ring itself ignores them on pipes, where Node and pread(2) refuse. */
+export function isSeekable(file: OpenFile): boolean {
+  file.seekable = thread().native.seekable(file.fd) !== ESPIPE;
+  return file.seekable;
+}
+
+function transfer(
+  operation: Operation,
+  opcode: number,
+  view: ArrayBufferView,
+  offset: number,
+  length: number,
+  position: number | bigint,
+): Promise<any> {
+  operation.fd = (operation.owner as OpenFile).fd;
+  operation.view = view;
+  operation.lease = holdLeased(view);
+  operation.byteLength = view.byteLength;
+  operation.offset = offset;
+  operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
+  setPosition(operation, position);
+  if (needsStandIn(operation, opcode)) {
+    // Over 1000 elements, so that it never moves; never exposed, so that nobody can take it.
+    const standIn = Buffer.allocUnsafeSlow(Math.max(1024, operation.length));
+    if (opcode === Opcode.WRITE) standIn.set(new Uint8Array(view.buffer, view.byteOffset + offset, operation.length));
+    operation.state = standIn;
+  }
+  stageTransfer(operation, opcode);
+  return promiseFor(operation);
+}
+
+export function read<T extends ArrayBufferView>(
+  file: OpenFile,
+  view: T,
+  offset: number,
+  length: number,
+  position: number | bigint,
+): Promise<ReadResult<T>> {
+  if (file.fd < 0) return Promise.reject(closedError("read"));
+  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, "read"));
+  return transfer(begin(thread(), finishRead, "read", file), Opcode.READ, view, offset, length, position);
+}
+
+export function write<T extends ArrayBufferView>(
+  file: OpenFile,
+  view: T,
+  offset: number,
+  length: number,
+  position: number | bigint,
+): Promise<WriteResult<T>> {
+  if (file.fd < 0) return Promise.reject(closedError("write"));
+  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, "write"));
+  return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
+}
+
+/** State of a vectored operation: the caller's array, the views as they were, their lengths. */
+interface Vector {
+  buffers: readonly ArrayBufferView[];
+  views: readonly ArrayBufferView[];
+  lengths: number[];
+  opcode: number;
+  address: number;
+  total: number;
+}
+
+function finishVector(operation: Operation, res: number): void {
+  const vector = operation.state as Vector;
+  const repeat = res < 0 && isToRepeat(operation, res);
+  if (res < 0 && !repeat) return fail(operation, res);
+  if (vector.views.some((view, i) => view.byteLength !== vector.lengths[i])) return memoryTaken(operation);
+  if (repeat) return stageVector(operation);
+  advance(operation, res);
+  const { resolve } = operation;
+  end(operation);
+  const { buffers } = vector;
+  resolve(vector.opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
+}
+
+function stageVector(operation: Operation): void {
+  const t = thread();
+  const file = operation.owner as OpenFile;
+  const vector = operation.state as Vector;
+  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | (file.direct ? 0 : t.transferFlag(vector.total));
+  const { fd, position } = operation;
+  const at = typeof position === "number" ? position : 0;
+  const i = stage(t, operation, vector.opcode, flags, fd, at, vector.address, vector.views.length, 0);
+  if (typeof position === "bigint") setOffset(t.ring.words, i, position);
+}
+
+function vectored(
+  file: OpenFile,
+  opcode: number,
+  syscall: string,
+  buffers: readonly ArrayBufferView[],
+  position: number | bigint,
+): Promise<any> {
+  if (file.fd < 0) return Promise.reject(closedError(syscall));
+  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
+  const t = thread();
+  const cell = cellForVector(t, buffers);
+  const operation = begin(t, finishVector, syscall, file);
+  const address = putVector(operation, cell, buffers);
+  const lengths = buffers.map((view) => view.byteLength);
+  const total = lengths.reduce((sum, length) => sum + length, 0);
+  operation.fd = file.fd;
+  setPosition(operation, position);
+  operation.lease = holdAllLeased(buffers);
+  operation.state = { buffers, views: [...buffers], lengths, opcode, address, total } satisfies Vector;
+  stageVector(operation);
+  return promiseFor(operation);
+}
+
+/** Memory for iovecs, where they fit a cell. To be taken before the operation begins: it may throw. */
+export function cellForVector(t: RingThread, buffers: readonly ArrayBufferView[]): Cell | null {
+  return buffers.length * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
+}
+
+/** Writes the iovecs of `buffers` into the cell, or into memory of the operation's own. Returns their address. */
+export function putVector(operation: Operation, cell: Cell | null, buffers: readonly ArrayBufferView[]): number {
+  let words: Uint32Array;
+  let word = 0;
+  let address: number;
+  if (cell !== null) {
+    operation.cell = cell;
+    words = cell.words;
+    word = cell.offset >>> 2;
+    address = cell.address;
+  } else {
+    const memory = Buffer.alloc(Math.max(1024, buffers.length * IOVEC_BYTES));
+    operation.memory = memory;
+    words = new Uint32Array(memory.buffer, memory.byteOffset, buffers.length * 4);
+    address = stableAddress(memory, 0);
+  }
+  for (const view of buffers) {
+    const base = stableAddress(view, 0);
+    words[word] = base;
+    words[word + 1] = Math.floor(base / 2 ** 32);
+    words[word + 2] = view.byteLength;
+    words[word + 3] = Math.floor(view.byteLength / 2 ** 32);
+    word += 4;
+  }
+  return address;
+}
+
+export function readv<T extends readonly ArrayBufferView[]>(
+  file: OpenFile,
+  buffers: T,
+  position: number | bigint,
+): Promise<ReadvResult<T>> {
+  return vectored(file, Opcode.READV, "read", buffers, position);
+}
+
+export function writev<T extends readonly ArrayBufferView[]>(
+  file: OpenFile,
+  buffers: T,
+  position: number | bigint,
+): Promise<WritevResult<T>> {
+  return vectored(file, Opcode.WRITEV, "write", buffers, position);
+}
+
+/** An operation on the file without a value. */
+function onFile(
+  file: OpenFile,
+  opcode: number,
+  syscall: string,
+  offset: number,
+  length: number,
+  opFlags: number,
+): Promise<void> {
+  if (file.fd < 0) return Promise.reject(closedError(syscall));
+  const t = thread();
+  const operation = begin(t, finishVoid, syscall, file);
+  const { fd } = file;
+  const flags = file.slow ? SqeFlag.ASYNC : 0;
+  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, offset, 0, length, opFlags));
+  return promiseFor(operation);
+}
+
+export const fsync = (file: OpenFile): Promise<void> => onFile(file, Opcode.FSYNC, "fsync", 0, 0, 0);
+export const fdatasync = (file: OpenFile): Promise<void> =>
+  onFile(file, Opcode.FSYNC, "fdatasync", 0, 0, FSYNC_DATASYNC);
+export const ftruncate = (file: OpenFile, length: number): Promise<void> =>
+  onFile(file, Opcode.FTRUNCATE, "ftruncate", length, 0, 0);
+
+export function finishStat(operation: Operation, res: number): void {
+  if (res < 0) return res === EINTR && !operation.cancelled ? operation.again!() : fail(operation, res);
+  const { resolve, cell, state } = operation;
+  const stats = statsFromStatx(cell!.words, cell!.halfWord, state as boolean);
+  end(operation);
+  resolve(stats);
+}
+
+/** statx of an open file: at once where that can't block, else through the ring. */
+export function fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntStats> {
+  if (file.fd < 0) return Promise.reject(closedError("fstat"));
+  const t = thread();
+  const cell = t.cells.take();
+  if (!file.slow && t.loop.mayAnswerInline(1)) {
+    const rc = t.native.fstat(file.fd, 0, cell.address + CELL_HALF);
+    const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
+    t.cells.give(cell);
+    return stats === null ? Promise.reject(systemError(rc, "fstat")) : Promise.resolve(stats);
+  }
+  cell.bytes[cell.offset] = 0;
+  return stageStat(begin(t, finishStat, "fstat", file), cell.address, file.fd, AT_EMPTY_PATH, bigint, cell);
+}
+
+/** Stages STATX of the path at `address`, relative to `fd`; the result goes to the second half of `cell`. */
+export function stageStat(
+  operation: Operation,
+  address: number,
+  fd: number,
+  atFlags: number,
+  bigint: boolean,
+  cell: NonNullable<Operation["cell"]>,
+): Promise<Stats | BigIntStats> {
+  const t = thread();
+  operation.cell = cell;
+  operation.state = bigint;
+  const into = cell.address + CELL_HALF;
+  stageAgain(operation, () => stage(t, operation, Opcode.STATX, 0, fd, into, address, STATX_FIELDS, atFlags));
+  return promiseFor(operation);
+}

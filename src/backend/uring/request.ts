@@ -1,0 +1,171 @@
+// What all ring operations of this thread share: the ring they go to, how one is begun, how it fails, how it ends.
+// Assumes one ring per JavaScript thread; a ring that was shut down is replaced by a new one at the next operation.
+
+import type { Address } from "../../kernel/shim.ts";
+import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
+import { abortError, systemError } from "../../node/errors.ts";
+import { offAbort, onAbort } from "../../node/signal.ts";
+import { type RingThread, ringThread } from "../../ring/context.ts";
+import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
+import { type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
+
+export const EINTR = -4;
+export const EAGAIN = -11;
+export const ECANCELED = -125;
+/** EAGAIN that comes this often, also to a thread that may wait, is the answer. */
+export const MAX_RETRIES = 16;
+
+let known: RingThread | null = null;
+/** The operation that was begun last: what `cancellable` has started. */
+let lastBegun: Operation | null = null;
+
+/** This thread's ring; throws where io_uring can't be had (the backend was chosen because it can). */
+export function thread(): RingThread {
+  if (known !== null && !known.ring.closed) return known;
+  const made = ringThread();
+  if (!("ring" in made)) throw new Error(`bun-uring: io_uring is not available: ${made.message}. ${made.remedy}`);
+  known = made;
+  return made;
+}
+
+/** Takes a slot for an operation with one CQE. */
+export function begin(t: RingThread, finish: Finish, syscall: string, owner: InFlightOwner | null): Operation {
+  const operation = t.ring.acquire(finish, 1);
+  operation.syscall = syscall;
+  operation.owner = owner;
+  if (owner !== null) owner.inFlight++;
+  lastBegun = operation;
+  return operation;
+}
+
+/** Stages the operation's SQE, the first time or again; from here on it waits for one CQE. */
+export function stage(
+  t: RingThread,
+  operation: Operation,
+  opcode: number,
+  flags: number,
+  fd: number,
+  offset: number,
+  address: number,
+  length: number,
+  opFlags: number,
+): number {
+  const i = t.ring.next();
+  if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
+  operation.pending = 1;
+  writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, operation.slot, operation.generation);
+  return i;
+}
+
+/** Whether an operation that ended with `res` is to be staged again: it was interrupted, or can be tried where it may wait. */
+export function isToRepeat(operation: Operation, res: number): boolean {
+  if (operation.cancelled) return false;
+  return res === EINTR || (res === EAGAIN && ++operation.retries < MAX_RETRIES);
+}
+
+/** The SQE flag of an operation: io-wq from the second try on, which may wait where the first said EAGAIN. */
+export function retryFlag(operation: Operation): number {
+  return operation.retries === 0 ? 0 : SqeFlag.ASYNC;
+}
+
+/** Ends the operation: its slot, cell and memory are free, its owner may close. */
+export function end(operation: Operation): void {
+  const t = known!;
+  const { owner, cell, lease } = operation;
+  if (cell !== null) t.cells.give(cell);
+  t.ring.operations.release(operation);
+  if (lease !== null) lease.done();
+  if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
+}
+
+/** ECANCELED that nobody asked for: the kernel could not start a thread for the operation (a limit on processes). */
+export function honest(res: number): number {
+  return res === ECANCELED ? EAGAIN : res;
+}
+
+/** Ends the operation with Node's error for `res`. */
+export function fail(operation: Operation, res: number): void {
+  const { reject, syscall, path, dest, cancelled } = operation;
+  end(operation);
+  reject(systemError(cancelled ? res : honest(res), syscall, path, dest));
+}
+
+/** Asks the kernel to cancel an operation, all of its `links`. Advice only: its CQEs come all the same, each in its way. */
+export function cancel(t: RingThread, target: Operation, links: number = 1): void {
+  target.cancelled = true;
+  if (target.pending === 0) return;
+  for (let link = 0; link < links; link++) t.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
+}
+
+/**
+ * Starts an operation of the backend; when the signal fires, the kernel is asked to cancel it. It settles when its CQE has
+ * come, whatever it says then. Where the operation is not the ring's (the node backend), or has ended at once, or goes
+ * on with further ones, there is nothing to cancel: see that the caller doesn't wait for it (node/abort.ts).
+ */
+export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) return Promise.reject(abortError(signal));
+  lastBegun = null;
+  const promise = start();
+  const operation = lastBegun as Operation | null;
+  lastBegun = null;
+  if (operation === null) return promise;
+  const { generation } = operation;
+  const stop = (): void => {
+    if (operation.generation === generation) cancel(known!, operation);
+  };
+  const off = (): void => offAbort(signal, stop);
+  onAbort(signal, stop);
+  promise.then(off, off);
+  return promise;
+}
+
+/** Stages an operation by `again`, now and whenever it was interrupted. */
+export function stageAgain(operation: Operation, again: () => void): void {
+  operation.again = again;
+  again();
+}
+
+/** Finishes an operation that has no value. */
+export function finishVoid(operation: Operation, res: number): void {
+  if (res < 0) {
+    const { again } = operation;
+    return res === EINTR && again !== null && !operation.cancelled ? again() : fail(operation, res);
+  }
+  const { resolve } = operation;
+  end(operation);
+  resolve(undefined);
+}
+
+/** Address of a path in the operation's cell (its half at `at`), or in memory of its own. */
+export function pathAddress(operation: Operation, cell: Cell, at: number, path: string | Buffer): Address {
+  const address = putPath(cell, at, path);
+  if (address >= 0) return address;
+  const memory = ownPath(path);
+  if (operation.memory === null) operation.memory = memory;
+  else operation.state = memory; // the second of two long paths
+  return stableAddress(memory, 0);
+}
+
+/** io-wq from the start for a path below a remote mount: its look-up may wait for a server. */
+export function pathFlag(t: RingThread, path: string | Buffer): number {
+  return t.mounts.any && t.mounts.holdsPath(path) ? SqeFlag.ASYNC : 0;
+}
+
+/** An operation on one path without a value: mkdir, unlink, rmdir. */
+export function onPath(
+  opcode: number,
+  syscall: string,
+  path: string | Buffer,
+  length: number,
+  opFlags: number,
+): Promise<void> {
+  const t = thread();
+  const cell = t.cells.take(); // may throw: before anything waits for the operation's end
+  const operation = begin(t, finishVoid, syscall, null);
+  operation.path = path;
+  operation.cell = cell;
+  const address = pathAddress(operation, cell, 0, path);
+  const flags = pathFlag(t, path);
+  stageAgain(operation, () => stage(t, operation, opcode, flags, AT_FDCWD, 0, address, length, opFlags));
+  return promiseFor(operation);
+}

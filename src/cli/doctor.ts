@@ -1,0 +1,153 @@
+// `bun-uring doctor`: what this machine offers, what the package makes of it, and what would make it better.
+// Assumes nothing about the machine; looks, tries one small file, and changes nothing.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Capabilities } from "../status.ts";
+import type { Library } from "./cp.ts";
+import { errorText } from "./text.ts";
+
+/** What `doctor --json` prints. */
+export interface Report extends Capabilities {
+  version: string;
+  bun: string;
+  /** Platform and processor, "linux-x64" for example. */
+  platform: string;
+  /** A file was written, synchronised, read back and compared. */
+  selfTest: { ok: boolean; error: string | null };
+  /** One sentence each; empty if nothing can be bettered. */
+  advice: string[];
+}
+
+/** The kernel that brought what is missing, for opcodes that the package has another way for. */
+const OPTIONAL_OPCODES: Record<string, string> = {
+  RENAMEAT: "5.11",
+  UNLINKAT: "5.11",
+  MKDIRAT: "5.15",
+  SYMLINKAT: "5.15",
+  LINKAT: "5.15",
+  FTRUNCATE: "6.9",
+};
+const WISHED_SQ_ENTRIES = 256;
+const WISHED_NOFILE = 4096;
+
+export async function examine(library: Library, version: string): Promise<Report> {
+  const selfTest = await tryFile(library);
+  const found = library.capabilities();
+  return {
+    version,
+    bun: Bun.version,
+    platform: `${process.platform}-${process.arch}`,
+    ...found,
+    selfTest,
+    advice: adviceOn(found),
+  };
+}
+
+async function tryFile(library: Library): Promise<Report["selfTest"]> {
+  const folder = mkdtempSync(join(tmpdir(), "bun-uring-doctor-"));
+  try {
+    const bytes = crypto.getRandomValues(Buffer.alloc(65536));
+    const path = join(folder, "file");
+    await library.writeFile(path, bytes, { flush: true });
+    const same = bytes.equals(await library.readFile(path));
+    return { ok: same, error: same ? null : "what was read back is not what was written" };
+  } catch (error) {
+    return { ok: false, error: errorText(error) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function adviceOn({ backend, reason, setupFlags, opcodes, limits, doorbell }: Capabilities): string[] {
+  const advice: string[] = [];
+  if (limits.nofile !== null && limits.nofile < WISHED_NOFILE)
+    advice.push(`At most ${limits.nofile} files can be open: raise \`ulimit -n\` for work on many files at once.`);
+  if (reason !== null) return [reason.remedy, ...advice];
+  if (backend === "node") return advice;
+  if (!setupFlags.includes("COOP_TASKRUN"))
+    advice.push("The kernel has no COOP_TASKRUN: Linux 5.19 or newer makes completions cheaper.");
+  const missing = Object.keys(OPTIONAL_OPCODES).filter((name) => !opcodes.includes(name));
+  if (missing.length > 0) {
+    const since = missing.map((name) => `${name} (Linux ${OPTIONAL_OPCODES[name]})`).join(", ");
+    advice.push(`The kernel lacks ${since}: these go through node:fs.`);
+  }
+  if (limits.sqEntries < WISHED_SQ_ENTRIES || limits.directDescriptors === 0 || limits.fixedBuffers === 0)
+    advice.push("The ring is smaller than wished, as RLIMIT_MEMLOCK is low: raise `ulimit -l` (8 MiB is enough).");
+  if (doorbell === "timer")
+    advice.push(
+      "Completions are looked for by timer, as no second ring could be had: raise `ulimit -l` or `ulimit -n`.",
+    );
+  return advice;
+}
+
+/** The report for people. */
+export function reportText(report: Report): string {
+  return tableText(rowsOf(report));
+}
+
+/** The same without the long lists. */
+export function summaryText(report: Report): string {
+  return tableText(rowsOf(report).filter(([name]) => name !== "features" && name !== "opcodes"));
+}
+
+type ReportRow = readonly [name: string, text: string];
+
+function rowsOf(report: Report): ReportRow[] {
+  const { limits } = report;
+  const limit = (value: number | null, text: (value: number) => string): string =>
+    value === null ? "unlimited" : text(value);
+  const rows: ReportRow[] = [
+    ["package", `bun-uring ${report.version}, Bun ${report.bun}, ${report.platform}`],
+    ["kernel", report.kernel],
+    ["backend", report.backend + (report.reason === null ? "" : `: ${report.reason.message} (${report.reason.code})`)],
+  ];
+  if (report.library !== null)
+    rows.push(
+      ["library", report.library],
+      ["ring", `${limits.sqEntries} submission and ${limits.cqEntries} completion entries; ${tables(report)}`],
+      ["set up with", report.setupFlags.join(" ") || "no flags"],
+      ["features", report.features.join(" ")],
+      ["opcodes", `${report.opcodes.length}: ${report.opcodes.join(" ")}`],
+      ["restricted", report.restricted ? "yes, to the opcodes this package uses" : "no"],
+      ["io-wq", `at most ${limits.workers.bounded} workers for files and ${limits.workers.unbounded} for the rest`],
+      ["wake-up", report.doorbell ?? "not needed so far"],
+    );
+  rows.push(
+    [
+      "limits",
+      `memlock ${limit(limits.memlock, (bytes) => `${bytes / 1024} KiB`)}, open files ${limit(limits.nofile, String)}`,
+    ],
+    [
+      "self-test",
+      report.selfTest.ok ? "a file was written, synchronised and read back" : `FAILED: ${report.selfTest.error}`,
+    ],
+    ["advice", report.advice.length === 0 ? "none, all is well" : report.advice.join("\n")],
+  );
+  return rows;
+}
+
+function tableText(rows: readonly ReportRow[]): string {
+  return rows.map(([name, text]) => name.padEnd(13) + wrap(text)).join("\n");
+}
+
+function tables({ limits }: Report): string {
+  return `room for ${limits.directDescriptors} direct descriptors and ${limits.fixedBuffers} fixed buffers`;
+}
+
+const TEXT_WIDTH = 100;
+
+/** Breaks a text between words, and puts what follows under its beginning. */
+function wrap(text: string): string {
+  const lines = [""];
+  for (const paragraph of text.split("\n")) {
+    if (lines.at(-1) !== "") lines.push("");
+    for (const word of paragraph.split(" ")) {
+      const line = lines.at(-1)!;
+      if (line !== "" && line.length + word.length >= TEXT_WIDTH) lines.push(word);
+      else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return lines.join(`\n${" ".repeat(13)}`);
+}

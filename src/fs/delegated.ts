@@ -1,0 +1,153 @@
+// The functions of node:fs/promises for which io_uring has no opcode (DESIGN D12): arguments are checked here, Bun's own
+// API does the work, and its errors are given Node's shape. Also truncate by path, link and symlink, which need no room.
+// Assumes nothing of its arguments. Folders are in fs/directory.ts.
+
+import type {
+  BigIntStatsFs,
+  BufferEncodingOption,
+  EncodingOption,
+  Mode,
+  ObjectEncodingOptions,
+  PathLike,
+  StatFsOptions,
+  StatsFs,
+  TimeLike,
+} from "node:fs";
+import { currentBackend } from "../backend/choose.ts";
+import { constants } from "../kernel/constants.ts";
+import { codedError, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
+import { bun } from "../node/bun-fs.ts";
+import { systemError } from "../node/errors.ts";
+import { parseMode } from "../node/open-flags.ts";
+import { bunTime, fileOptions } from "../node/options.ts";
+import { toPath } from "../node/path.ts";
+
+type Path = string | Buffer;
+
+/** The largest uid_t and gid_t. */
+const MAX_ID = 2 ** 32 - 1;
+
+/** Runs one of Bun's functions; what the system refused is told as Node tells it. */
+export async function delegate<T>(syscall: string, path: Path, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    const { errno } = error as NodeJS.ErrnoException;
+    throw typeof errno === "number" ? systemError(errno, syscall, path) : error;
+  }
+}
+
+/** Whether this process may use a path: `mode` is F_OK (default) or R_OK, W_OK, X_OK combined. */
+export async function access(path: PathLike, mode?: number): Promise<void> {
+  const checked = toPath(path);
+  const wish = mode ?? constants.F_OK;
+  validateInteger(wish, "mode", 0, 7);
+  await delegate("access", checked, () => bun.access(checked, wish));
+}
+
+/** Changes permissions: a number, or a string of octal digits. */
+export async function chmod(path: PathLike, mode: Mode): Promise<void> {
+  const checked = toPath(path);
+  const bits = parseMode(mode, "mode");
+  await delegate("chmod", checked, () => bun.chmod(checked, bits));
+}
+
+/** Linux has no permissions of symbolic links. */
+export async function lchmod(_path: PathLike, _mode: Mode): Promise<void> {
+  throw codedError(Error, "ERR_METHOD_NOT_IMPLEMENTED", "The lchmod() method is not implemented");
+}
+
+/** Changes owner and group; -1 leaves one as it is. */
+export async function chown(path: PathLike, uid: number, gid: number): Promise<void> {
+  const checked = toPath(path);
+  validateIds(uid, gid);
+  await delegate("chown", checked, () => bun.chown(checked, uid, gid));
+}
+
+/** As chown, for the symbolic link itself. */
+export async function lchown(path: PathLike, uid: number, gid: number): Promise<void> {
+  const checked = toPath(path);
+  validateIds(uid, gid);
+  await delegate("lchown", checked, () => bun.lchown(checked, uid, gid));
+}
+
+function validateIds(uid: unknown, gid: unknown): void {
+  validateInteger(uid, "uid", -1, MAX_ID);
+  validateInteger(gid, "gid", -1, MAX_ID);
+}
+
+/** Sets the times of access and modification: seconds since 1970 as a number or string, or a Date. */
+export async function utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
+  const checked = toPath(path);
+  const accessed = bunTime(atime);
+  const modified = bunTime(mtime);
+  await delegate("utime", checked, () => bun.utimes(checked, accessed, modified));
+}
+
+/** As utimes, for the symbolic link itself. */
+export async function lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
+  const checked = toPath(path);
+  const accessed = bunTime(atime);
+  const modified = bunTime(mtime);
+  await delegate("lutime", checked, () => bun.lutimes(checked, accessed, modified));
+}
+
+/** Gives a file a further name. */
+export async function link(existingPath: PathLike, newPath: PathLike): Promise<void> {
+  const existing = toPath(existingPath, "existingPath");
+  await currentBackend().link(existing, toPath(newPath, "newPath"));
+}
+
+/** Makes a symbolic link at `path` with `target` as its text. `type` matters on Windows only. */
+export async function symlink(target: PathLike, path: PathLike, type?: string | null): Promise<void> {
+  validateOneOf(type, "type", ["dir", "file", "junction", null, undefined]);
+  const text = toPath(target, "target");
+  await currentBackend().symlink(text, toPath(path, "path"));
+}
+
+/** Makes the file `length` bytes long (default 0; negative is 0), with zeros where it grows. */
+export async function truncate(path: PathLike, length: number = 0): Promise<void> {
+  const checked = toPath(path);
+  const backend = currentBackend();
+  validateInteger(length, "len");
+  const file = await backend.open(checked, constants.O_RDWR, 0o666);
+  try {
+    await backend.ftruncate(file, Math.max(0, length));
+  } finally {
+    await backend.close(file);
+  }
+}
+
+/** The text of a symbolic link. */
+export function readlink(path: PathLike, options?: EncodingOption): Promise<string>;
+export function readlink(path: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
+export function readlink(
+  path: PathLike,
+  options?: ObjectEncodingOptions | string | null,
+): Promise<string | NonSharedBuffer>;
+export async function readlink(path: PathLike, options?: unknown): Promise<any> {
+  const { encoding } = fileOptions(options);
+  const checked = toPath(path, "oldPath"); // so Node names it
+  return delegate("readlink", checked, () => bun.readlink(checked, { encoding }));
+}
+
+/** The path without symbolic links, `.` and `..`. */
+export function realpath(path: PathLike, options?: EncodingOption): Promise<string>;
+export function realpath(path: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
+export function realpath(path: PathLike, options?: EncodingOption): Promise<string | NonSharedBuffer>;
+export async function realpath(path: PathLike, options?: unknown): Promise<any> {
+  const { encoding } = fileOptions(options);
+  const checked = toPath(path);
+  return delegate("realpath", checked, () => bun.realpath(checked, { encoding }));
+}
+
+/** What statfs(2) says of the file system that a path lies on; with `bigint` as BigInts. */
+export function statfs(path: PathLike, options?: StatFsOptions & { bigint?: false | undefined }): Promise<StatsFs>;
+export function statfs(path: PathLike, options: StatFsOptions & { bigint: true }): Promise<BigIntStatsFs>;
+export function statfs(path: PathLike, options?: StatFsOptions): Promise<StatsFs | BigIntStatsFs>;
+export async function statfs(path: PathLike, options: StatFsOptions = {}): Promise<any> {
+  const checked = toPath(path);
+  validateObject(options, "options");
+  const bigint = options.bigint === true;
+  return delegate("statfs", checked, () => bun.statfs(checked, { bigint }));
+}

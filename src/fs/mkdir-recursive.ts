@@ -1,0 +1,84 @@
+// mkdir with `recursive`: makes a folder and those above it that are missing, and tells the first that it made.
+// Assumes that others may make the same folders at the same time. Never removes what it made when it fails.
+
+import type { Backend, Path } from "../backend/interface.ts";
+import { errnoOf, systemError } from "../node/errors.ts";
+
+type Failure = NodeJS.ErrnoException;
+
+/** Failures that no folder above could mend, nor a folder that is already there excuse. */
+const FINAL = new Set(["EACCES", "ENOSPC", "ENOTDIR", "EPERM"]);
+
+/**
+ * Resolves to the path of the topmost folder made, undefined if all were there. Rejects as mkdir does, with `path` itself:
+ * EEXIST if it is a file, ENOTDIR if one above it is.
+ */
+export async function makePath(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
+  // The bytes as characters, so that the one code cuts both kinds of path at their slashes.
+  const whole = typeof path === "string" ? path : path.toString("latin1");
+  const native = (part: string): Path => (typeof path === "string" ? part : Buffer.from(part, "latin1"));
+
+  const missing: string[] = [];
+  let part = whole;
+  let failure = await tryMake(backend, native(part), mode);
+  while (failure?.code === "ENOENT") {
+    const parent = parentOf(part);
+    if (parent === "") break;
+    missing.push(part);
+    part = parent;
+    failure = await tryMake(backend, native(part), mode);
+  }
+
+  let first: string | undefined;
+  if (failure === null) first = part;
+  else if (failure.code === "ENOENT") throw systemError(failure.errno!, "mkdir", path);
+  else await mustBeFolder(backend, native(part), part === whole, path, failure);
+
+  // Upwards, each was missing: now make them downwards. One that is there now was made by somebody else meanwhile.
+  for (let next = missing.pop(); next !== undefined; next = missing.pop()) {
+    failure = await tryMake(backend, native(next), mode);
+    if (failure === null) first ??= next;
+    else if (failure.code === "ENOENT") throw systemError(failure.errno!, "mkdir", path);
+    else await mustBeFolder(backend, native(next), next === whole, path, failure);
+  }
+  return first === undefined ? undefined : withoutSlashes(native(first).toString("utf8"));
+}
+
+function tryMake(backend: Backend, path: Path, mode: number): Promise<Failure | null> {
+  return backend.mkdir(path, mode).then(
+    () => null,
+    (error: Failure) => error,
+  );
+}
+
+/** Throws unless the folder that mkdir could not make is there. */
+async function mustBeFolder(
+  backend: Backend,
+  part: Path,
+  isWhole: boolean,
+  path: Path,
+  failure: Failure,
+): Promise<void> {
+  if (typeof failure.errno !== "number") throw failure;
+  if (FINAL.has(failure.code!)) throw systemError(failure.errno, "mkdir", path);
+  const stats = await backend.stat(part, false).catch((error: Failure) => error);
+  // What is there but can't be looked at (a link to nothing) is explained by stat, what can't be made by mkdir.
+  const cause = stats instanceof Error && failure.code === "EEXIST" ? (stats.errno ?? failure.errno) : failure.errno;
+  if (stats instanceof Error) throw systemError(cause, "mkdir", path);
+  if (stats.isDirectory()) return;
+  throw systemError(isWhole ? failure.errno : errnoOf("ENOTDIR"), "mkdir", path);
+}
+
+/** "a/b" of "a/b//c/", "/" of "/a"; "" where nothing is above. */
+function parentOf(path: string): string {
+  const trimmed = withoutSlashes(path);
+  const slash = trimmed.lastIndexOf("/");
+  if (slash < 0 || trimmed === "/") return "";
+  return withoutSlashes(trimmed.slice(0, slash + 1));
+}
+
+function withoutSlashes(path: string): string {
+  let end = path.length;
+  while (end > 1 && path[end - 1] === "/") end--;
+  return path.slice(0, end);
+}

@@ -1,0 +1,153 @@
+// Opening files: Node's open, and beyond it within a time or a signal, and past the page cache with any memory.
+// Assumes that a descriptor nobody waits for any more is ours to close. Never says `direct` of a file that is buffered.
+
+import type { Mode, OpenMode, PathLike } from "node:fs";
+import { currentBackend } from "../backend/choose.ts";
+import { alignmentOf, type DirectOptions, directBackend } from "../backend/direct.ts";
+import type { Backend, OpenFile, Path } from "../backend/interface.ts";
+import { cancellable, thread } from "../backend/uring/request.ts";
+import { kinMet, meetKin } from "../handle/bun-class.ts";
+import { FileHandle, handlePrototype, kinOf } from "../handle/file-handle.ts";
+import { constants } from "../kernel/constants.ts";
+import { abortable, type Limits, limited } from "../node/abort.ts";
+import { validateBoolean } from "../node/arguments.ts";
+import { parseFlags, parseMode } from "../node/open-flags.ts";
+import { isLimited, validateLimits } from "../node/options.ts";
+import { toPath } from "../node/path.ts";
+
+const FILE_MODE = 0o666;
+const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_RDWR, O_TRUNC, O_WRONLY } = {
+  ...constants,
+  O_ACCMODE: 0b11,
+};
+const [SEEK_SET, SEEK_CUR] = [0, 1];
+
+/** What `open` takes beside path, flags and mode. */
+export interface OpenOptions extends Limits {
+  /** Permissions of a file that is created, less the umask. Default 0o666. */
+  mode?: Mode | null | undefined;
+  /**
+   * Past the page cache (O_DIRECT), with any offset, length and memory: what is aligned (see `alignedBuffer`) goes
+   * straight, the rest costs a copy, and for a write the reading of the blocks at its ends. Where the file or its file
+   * system takes no O_DIRECT, and for appending, the file is opened buffered: `handle.direct` says which. One handle keeps
+   * its own writes apart; two that write to the same block at a time, from anywhere, lose one's. Default false.
+   */
+  direct?: boolean | undefined;
+}
+
+const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
+
+/** Opens by checked arguments. */
+export function openHandle(path: Path, flags: number, mode: number): Promise<FileHandle> {
+  const handle = currentBackend().open(path, flags, mode, handleFor);
+  return kinMet ? handle : Promise.all([handle, meetKin(handlePrototype, kinOf)]).then(([opened]) => opened);
+}
+
+/** As `openHandle`, until the signal fires. What is opened after that is closed. */
+export function openUntil(
+  signal: AbortSignal,
+  path: Path,
+  flags: number,
+  mode: number,
+  start: typeof openHandle = openHandle,
+): Promise<FileHandle> {
+  const opening = cancellable(() => start(path, flags, mode), signal);
+  const opened = abortable(opening, signal);
+  opened.catch(() => opening.then((handle) => handle.close())).catch(() => {});
+  return opened;
+}
+
+/**
+ * Opens a file. `flags` is a string ("r" by default) or a number of O_*; `mode` (default 0o666, less the umask) is for a
+ * file that is created; options may take its place or follow it. The descriptor is close-on-exec.
+ */
+export function open(
+  path: PathLike,
+  flags?: OpenMode | null,
+  mode?: Mode | OpenOptions | null,
+  options?: OpenOptions | null,
+): Promise<FileHandle> {
+  try {
+    const checked = toPath(path);
+    const bits = parseFlags(flags);
+    const given = isOptions(mode) ? mode : (options ?? {});
+    const permissions = parseMode(isOptions(mode) ? mode.mode : (mode ?? given.mode), "mode", FILE_MODE);
+    const { direct = false } = given;
+    validateBoolean(direct, "options.direct");
+    validateLimits(given);
+    const start = direct ? openDirect : openHandle;
+    if (!isLimited(given)) return start(checked, bits, permissions);
+    return limited(given, "open", (signal) => openUntil(signal, checked, bits, permissions, start), checked);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function isOptions(value: unknown): value is OpenOptions {
+  return typeof value === "object" && value !== null;
+}
+
+/* ---- O_DIRECT ------------------------------------------------------------------------------------------------------ */
+
+async function openDirect(path: Path, flags: number, mode: number): Promise<FileHandle> {
+  const buffered = flags & ~O_DIRECT;
+  // Whole blocks can't be appended, and O_DIRECT means something else for a pipe.
+  if ((flags & O_APPEND) !== 0 || !(await mayBeDirect(path))) return openHandle(path, buffered, mode);
+  const base = currentBackend();
+  const writeOnly = (flags & O_ACCMODE) === O_WRONLY;
+  let file: OpenFile;
+  try {
+    // The blocks at the ends of a write are read first.
+    const access = writeOnly ? (flags & ~O_ACCMODE) | O_RDWR : flags;
+    file = await base.open(path, access | O_DIRECT, mode);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EINVAL" && !(code === "EACCES" && writeOnly)) throw error;
+    // EINVAL comes after a file was created and found to take no O_DIRECT: it is there, and is ours.
+    return openHandle(path, code === "EINVAL" ? buffered & ~O_EXCL : buffered, mode);
+  }
+  return handleOfDirect(base, file, writeOnly, path, buffered, mode);
+}
+
+/** Whether the path leads to nothing yet, a regular file or a block device. */
+async function mayBeDirect(path: Path): Promise<boolean> {
+  try {
+    const stats = await currentBackend().stat(path, false);
+    return stats.isFile() || stats.isBlockDevice();
+  } catch {
+    return true; // opening says what is wrong
+  }
+}
+
+async function handleOfDirect(
+  base: Backend,
+  file: OpenFile,
+  writeOnly: boolean,
+  path: Path,
+  buffered: number,
+  mode: number,
+): Promise<FileHandle> {
+  try {
+    if (!kinMet) await meetKin(handlePrototype, kinOf);
+    const alignment = await alignmentOf(base, file);
+    const stats = await base.fstat(file, false);
+    const sized = stats.isFile();
+    if (alignment !== null && (sized || stats.isBlockDevice())) {
+      const seek = base.name === "io_uring" ? seekerOf(file) : null;
+      const options: DirectOptions = { alignment, sized, writeOnly, seek, handle: null };
+      const handle = new FileHandle(file, directBackend(base, file, options));
+      options.handle = handle;
+      return handle;
+    }
+  } catch (error) {
+    await base.close(file);
+    throw error;
+  }
+  await base.close(file);
+  return openHandle(path, buffered & ~(O_EXCL | O_TRUNC | O_CREAT), mode);
+}
+
+function seekerOf(file: OpenFile): (position: number | null) => number {
+  return (position) =>
+    position === null ? thread().native.seek(file.fd, 0, SEEK_CUR) : thread().native.seek(file.fd, position, SEEK_SET);
+}

@@ -1,0 +1,174 @@
+// readFile, writeFile and appendFile: whole files by path, or by an open handle.
+// Validates, then calls the backend, whose promise is the usual call's result. An argument error is a rejection, as it is
+// of Node's async functions, and nothing has been queued then.
+
+import type { Mode, OpenMode, PathLike, ReadFileOptionsWithBuffer } from "node:fs";
+import type { FileHandle as NodeFileHandle } from "node:fs/promises";
+import { currentBackend } from "../backend/choose.ts";
+import { validateReadFileBuffer } from "../handle/contents.ts";
+import { FileHandle } from "../handle/file-handle.ts";
+import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import { parseFlags, parseMode } from "../node/open-flags.ts";
+import {
+  type DataPieces,
+  type FileOptions,
+  fileOptions,
+  flushOption,
+  isLimited,
+  isPieces,
+  viewOf,
+  type WholeData,
+} from "../node/options.ts";
+import { toPath } from "../node/path.ts";
+import { openHandle, openUntil } from "./open.ts";
+
+type View = NodeJS.ArrayBufferView;
+/** A path, or a handle that `open` of this package gave. */
+type FileLike = PathLike | FileHandle | NodeFileHandle;
+
+interface ReadOptions extends Limits {
+  encoding?: BufferEncoding | null | undefined;
+  flag?: OpenMode | undefined;
+}
+interface WriteOptions extends ReadOptions {
+  mode?: Mode | undefined;
+  flush?: boolean | undefined;
+}
+
+const FILE_MODE = 0o666;
+
+/**
+ * Reads a whole file, up to 2 GiB - 1: as a Buffer, or as a string if an encoding is given. `flag` is "r" by default.
+ * With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part that was
+ * filled. A FileHandle is read from its position on and stays open.
+ */
+export function readFile<T extends View>(
+  file: FileLike,
+  options: ReadFileOptionsWithBuffer<T>,
+): Promise<Buffer<T["buffer"]>>;
+export function readFile(
+  file: FileLike,
+  options?: (ReadOptions & { encoding?: null | undefined }) | null,
+): Promise<Buffer<ArrayBuffer>>;
+export function readFile(
+  file: FileLike,
+  options: (ReadOptions & { encoding: BufferEncoding }) | BufferEncoding,
+): Promise<string>;
+export function readFile(
+  file: FileLike,
+  options: ReadOptions | BufferEncoding | null,
+): Promise<string | Buffer<ArrayBuffer>>;
+export function readFile(file: unknown, options?: unknown): Promise<any> {
+  try {
+    if (file instanceof FileHandle) return file.readFile(options as ReadOptions);
+    const checked = fileOptions(options);
+    const encoding = checked.encoding || null;
+    validateReadFileBuffer(checked);
+    throwIfAborted(checked.signal);
+    const path = toPath(file);
+    const flags = parseFlags(checked.flag || "r", "options.flag");
+    const backend = currentBackend();
+    const intoCallers = checked.buffer !== undefined;
+    if (!isLimited(checked)) {
+      return intoCallers ? readIntoCallers(path, flags, checked) : backend.readFile(path, flags, { encoding });
+    }
+    const read = (signal: AbortSignal): Promise<Buffer | string> =>
+      intoCallers
+        ? readIntoCallers(path, flags, checked, signal)
+        : abortable(backend.readFile(path, flags, { encoding, signal }), signal);
+    return limited(checked, "read", read, path);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+async function readIntoCallers(
+  path: string | Buffer,
+  flags: number,
+  options: FileOptions,
+  signal?: AbortSignal,
+): Promise<Buffer> {
+  const handle = await openFor(path, flags, FILE_MODE, signal);
+  return thenClose(
+    handle,
+    handle.readFile({ ...options, signal, timeoutMs: undefined } as ReadFileOptionsWithBuffer<View>),
+  );
+}
+
+/** Closes after the work. If both fail it is the work's error that is told (`await using` would hide it in another). */
+async function thenClose<T>(handle: FileHandle, work: Promise<T>): Promise<T> {
+  try {
+    const result = await work;
+    await handle.close();
+    return result;
+  } catch (error) {
+    await handle.close().catch(() => {});
+    throw error;
+  }
+}
+
+function openFor(path: string | Buffer, flags: number, mode: number, signal?: AbortSignal): Promise<FileHandle> {
+  return signal === undefined ? openHandle(path, flags, mode) : openUntil(signal, path, flags, mode);
+}
+
+/**
+ * Writes a whole file: a string (`encoding`, utf8 by default), a view, or anything that is iterated, also
+ * asynchronously, and yields those. `flag` is "w" and `mode` 0o666 by default; `flush` syncs before the file is closed.
+ * A FileHandle is written from its position on, without truncating, and stays open.
+ */
+export function writeFile(
+  file: FileLike,
+  data: WholeData | DataPieces,
+  options?: WriteOptions | BufferEncoding | null,
+): Promise<void> {
+  return write(file, data, options, "w");
+}
+
+/** As writeFile, with the flag "a": creates the file if it is missing, and writes at its end. */
+export function appendFile(
+  file: FileLike,
+  data: WholeData | DataPieces,
+  options?: WriteOptions | BufferEncoding | null,
+): Promise<void> {
+  return write(file, data, options, "a");
+}
+
+function write(file: unknown, data: unknown, options: unknown, defaultFlag: string): Promise<void> {
+  try {
+    if (file instanceof FileHandle) return file.writeFile(data as WholeData, options as WriteOptions);
+    const checked = fileOptions(options);
+    const flush = flushOption(checked);
+    const mode = parseMode(checked.mode, "mode", FILE_MODE);
+    const whole = isPieces(data) ? null : viewOf(data, "data", checked.encoding);
+    throwIfAborted(checked.signal);
+    const path = toPath(file);
+    const flags = parseFlags(checked.flag || defaultFlag, "options.flag");
+    const backend = currentBackend();
+    const pieces = data as DataPieces;
+    if (!isLimited(checked)) {
+      return whole === null
+        ? writePieces(path, pieces, flags, mode, checked)
+        : backend.writeFile(path, whole, flags, mode, { flush });
+    }
+    const landed: Landed = { bytes: 0 };
+    const save = (signal: AbortSignal): Promise<void> =>
+      whole === null
+        ? writePieces(path, pieces, flags, mode, checked, signal)
+        : unlessAborted(backend.writeFile(path, whole, flags, mode, { signal, flush, landed }), signal, landed);
+    return limited(checked, "write", save, path);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+async function writePieces(
+  path: string | Buffer,
+  pieces: DataPieces,
+  flags: number,
+  mode: number,
+  options: FileOptions,
+  signal?: AbortSignal,
+): Promise<void> {
+  const handle = await openFor(path, flags, mode, signal);
+  await thenClose(handle, handle.writeFile(pieces, { ...options, signal, timeoutMs: undefined } as WriteOptions));
+}

@@ -1,0 +1,94 @@
+// Makes FileHandle a descendant of Bun's own class, so that what takes only that one takes ours too: fs.createReadStream
+// and fs.createWriteStream with `fd: handle`, and a transfer to a Worker, where Bun makes a handle of its own of it.
+// Assumes the names of Bun's hidden symbols; where one is missing nothing is changed. This package never relies on it.
+
+import { closeSync } from "node:fs";
+import type { FileHandle as BunFileHandle } from "node:fs/promises";
+import { bun } from "../node/bun-fs.ts";
+
+/** What Bun's code wants of a handle. */
+export interface Kin {
+  readonly fd: number;
+  /** Something is under way, or keeps the file open. */
+  readonly inUse: boolean;
+  /** The promise of `close()`, once it was called. */
+  readonly closed: Promise<void> | null;
+  /** Keeps the file open until `until` is resolved. */
+  hold(until: Promise<void>): void;
+  /** Gives the descriptor away without closing it. */
+  disown(): number;
+}
+
+type Symbols = Record<"kFd" | "kRef" | "kUnref" | "kClosePromise" | "kTransfer", symbol>;
+type Transfer = { data: object };
+
+/** A starved thread pool must not keep the first file from being opened. */
+const PATIENCE_MS = 100;
+
+/** True when there is nothing to wait for: `meetKin` has ended. */
+export let kinMet = false;
+let meeting: Promise<void> | null = null;
+
+/** Done once, by the first `open`: Bun's class can be had only from a handle. Never rejects. */
+export function meetKin(prototype: object, kinOf: (handle: object) => Kin): Promise<void> {
+  meeting ??= Promise.race([meet(prototype, kinOf), Bun.sleep(PATIENCE_MS)]).then(() => {
+    kinMet = true;
+  });
+  return meeting;
+}
+
+async function meet(prototype: object, kinOf: (handle: object) => Kin): Promise<void> {
+  try {
+    const handle = await bun.open("/dev/null");
+    const symbols = symbolsOf(handle);
+    if (symbols === null) return await handle.close();
+    // Handing it over tells how Bun does that, and leaves its descriptor to us.
+    const { fd } = handle;
+    const transfer = (handle as any)[symbols.kTransfer]() as Transfer;
+    closeSync(fd);
+    Object.setPrototypeOf(prototype, Object.getPrototypeOf(handle));
+    Object.defineProperties(prototype, membersOf(symbols, transfer, kinOf));
+  } catch {
+    // Another Bun, other ways: then only its own handles fit its streams.
+  }
+}
+
+function symbolsOf(handle: BunFileHandle): Symbols | null {
+  const all = [...Object.getOwnPropertySymbols(handle), ...Object.getOwnPropertySymbols(Object.getPrototypeOf(handle))];
+  const find = (name: string): symbol | undefined => all.find((symbol) => symbol.description === name);
+  const names = ["kFd", "kRef", "kUnref", "kClosePromise", "kTransfer"];
+  if (names.some((name) => find(name) === undefined)) return null;
+  return Object.fromEntries(names.map((name) => [name, find(name)])) as Symbols;
+}
+
+function membersOf(symbols: Symbols, transfer: Transfer, kinOf: (handle: object) => Kin): PropertyDescriptorMap {
+  const releases = new WeakMap<object, (() => void)[]>();
+  function ref(this: object): void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    kinOf(this).hold(promise);
+    releases.set(this, [...(releases.get(this) ?? []), resolve]);
+  }
+  function unref(this: object): void {
+    releases.get(this)?.pop()?.();
+  }
+  function handOver(this: object): Transfer {
+    const kin = kinOf(this);
+    if (kin.inUse || kin.closed !== null) {
+      throw new DOMException("Cannot transfer FileHandle while in use", "DataCloneError");
+    }
+    return { ...transfer, data: { ...transfer.data, fd: kin.disown() } };
+  }
+  const getter = (get: (this: object) => unknown): PropertyDescriptor => ({ get, configurable: true });
+  const method = (value: (this: object) => unknown): PropertyDescriptor => ({ value, configurable: true });
+  return {
+    [symbols.kFd]: getter(function () {
+      return kinOf(this).fd;
+    }),
+    [symbols.kClosePromise]: getter(function () {
+      return kinOf(this).closed;
+    }),
+    [symbols.kRef]: method(ref),
+    [symbols.kUnref]: method(unref),
+    [symbols.kTransfer]: method(handOver),
+  };
+}

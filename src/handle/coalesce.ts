@@ -1,0 +1,188 @@
+// Small writes at a file's own position that wait for their turn: those that lie one after another are made by one write,
+// and those that ask for a sync share it (DESIGN D7: writes of one file are serialised in io-wq, so each costs a round
+// trip of its own). Each call has its own result: what a short write leaves out is written after it, as it would be alone.
+// Only for files whose bytes are just bytes: a pipe, a terminal or a file of /sys takes each write as a message.
+
+import { statfs } from "node:fs";
+import type { Backend, OpenFile } from "../backend/interface.ts";
+import { dataTaken } from "../node/arguments.ts";
+import { systemError } from "../node/errors.ts";
+import type { Syncs } from "./group-commit.ts";
+import type { Turns } from "./order.ts";
+
+type View = NodeJS.ArrayBufferView;
+
+/** A write up to this length is gathered, and so much is written at once: copying it costs little beside a round trip. */
+const PIECE_BYTES = 16 * 1024;
+const BATCH_BYTES = 256 * 1024;
+
+/** statfs(2) types that keep data: ext4, xfs, btrfs, tmpfs, f2fs, overlay, zfs, bcachefs. */
+const DATA: ReadonlySet<number> = new Set([
+  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0xf2f52010, 0x794c7630, 0x2fc12fc1, 0xca451a4e,
+]);
+
+/** One call's bytes. The view is read when its turn comes, as it is where a write waits alone. */
+interface Piece {
+  view: View;
+  offset: number;
+  length: number;
+  byteLength: number;
+  resolve: (bytesWritten: number) => void;
+  reject: (reason: unknown) => void;
+}
+
+/** Pieces that go out together. */
+interface Batch {
+  pieces: Piece[];
+  bytes: number;
+  flush: boolean;
+  turn: Promise<void> | null;
+}
+
+export class Gather {
+  readonly #backend: Backend;
+  readonly #file: OpenFile;
+  readonly #turns: Turns;
+  readonly #syncs: Syncs;
+  #open: Batch | null = null;
+  #holdsData: Promise<boolean> | null = null;
+
+  constructor(backend: Backend, file: OpenFile, turns: Turns, syncs: Syncs) {
+    this.#backend = backend;
+    this.#file = file;
+    this.#turns = turns;
+    this.#syncs = syncs;
+  }
+
+  /** Whether a write of this length may wait in company. */
+  takes(length: number): boolean {
+    return length > 0 && length <= PIECE_BYTES && !this.#file.direct;
+  }
+
+  /** Writes in its turn; with `flush` all of it, and it is on the device then. Resolves to the bytes written. */
+  write(view: View, offset: number, length: number, flush: boolean): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const piece = { view, offset, length, byteLength: view.byteLength, resolve, reject };
+      const batch = this.#open;
+      const fits = batch !== null && batch.flush === flush && batch.bytes + length <= BATCH_BYTES;
+      if (fits && this.#turns.isLast(batch.turn!)) {
+        batch.pieces.push(piece);
+        batch.bytes += length;
+        void this.#mayJoin(); // asked while the batch waits
+        return;
+      }
+      const opened: Batch = { pieces: [piece], bytes: length, flush, turn: null };
+      this.#open = opened;
+      opened.turn = this.#turns.writeInOrder(() => this.#run(opened));
+    });
+  }
+
+  async #run(batch: Batch): Promise<void> {
+    if (this.#open === batch) this.#open = null;
+    let rest = batch.pieces;
+    try {
+      const together = rest.length === 1 || (await this.#mayJoin());
+      for (;;) {
+        rest = rest.filter(isIntact);
+        if (rest.length === 0) return;
+        const pieces = together ? rest : rest.slice(0, 1);
+        rest = rest.slice(await (batch.flush ? this.#writeSynced(pieces) : this.#write(pieces)));
+      }
+    } catch (error) {
+      for (const { reject } of rest) reject(error); // no memory for the copy: nobody may be left waiting
+    }
+  }
+
+  /** One write. Returns how many of the pieces it has settled: at least one, perhaps with fewer bytes than it has. */
+  async #write(pieces: readonly Piece[]): Promise<number> {
+    const bytes = joined(pieces);
+    try {
+      let { bytesWritten: left } = await this.#backend.write(this.#file, bytes, 0, bytes.length, -1);
+      let count = 0;
+      do {
+        const { length, resolve } = pieces[count++]!;
+        resolve(Math.min(left, length));
+        left -= length;
+      } while (left > 0);
+      return count;
+    } catch (error) {
+      pieces[0]!.reject(error);
+      return 1;
+    }
+  }
+
+  /** The same with a sync. A piece is written whole, or its error says how much of it is. */
+  async #writeSynced(pieces: readonly Piece[]): Promise<number> {
+    const landed = { bytes: 0 };
+    const work = this.#backend.writeSynced(this.#file, [joined(pieces)], -1, landed);
+    try {
+      await this.#syncs.keepFailure("fdatasync", this.#syncs.include(work));
+      for (const { resolve, length } of pieces) resolve(length);
+      return pieces.length;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).syscall !== "write") {
+        for (const { reject, length } of pieces) reject(failedAt(error, length));
+        return pieces.length;
+      }
+      // The write has failed: what it had finished of the pieces is synced by itself, and only the next one has failed.
+      let left = landed.bytes;
+      let count = 0;
+      for (; left >= pieces[count]!.length; count++) left -= pieces[count]!.length;
+      if (count > 0) await this.#syncAlone(pieces.slice(0, count));
+      pieces[count]!.reject(failedAt(error, left));
+      return count + 1;
+    }
+  }
+
+  async #syncAlone(pieces: readonly Piece[]): Promise<void> {
+    try {
+      await this.#syncs.sync("fdatasync");
+      for (const { resolve, length } of pieces) resolve(length);
+    } catch (error) {
+      for (const { reject, length } of pieces) reject(failedAt(error, length));
+    }
+  }
+
+  #mayJoin(): Promise<boolean> {
+    this.#holdsData ??= this.#look();
+    return this.#holdsData;
+  }
+
+  /** Whether this is a regular file (a FIFO or device lies on the same file systems) on a file system that keeps data. */
+  async #look(): Promise<boolean> {
+    const stats = await this.#backend.fstat(this.#file, false).catch(() => null);
+    if (!stats?.isFile()) return false;
+    return new Promise((resolve) => {
+      // By the descriptor: the path may lead elsewhere by now. No /proc: each write by itself.
+      statfs(`/proc/self/fd/${this.#file.fd}`, (error, { type } = { type: 0 } as never) =>
+        resolve(error === null && DATA.has(type)),
+      );
+    });
+  }
+}
+
+/** The bytes of all pieces, in memory that nobody else has. */
+function joined(pieces: readonly Piece[]): Uint8Array {
+  let total = 0;
+  for (const { length } of pieces) total += length;
+  const bytes = Buffer.allocUnsafeSlow(total);
+  let at = 0;
+  for (const { view, offset, length } of pieces) {
+    bytes.set(new Uint8Array(view.buffer, view.byteOffset + offset, length), at);
+    at += length;
+  }
+  return bytes;
+}
+
+/** Whether the view is as it was at the call; if it is not, its call fails. */
+function isIntact({ view, byteLength, reject }: Piece): boolean {
+  if (view.byteLength === byteLength) return true;
+  reject(dataTaken());
+  return false;
+}
+
+/** An error of its own for each call that shares a failure. */
+function failedAt(error: unknown, bytesWritten: number): unknown {
+  const { errno, syscall } = error as NodeJS.ErrnoException;
+  return typeof errno === "number" ? Object.assign(systemError(errno, syscall!), { bytesWritten }) : error;
+}

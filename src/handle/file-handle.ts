@@ -1,0 +1,217 @@
+// FileHandle: Node's class of that name, and what io_uring has for an open file beyond it. Here is what is composed of an
+// OpenHandle's reads, writes and syncs: whole content, streams, attributes, advice, many reads at once.
+// Assumes of the handle only what `sourceOf` shows; keeps no state of its own.
+
+import type { Mode, ReadStream, TimeLike, WriteStream } from "node:fs";
+import type { FileHandle as NodeFileHandle } from "node:fs/promises";
+import type { Interface } from "node:readline";
+import type { ReadableStream } from "node:stream/web";
+import { bytesOf, writeAll } from "../backend/loops.ts";
+import { type ReadBatchOptions, readBatch } from "../fs/many.ts";
+import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import {
+  type DataPieces,
+  type FileOptions,
+  fileOptions,
+  flushOption,
+  isLimited,
+  isPieces,
+  type HandleReadOptions as ReadFileOptions,
+  viewOf,
+  type WholeData,
+  type HandleWriteOptions as WriteFileOptions,
+} from "../node/options.ts";
+import * as streams from "../streams/node-stream.ts";
+import { openWebStream, type WebStreamOptions } from "../streams/web-stream.ts";
+import { fchmod, fchown, futimes } from "./attributes.ts";
+import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
+import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
+import * as extras from "./space.ts";
+import * as xattr from "./xattr.ts";
+
+export { fileOf, kinOf } from "./core.ts";
+
+type View = NodeJS.ArrayBufferView;
+
+/** The prototype that Bun's own class is put behind: handle/bun-class.ts. */
+export const handlePrototype: object = OpenHandle.prototype;
+
+/**
+ * An open file. Made by `open`, emits "close" when `close()` is called.
+ *
+ * Every method returns a promise. It rejects with the system's error (`errno`, `code`, `syscall`, no path), with Node's
+ * ERR_* errors for wrong arguments, before anything is queued, and with EBADF "file closed" on a closed handle.
+ *
+ * `signal` ends an operation with an AbortError, `timeoutMs` with ETIMEDOUT. The kernel is asked to cancel it and may use
+ * its buffer until it has answered; `close()` waits for that.
+ */
+export class FileHandle extends OpenHandle {
+  /** Bun's own (handle/bun-class.ts), experimental in Node: reads in the caller's thread, chunk by chunk. */
+  declare readonly pull: NodeFileHandle["pull"];
+  /** Bun's own (handle/bun-class.ts), experimental in Node. */
+  declare readonly writer: NodeFileHandle["writer"];
+
+  /**
+   * Reads from the file's own position to its end, up to 2 GiB - 1. Resolves to a Buffer, or to a string if an encoding
+   * is given. With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part
+   * that was filled. An abort of `signal` rejects at once.
+   */
+  readFile<T extends View>(
+    options: ReadFileOptions & { encoding?: null | undefined; buffer: T | ((size: number) => T) },
+  ): Promise<Buffer<T["buffer"]>>;
+  readFile(options?: (ReadFileOptions & { encoding?: null | undefined }) | null): Promise<Buffer<ArrayBuffer>>;
+  readFile(options: (ReadFileOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>;
+  readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer<ArrayBuffer>>;
+  readFile(options?: unknown): Promise<any> {
+    try {
+      mustBeOpen(this, "readFile");
+      const checked = fileOptions(options);
+      validateReadFileBuffer(checked);
+      throwIfAborted(checked.signal);
+      const { backend, file, turns } = sourceOf(this);
+      if (!isLimited(checked)) return turns.readInOrder(() => readContent(backend, file, checked));
+      return limited(checked, "read", (signal) =>
+        abortable(
+          turns.readInOrder(() => readContent(backend, file, { ...checked, signal })),
+          signal,
+        ),
+      );
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /**
+   * Writes all of `data` at the file's own position and truncates nothing. `data` is a string (`encoding`, default utf8),
+   * a view, or anything that is iterated, also asynchronously, and yields those. `flush` syncs afterwards. An abort
+   * is looked at between writes; its error's `bytesWritten` says how far it came.
+   */
+  writeFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    try {
+      mustBeOpen(this, "writeFile");
+      const checked = fileOptions(options);
+      const flush = flushOption(checked);
+      const bytes = isPieces(data) ? null : bytesOf(viewOf(data, "data", checked.encoding));
+      throwIfAborted(checked.signal);
+      const landed: Landed = { bytes: 0 };
+      const write = (signal?: AbortSignal): Promise<void> =>
+        bytes === null
+          ? this.#writePieces(data as DataPieces, { ...checked, signal }, flush, landed)
+          : this.#writeBytes(bytes, signal, flush, landed);
+      if (!isLimited(checked)) return write();
+      return limited(checked, "write", (signal) => unlessAborted(write(signal), signal, landed));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #writeBytes(bytes: Uint8Array, signal: AbortSignal | undefined, flush: boolean, landed: Landed): Promise<void> {
+    const { backend, file, turns } = sourceOf(this);
+    return turns.writeInOrder(() => this.#flushed(writeAll(backend, file, bytes, signal, landed), flush));
+  }
+
+  #writePieces(pieces: DataPieces, options: FileOptions, flush: boolean, landed: Landed): Promise<void> {
+    // Each piece takes its own turn: the source may itself read from this handle.
+    const write = (bytes: Uint8Array): Promise<void> => this.#writeBytes(bytes, options.signal, false, landed);
+    return sourceOf(this).turns.hold(() => this.#flushed(writePieces(pieces, options, write), flush));
+  }
+
+  #flushed(written: Promise<void>, flush: boolean): Promise<void> {
+    return flush ? written.then(() => this.sync()) : written;
+  }
+
+  /** The same as writeFile: it is opening with "a" that makes writes append. */
+  appendFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+    return this.writeFile(data, options);
+  }
+
+  /** Changes the permissions: a number or a string of octal digits. */
+  chmod(mode: Mode): Promise<void> {
+    return this.#delegate("fchmod", (fd) => fchmod(fd, mode));
+  }
+
+  /** Changes owner and group; -1 leaves one as it is. */
+  chown(uid: number, gid: number): Promise<void> {
+    return this.#delegate("fchown", (fd) => fchown(fd, uid, gid));
+  }
+
+  /** Sets the times of access and modification: seconds since 1970 as a number or string, or a Date. */
+  utimes(atime: TimeLike, mtime: TimeLike): Promise<void> {
+    return this.#delegate("futimes", (fd) => futimes(fd, atime, mtime));
+  }
+
+  #delegate(name: string, call: (fd: number) => Promise<void>): Promise<void> {
+    try {
+      mustBeOpen(this, name);
+      return sourceOf(this).turns.hold(() => call(fileOf(this).fd));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  /** A node:stream Readable of the file, read ahead: from `start` (the file's own position) to `end`, inclusive. */
+  createReadStream(options?: streams.ReadStreamOptions): ReadStream {
+    return streams.createReadStream(this, sourceOf(this), options);
+  }
+
+  /** A node:stream Writable into the file, from `start` (the file's own position) on. */
+  createWriteStream(options?: streams.WriteStreamOptions): WriteStream {
+    return streams.createWriteStream(this, sourceOf(this), options);
+  }
+
+  /** The file's lines, for `for await`; takes the options of createReadStream. */
+  readLines(options?: streams.ReadStreamOptions): Interface {
+    return streams.readLines(this, sourceOf(this), options);
+  }
+
+  /** A web stream of bytes from the file's own position on, also for BYOB readers; a handle gives one only. */
+  readableWebStream(options?: WebStreamOptions): ReadableStream {
+    return openWebStream(this, sourceOf(this), kinOf(this).closed !== null, options);
+  }
+
+  /** Many positioned reads with one promise: `readBatch` of fs/many.ts says how. Resolves to each read's bytes or -errno. */
+  readBatch(options: ReadBatchOptions): Promise<Int32Array> {
+    const { file, backend } = sourceOf(this);
+    return readBatch(file, options, backend);
+  }
+
+  /**
+   * Reserves space for a range, or with an option makes a hole or zeros of it: fallocate(2). Bytes; `length` above 0.
+   * This and the methods below need io_uring: on the node backend they reject with ERR_FEATURE_UNAVAILABLE_ON_PLATFORM.
+   */
+  allocate(offset: number, length: number, options?: extras.AllocateOptions): Promise<void> {
+    return extras.allocate(fileOf(this), offset, length, options);
+  }
+
+  /** Says how a range is going to be used: posix_fadvise(2). `length` 0 is up to the end of the file. */
+  advise(offset: number, length: number, advice: extras.Advice): Promise<void> {
+    return extras.advise(fileOf(this), offset, length, advice);
+  }
+
+  /** Writes a range's dirty pages out and waits for that; no replacement for `sync()`. `length` 0 is up to the end. */
+  syncRange(offset: number, length: number): Promise<void> {
+    return syncsOf(this).keepFailure("sync_file_range", extras.syncRange(fileOf(this), offset, length));
+  }
+
+  /** The value of an extended attribute, "user.comment" for example; ENODATA if there is none. */
+  getxattr(name: string, options: { encoding: BufferEncoding }): Promise<string>;
+  getxattr(name: string, options?: { encoding?: null }): Promise<Buffer>;
+  getxattr(name: string, options?: any): Promise<any> {
+    return xattr.getxattr(fileOf(this), name, options);
+  }
+
+  /** Sets an extended attribute; `create` and `replace` in the options say whether it may, or must, be there already. */
+  setxattr(name: string, value: string | View, options?: xattr.SetXattrOptions): Promise<void> {
+    return xattr.setxattr(fileOf(this), name, value, options);
+  }
+
+  /** The names of the extended attributes. */
+  listxattr(): Promise<string[]> {
+    return xattr.listxattr(fileOf(this));
+  }
+
+  /** Removes an extended attribute; ENODATA if there is none. */
+  removexattr(name: string): Promise<void> {
+    return xattr.removexattr(fileOf(this), name);
+  }
+}

@@ -1,0 +1,129 @@
+// The order of a handle's operations: those at the file's own position one after another, as they were called; and what
+// must have ended before the file is closed, where the backend doesn't see it as one operation.
+// Assumes that the backend counts its operations in `file.inFlight`. The usual case, nothing under way, adds no promise.
+
+import type { Backend, OpenFile } from "../backend/interface.ts";
+
+/** A settled operation on more bytes than this isn't remembered, since its result would keep them alive. */
+const REMEMBERED_BYTES = 64 * 1024;
+
+type Pending = Promise<unknown> | null;
+
+/** Handles with an operation of several steps under way: collected, they would close their file between two of them. */
+const busy = new Set<object>();
+
+export class Turns {
+  readonly #backend: Backend;
+  readonly #file: OpenFile;
+  readonly #handle: object;
+  /** Operations of several steps, or waiting for their turn. */
+  #held: number = 0;
+  /** The last operation at the file's own position, and the last that read and wrote there; they may have ended. */
+  #last: Pending = null;
+  #lastRead: Pending = null;
+  #lastWrite: Pending = null;
+  #seekable: Promise<boolean> | null = null;
+  #drained: (() => void) | null = null;
+
+  constructor(backend: Backend, file: OpenFile, handle: object = file) {
+    this.#backend = backend;
+    this.#file = file;
+    this.#handle = handle;
+  }
+
+  /** Runs a read now if it has a position of its own, else in its turn. */
+  read<T>(position: number | bigint, byteLength: number, run: () => Promise<T>): Promise<T> {
+    if (position !== -1) return run();
+    return this.isIdle ? this.#remember(run(), byteLength, true) : this.readInOrder(run);
+  }
+
+  /** Runs a write now if it has a position of its own, else in its turn. */
+  write<T>(position: number | bigint, byteLength: number, run: () => Promise<T>): Promise<T> {
+    if (position !== -1) return run();
+    return this.isIdle ? this.#remember(run(), byteLength, false) : this.writeInOrder(run);
+  }
+
+  /** Runs something that reads at the file's own position after all earlier operations there, even if they failed. */
+  readInOrder<T>(run: () => Promise<T>): Promise<T> {
+    const operation = this.#after(this.#lastRead, run);
+    this.#last = this.#lastRead = operation;
+    return operation;
+  }
+
+  /** Runs something that writes at the file's own position after all earlier operations there, even if they failed. */
+  writeInOrder<T>(run: () => Promise<T>): Promise<T> {
+    const operation = this.#after(this.#lastWrite, run);
+    this.#last = this.#lastWrite = operation;
+    return operation;
+  }
+
+  /** Whether this is the last operation at the file's own position, of those that have begun or wait for their turn. */
+  isLast(operation: Promise<unknown>): boolean {
+    return this.#last === operation;
+  }
+
+  /** Keeps the file open until this operation has ended. What `run` throws is thrown on. */
+  hold<T>(run: () => Promise<T>): Promise<T> {
+    const release = (): void => {
+      if (--this.#held > 0) return;
+      busy.delete(this.#handle);
+      if (this.#file.inFlight === 0) this.#last = this.#lastRead = this.#lastWrite = null;
+      this.#drained?.();
+    };
+    if (this.#held++ === 0) busy.add(this.#handle);
+    try {
+      const operation = run();
+      operation.then(release, release);
+      return operation;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Null if nothing keeps the file open, else a promise for the moment when nothing does. */
+  drain(): Promise<void> | null {
+    if (this.#held === 0) return null;
+    return new Promise<void>((resolve) => {
+      this.#drained = resolve;
+    });
+  }
+
+  /** Nothing is under way on this file, at any position. */
+  get isIdle(): boolean {
+    return this.#file.inFlight === 0 && this.#held === 0;
+  }
+
+  #remember<T>(operation: Promise<T>, byteLength: number, isRead: boolean): Promise<T> {
+    this.#last = operation;
+    if (isRead) this.#lastRead = operation;
+    else this.#lastWrite = operation;
+    if (byteLength > REMEMBERED_BYTES) {
+      const forget = (): void => {
+        if (this.#last === operation) this.#last = null;
+        if (this.#lastRead === operation) this.#lastRead = null;
+        if (this.#lastWrite === operation) this.#lastWrite = null;
+      };
+      operation.then(forget, forget);
+    }
+    return operation;
+  }
+
+  #after<T>(lastOfKind: Pending, run: () => Promise<T>): Promise<T> {
+    const last = this.#last;
+    return this.hold(() => {
+      if (last === null) return run();
+      if (last === lastOfKind) return last.then(run, run);
+      // A read that waits on a pipe for data must not hold up the write that brings it: there, no position is shared.
+      this.#seekable ??= this.#askSeekable();
+      return this.#seekable.then((seekable) => (seekable ? last : lastOfKind)).then(run, run);
+    });
+  }
+
+  #askSeekable(): Promise<boolean> {
+    return this.#backend.fstat(this.#file, false).then(
+      (stats) => stats.isFile() || stats.isBlockDevice() || stats.isDirectory(),
+      () => true,
+    );
+  }
+}

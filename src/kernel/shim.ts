@@ -1,0 +1,190 @@
+// The one door to C: finds the shim, checks that it is the one this TypeScript was written for, and types its calls.
+// It never throws on import or on load: a shim that can't be used is a value that says why and what to do.
+
+import { dlopen, FFIType, ptr, toArrayBuffer } from "bun:ffi";
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { ABI, LAYOUT } from "./abi.ts";
+
+/** An address in this process. Addresses are below 2^53, so a number holds them exactly. */
+export type Address = number;
+
+/** The shim's functions. All are called on the thread that made the ring; all return -errno on failure. */
+export interface Native {
+  create(entries: number, cqEntries: number, setupFlags: number, info: Uint32Array): number;
+  probe(ring: Address, out: Uint8Array, capacity: number): number;
+  capWorkers(ring: Address, bounded: number, unbounded: number): number;
+  registerFiles(ring: Address, count: number): number;
+  registerBuffers(ring: Address, count: number): number;
+  updateBuffer(ring: Address, index: number, address: Address, length: number): number;
+  restrict(ring: Address, rules: Uint32Array, count: number): number;
+  enable(ring: Address): number;
+  tick(ring: Address, staged: Uint32Array, first: number, count: number, room: number): number;
+  cancel(ring: Address, userDataLow: number, userDataHigh: number): number;
+  bellOpen(ring: Address): number;
+  arm(ring: Address): number;
+  disarm(ring: Address): void;
+  regionNew(ring: Address, length: number, huge: number): Address | null;
+  regionFree(ring: Address, address: Address): number;
+  regionHandOver(ring: Address, address: Address): number;
+  /** `flags`: 1 does not follow a last symbolic link, 2 takes what is known and asks no server. */
+  statCached(path: Address, flags: number, out: Address): number;
+  readCached(path: Address, flags: number, into: Address, capacity: number, opened: Address): number;
+  /** All of an open file into a buffer of its length, if that can't block: then it is closed, too. */
+  readOpened(fd: number, into: Uint8Array, length: number): number;
+  fstat(fd: number, dontSync: number, out: Address): number;
+  /** lseek(2): the new position, or -errno. */
+  seek(fd: number, offset: number, whence: number): number;
+  setAttributes(list: Uint32Array, count: number): number;
+  listXattr(path: Address, fd: number, out: Address, capacity: number): number;
+  removeXattr(path: Address, fd: number, name: Address): number;
+  seekable(fd: number): number;
+  mountsChanged(ring: Address): number;
+  close(ring: Address, deadlineMs: number): number;
+}
+
+/** Why there is no shim: a code, one sentence of cause and one of remedy. */
+export interface LoadFailure {
+  code: "PLATFORM" | "MISSING" | "DLOPEN" | "ABI";
+  message: string;
+  remedy: string;
+}
+
+export type Loaded =
+  | { native: Native; path: string; failure?: undefined }
+  | { native?: undefined; failure: LoadFailure };
+
+const { i32, u32, f64, ptr: pointer, void: nothing } = FFIType;
+
+const SYMBOLS = {
+  bun_uring_abi: { args: [], returns: i32 },
+  bun_uring_layout: { args: [pointer, u32], returns: i32 },
+  bun_uring_create: { args: [u32, u32, u32, pointer], returns: i32 },
+  bun_uring_probe: { args: [pointer, pointer, u32], returns: i32 },
+  bun_uring_cap_workers: { args: [pointer, u32, u32], returns: i32 },
+  bun_uring_register_files: { args: [pointer, u32], returns: i32 },
+  bun_uring_register_buffers: { args: [pointer, u32], returns: i32 },
+  bun_uring_update_buffer: { args: [pointer, u32, pointer, f64], returns: i32 },
+  bun_uring_restrict: { args: [pointer, pointer, u32], returns: i32 },
+  bun_uring_enable: { args: [pointer], returns: i32 },
+  bun_uring_tick: { args: [pointer, pointer, u32, u32, u32], returns: i32 },
+  bun_uring_cancel: { args: [pointer, u32, u32], returns: i32 },
+  bun_uring_bell_open: { args: [pointer], returns: i32 },
+  bun_uring_arm: { args: [pointer], returns: i32 },
+  bun_uring_disarm: { args: [pointer], returns: nothing },
+  bun_uring_region_new: { args: [pointer, f64, i32], returns: pointer },
+  bun_uring_region_free: { args: [pointer, pointer], returns: i32 },
+  bun_uring_region_hand_over: { args: [pointer, pointer], returns: i32 },
+  bun_uring_stat_cached: { args: [pointer, u32, pointer], returns: i32 },
+  bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
+  bun_uring_read_opened: { args: [i32, pointer, u32], returns: i32 },
+  bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
+  bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
+  bun_uring_set_attributes: { args: [pointer, u32], returns: i32 },
+  bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
+  bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
+  bun_uring_seekable: { args: [i32], returns: i32 },
+  bun_uring_mounts_changed: { args: [pointer], returns: i32 },
+  bun_uring_close: { args: [pointer, u32], returns: i32 },
+} as const;
+
+/** Where the shim may lie, first found wins. `BUN_URING_LIB` replaces the search. */
+function candidates(): string[] {
+  const chosen = process.env["BUN_URING_LIB"];
+  if (chosen) return [chosen];
+  // The bundle lies one folder below the package's root, this file two.
+  const root = join(import.meta.dir, basename(import.meta.dir) === "kernel" ? "../.." : "..");
+  return [
+    join(root, "build", "liburing-shim.so"),
+    join(root, "prebuilds", `linux-${process.arch}`, "liburing-shim.so"),
+  ];
+}
+
+function failure(code: LoadFailure["code"], message: string, remedy: string): Loaded {
+  return { failure: { code, message, remedy } };
+}
+
+function checkLayout(out: Uint32Array, reported: number): string | null {
+  if (reported !== LAYOUT.length) return `it reports ${reported} sizes, ${LAYOUT.length} are expected`;
+  for (let i = 0; i < LAYOUT.length; i++) {
+    const [name, value] = LAYOUT[i]!;
+    if (out[i] !== value) return `${name} is ${out[i]}, ${value} is expected`;
+  }
+  return null;
+}
+
+/** Loads and checks the shim for this thread. Never throws. */
+export function loadNative(): Loaded {
+  if (process.platform !== "linux")
+    return failure("PLATFORM", `io_uring is Linux's; this is ${process.platform}`, "Run on Linux to use io_uring.");
+  const tried = candidates();
+  const path = tried.find((candidate) => existsSync(candidate));
+  if (path === undefined)
+    return failure(
+      "MISSING",
+      `no native library for linux-${process.arch} (looked for ${tried.join(", ")})`,
+      "Build it with `make` in the package's folder (needs gcc and liburing's headers), or point BUN_URING_LIB at it.",
+    );
+  let symbols: Record<keyof typeof SYMBOLS, (...args: any[]) => any>;
+  try {
+    symbols = dlopen(path, SYMBOLS).symbols as typeof symbols;
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    return failure(
+      "DLOPEN",
+      `${path} can't be loaded: ${text}`,
+      "It may be built for another libc or processor, or be another version: build it here with `make`.",
+    );
+  }
+  const out = new Uint32Array(64);
+  const abi = symbols.bun_uring_abi();
+  const wrong =
+    abi !== ABI ? `its ABI is ${abi}, ${ABI} is expected` : checkLayout(out, symbols.bun_uring_layout(out, out.length));
+  if (wrong !== null)
+    return failure("ABI", `${path} is not this version's: ${wrong}`, "Run `make`, or reinstall the package.");
+  return {
+    path,
+    native: {
+      create: symbols.bun_uring_create,
+      probe: symbols.bun_uring_probe,
+      capWorkers: symbols.bun_uring_cap_workers,
+      registerFiles: symbols.bun_uring_register_files,
+      registerBuffers: symbols.bun_uring_register_buffers,
+      updateBuffer: symbols.bun_uring_update_buffer,
+      restrict: symbols.bun_uring_restrict,
+      enable: symbols.bun_uring_enable,
+      tick: symbols.bun_uring_tick,
+      cancel: symbols.bun_uring_cancel,
+      bellOpen: symbols.bun_uring_bell_open,
+      arm: symbols.bun_uring_arm,
+      disarm: symbols.bun_uring_disarm,
+      regionNew: symbols.bun_uring_region_new,
+      regionFree: symbols.bun_uring_region_free,
+      regionHandOver: symbols.bun_uring_region_hand_over,
+      statCached: symbols.bun_uring_stat_cached,
+      readCached: symbols.bun_uring_read_cached,
+      readOpened: symbols.bun_uring_read_opened,
+      fstat: symbols.bun_uring_fstat,
+      seek: symbols.bun_uring_seek,
+      setAttributes: symbols.bun_uring_set_attributes,
+      listXattr: symbols.bun_uring_list_xattr,
+      removeXattr: symbols.bun_uring_remove_xattr,
+      seekable: symbols.bun_uring_seekable,
+      mountsChanged: symbols.bun_uring_mounts_changed,
+      close: symbols.bun_uring_close,
+    },
+  };
+}
+
+/** Address of a view's first byte. The view's `.buffer` must have been read before, or a later read moves the data. */
+export function addressOf(view: ArrayBufferView): Address {
+  return ptr(view as Uint8Array) as unknown as number;
+}
+
+/** An ArrayBuffer over shim memory. Without `unmap` the memory stays the shim's; with it, the collector unmaps it. */
+export function memoryAt(address: Address, byteLength: number, unmap?: Address): ArrayBuffer {
+  if (unmap === undefined) return toArrayBuffer(address as any, 0, byteLength);
+  // The finalizer's context is the length: what munmap needs.
+  const toFinalizedBuffer = toArrayBuffer as (...args: number[]) => ArrayBuffer;
+  return toFinalizedBuffer(address, 0, byteLength, byteLength, unmap);
+}

@@ -1,0 +1,279 @@
+// BufferPool: page-aligned buffers for reads and writes, lent and taken back. On io_uring the memory is the shim's and, where
+// the memlock limit allows it, registered with the ring. Memory goes to the next only when its last operation has ended;
+// taking it back detaches every view of the old lease, so that nobody writes into what is somebody else's by now.
+
+import { currentBackend } from "../backend/choose.ts";
+import { type Limits, limited, throwIfAborted } from "../node/abort.ts";
+import { invalidArgValue, validateInteger, validateObject } from "../node/arguments.ts";
+import { abortError } from "../node/errors.ts";
+import { validateLimits } from "../node/options.ts";
+import { ringThread } from "../ring/context.ts";
+import { LeasedMemory, markLeased } from "../ring/lease.ts";
+import { heapRegion, type Region, shimRegion } from "./pool-region.ts";
+
+export interface BufferPoolOptions {
+  /** Bytes of each buffer. */
+  size: number;
+  /** Buffers in the pool. */
+  count: number;
+  /** Alignment of each buffer in memory, a power of two from 1 to 2 MiB. Default 4096, what O_DIRECT asks for at most. */
+  alignment?: number;
+}
+
+/** What ends the waiting for a buffer. */
+export interface AcquireOptions extends Limits {}
+
+const MAX_ALIGNMENT = 2 * 1024 * 1024;
+
+/** One buffer of the pool. The pool holds its ArrayBuffer only while nobody has it: so a lost lease can be noticed. */
+class Block {
+  readonly index: number;
+  /** Counts the block's leases. */
+  generation = 0;
+  buffer: ArrayBuffer | null = null;
+
+  constructor(index: number) {
+    this.index = index;
+  }
+}
+
+interface Waiter {
+  resolve: (lease: BufferLease) => void;
+  reject: (reason: unknown) => void;
+  signal: AbortSignal | undefined;
+  onAbort: () => void;
+}
+
+function invalidState(message: string): Error {
+  return Object.assign(new Error(message), { code: "ERR_INVALID_STATE" });
+}
+
+/** One buffer, lent until `release()` or the end of its `using` block. */
+export class BufferLease {
+  /** Number of this lease among those of its block; tells a block's users apart. */
+  readonly generation: number;
+  readonly #bytes: Buffer;
+  readonly #memory: LeasedMemory;
+  #giveBack: ((lease: BufferLease, memory: LeasedMemory) => void) | null;
+
+  /** Leases come from a pool: BufferPool.acquire. */
+  constructor(
+    bytes: Buffer,
+    memory: LeasedMemory,
+    generation: number,
+    giveBack: (lease: BufferLease, memory: LeasedMemory) => void,
+  ) {
+    this.generation = generation;
+    this.#bytes = bytes;
+    this.#memory = memory;
+    this.#giveBack = giveBack;
+  }
+
+  /** The buffer, `pool.size` bytes with whatever they held before. Throws ERR_INVALID_STATE once released. */
+  get bytes(): Buffer {
+    if (this.#giveBack === null) throw invalidState("bun-uring: this lease's buffer was used after its release");
+    return this.#bytes;
+  }
+
+  /** The ring's fixed buffer that holds the bytes, or -1 where they are not registered. */
+  get fixedIndex(): number {
+    return this.#memory.region.fixedIndex;
+  }
+
+  /**
+   * Gives the buffer back. Its views become empty, at once or when the operations that still use it have ended; before
+   * that nobody else gets the memory. Throws ERR_INVALID_STATE if called twice.
+   */
+  release(): void {
+    const giveBack = this.#giveBack;
+    if (giveBack === null) throw invalidState("bun-uring: this lease was released twice");
+    this.#giveBack = null;
+    giveBack(this, this.#memory);
+  }
+
+  /** As `release()`, but fine if it was released already. */
+  [Symbol.dispose](): void {
+    if (this.#giveBack !== null) this.release();
+  }
+}
+
+/**
+ * A fixed number of equal, aligned buffers.
+ *
+ * - `acquire()` waits in line when all are out; `tryAcquire()` gives null then.
+ * - Reads and writes on `lease.bytes`, and on views of it, use the ring's fixed buffers by themselves where `registered`.
+ * - A lease that is dropped without `release()` is reported once (`process.on("warning")`) and its buffer comes back.
+ * - A pool that is no longer needed must be closed; its memory is freed when the last lease is back.
+ */
+export class BufferPool {
+  readonly size: number;
+  readonly count: number;
+  readonly alignment: number;
+  readonly #region: Region;
+  readonly #free: Block[] = [];
+  readonly #waiting: Waiter[] = [];
+  readonly #lost: FinalizationRegistry<{ block: Block; generation: number }>;
+  /** Blocks whose memory a user took away (ArrayBuffer.transfer): never lent again, never freed. */
+  #taken = 0;
+  #closed = false;
+  #warned = false;
+
+  /** Throws ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE for wrong options. */
+  constructor(options: BufferPoolOptions) {
+    validateObject(options, "options");
+    const { size, count, alignment = 4096 } = options;
+    validateInteger(size, "options.size", 1, 2 ** 31 - 1);
+    validateInteger(count, "options.count", 1, 65_536);
+    validateInteger(alignment, "options.alignment", 1, MAX_ALIGNMENT);
+    if ((alignment & (alignment - 1)) !== 0)
+      throw invalidArgValue("options.alignment", alignment, "must be a power of two");
+    this.size = size;
+    this.count = count;
+    this.alignment = alignment;
+    const thread = currentBackend().name === "io_uring" ? ringThread() : null;
+    this.#region =
+      thread !== null && "ring" in thread ? shimRegion(thread, size, count, alignment) : heapRegion(size, alignment);
+    for (let index = count - 1; index >= 0; index--) this.#free.push(new Block(index));
+    this.#lost = new FinalizationRegistry(({ block, generation }) => {
+      if (block.generation === generation) this.#recover(block);
+    });
+  }
+
+  /** Buffers that `tryAcquire` could give now. */
+  get available(): number {
+    return this.#free.length;
+  }
+
+  /** Whether the memory is registered with this thread's ring. */
+  get registered(): boolean {
+    return this.#region.fixedIndex >= 0;
+  }
+
+  /** Whether the ring that the memory was made for has been shut down; the pool goes on without registration. */
+  get orphaned(): boolean {
+    return this.#region.orphaned;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** A buffer, now or when one is given back, in order of asking. Rejects with an AbortError, ETIMEDOUT, or if the pool is closed. */
+  async acquire(options: AcquireOptions = {}): Promise<BufferLease> {
+    validateLimits(options);
+    throwIfAborted(options.signal);
+    this.#refuseIfClosed();
+    const lease = this.tryAcquire();
+    if (lease !== null) return lease;
+    if (options.timeoutMs === undefined) return this.#wait(options.signal);
+    return limited(options, "acquire", (signal) => this.#wait(signal));
+  }
+
+  #wait(signal: AbortSignal | undefined): Promise<BufferLease> {
+    return new Promise<BufferLease>((resolve, reject) => {
+      const waiter: Waiter = { resolve, reject, signal, onAbort: () => this.#forget(waiter) };
+      signal?.addEventListener("abort", waiter.onAbort, { once: true });
+      this.#waiting.push(waiter);
+    });
+  }
+
+  /** A buffer if one is free, else null. Throws ERR_INVALID_STATE if the pool is closed. */
+  tryAcquire(): BufferLease | null {
+    this.#refuseIfClosed();
+    if (this.#free.length === 0) return null; // what is given back goes to those who wait, never past them
+    return this.#lend(this.#free.pop()!);
+  }
+
+  /** Refuses further leases and those who wait; frees the memory when the last lease is back. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const waiter of this.#waiting.splice(0)) {
+      waiter.signal?.removeEventListener("abort", waiter.onAbort);
+      waiter.reject(closedPool());
+    }
+    this.#freeIfDone();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #refuseIfClosed(): void {
+    if (this.#closed) throw closedPool();
+  }
+
+  #forget(waiter: Waiter): void {
+    this.#waiting.splice(this.#waiting.indexOf(waiter), 1);
+    waiter.reject(abortError(waiter.signal!));
+  }
+
+  #lend(block: Block): BufferLease {
+    const buffer = block.buffer ?? this.#region.bufferAt(block.index);
+    block.buffer = null;
+    const generation = ++block.generation;
+    const bytes = Buffer.from(buffer, this.#region.offsetIn(buffer), this.size);
+    const memory = new LeasedMemory(this.#region);
+    const lease = new BufferLease(bytes, memory, generation, (released, held) => {
+      this.#lost.unregister(released);
+      if (held.inFlight === 0) this.#takeBack(block, buffer);
+      else held.whenIdle = () => this.#takeBack(block, buffer);
+    });
+    // Who holds a view holds the lease: only when both are gone is the lease lost.
+    memory.lease = lease;
+    markLeased(buffer, memory);
+    this.#lost.register(lease, { block, generation }, lease);
+    return lease;
+  }
+
+  #takeBack(block: Block, buffer: ArrayBuffer): void {
+    if (buffer.detached) return this.#giveUp(block);
+    // The same memory under a new object: every view of the lease is empty from here on.
+    block.buffer = buffer.transfer();
+    this.#makeAvailable(block);
+  }
+
+  #giveUp(block: Block): void {
+    if (this.#region.replaceable) return this.#makeAvailable(block);
+    this.#taken++;
+    block.generation++;
+    process.emitWarning(
+      "The ArrayBuffer of a BufferPool's lease was transferred away; the pool has one buffer less",
+      "BunUringWarning",
+    );
+    this.#freeIfDone();
+  }
+
+  #recover(block: Block): void {
+    if (!this.#warned) {
+      this.#warned = true;
+      process.emitWarning(
+        `A lease of a BufferPool (${this.count} × ${this.size} bytes) was lost without release(); its buffer is back`,
+        "BunUringWarning",
+      );
+    }
+    this.#makeAvailable(block);
+  }
+
+  #makeAvailable(block: Block): void {
+    block.generation++;
+    const next = this.#waiting.shift();
+    if (next === undefined) {
+      this.#free.push(block);
+      if (this.#closed) this.#freeIfDone();
+      return;
+    }
+    next.signal?.removeEventListener("abort", next.onAbort);
+    next.resolve(this.#lend(block));
+  }
+
+  #freeIfDone(): void {
+    if (!this.#closed || this.#free.length + this.#taken < this.count) return;
+    for (const block of this.#free) block.buffer = null;
+    if (this.#taken === 0) this.#region.free();
+  }
+}
+
+function closedPool(): Error {
+  return invalidState("bun-uring: this BufferPool is closed");
+}

@@ -1,0 +1,146 @@
+// The options that readFile, writeFile, appendFile and stat share, and the forms in which data and times are given.
+// Assumes nothing of its arguments: they come straight from the user. Never changes what it is given.
+
+import type { ReadPosition } from "node:fs";
+import type { Limits } from "./abort.ts";
+import {
+  invalidArgType,
+  validateAbortSignal,
+  validateBoolean,
+  validateEncoding,
+  validateInteger,
+  validateObject,
+  validateStringData,
+} from "./arguments.ts";
+
+type View = NodeJS.ArrayBufferView;
+
+/** The longest time that a timer takes. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+/** What the user may have given; only `encoding` and the limits are checked, the rest by whoever uses it. */
+export interface FileOptions extends Limits {
+  encoding?: BufferEncoding | null;
+  flag?: unknown;
+  mode?: unknown;
+  flush?: unknown;
+  buffer?: unknown;
+}
+
+/** What FileHandle.read takes in place of, or beside, a buffer. */
+export interface HandleReadRange extends Limits {
+  offset?: number | null | undefined;
+  length?: number | null | undefined;
+  position?: ReadPosition | null | undefined;
+}
+
+/** What FileHandle.readFile and writeFile take: the file is open, so neither flag nor mode. */
+export interface HandleReadOptions extends Limits {
+  encoding?: BufferEncoding | null | undefined;
+}
+export interface HandleWriteOptions extends HandleReadOptions {
+  flush?: boolean | undefined;
+}
+
+/** What FileHandle.write and writev take beside the data and its position. */
+export interface TransferOptions extends Limits {
+  /**
+   * Resolves when all of the data is on the storage device, never after a part of it. A failed sync fails for good: see
+   * `sync()`. Default false.
+   */
+  flush?: boolean | undefined;
+}
+
+/** Throws unless `options.signal` and `options.timeoutMs` are absent or fit. */
+export function validateLimits({ signal, timeoutMs }: { signal?: unknown; timeoutMs?: unknown }): void {
+  validateAbortSignal(signal, "options.signal");
+  if (timeoutMs !== undefined) validateInteger(timeoutMs, "options.timeoutMs", 1, MAX_TIMEOUT_MS);
+}
+
+/** Whether something may end the operation early. */
+export function isLimited({ signal, timeoutMs }: Limits): boolean {
+  return Boolean(signal) || timeoutMs !== undefined;
+}
+
+const NONE: FileOptions = {};
+
+/** Options, an encoding, or nothing. Throws as Node does for anything else. */
+export function fileOptions(options: unknown): FileOptions {
+  if (options === undefined || options === null || typeof options === "function") return NONE;
+  if (typeof options === "string") {
+    if (options !== "buffer") validateEncoding(options);
+    return { encoding: options as BufferEncoding };
+  }
+  if (typeof options !== "object") throw invalidArgType("options", ["string", "Object"], options);
+  const given = options as FileOptions;
+  if ((given.encoding as string) !== "buffer") validateEncoding(given.encoding);
+  validateLimits(given);
+  return given;
+}
+
+/** `options.flush`, false by default. */
+export function flushOption(options: { flush?: unknown }): boolean {
+  const flush = options.flush ?? false;
+  validateBoolean(flush, "options.flush");
+  return flush;
+}
+
+export interface StatOptions {
+  bigint: boolean;
+  throwIfNoEntry: boolean;
+  /** Null if there are none. */
+  limits: Limits | null;
+}
+
+/** The options of stat, lstat and FileHandle.stat. */
+export function statOptions(options: unknown): StatOptions {
+  validateObject(options, "options");
+  const { bigint, throwIfNoEntry = true } = options as Record<string, unknown>;
+  const limits = options as Limits;
+  validateLimits(limits);
+  return {
+    bigint: bigint === true,
+    throwIfNoEntry: Boolean(throwIfNoEntry),
+    limits: isLimited(limits) ? limits : null,
+  };
+}
+
+/** Data that writeFile and appendFile take as a whole. */
+export type WholeData = string | View;
+/** Data that they take piece by piece. */
+export type DataPieces = Iterable<WholeData> | AsyncIterable<WholeData>;
+
+/** Arrays, sets, generators, streams: what is iterated, and neither a string nor a view. */
+export function isPieces(data: unknown): data is DataPieces {
+  if (data === null || typeof data !== "object" || ArrayBuffer.isView(data)) return false;
+  const { [Symbol.iterator]: iterator, [Symbol.asyncIterator]: asyncIterator } = data as Record<symbol, unknown>;
+  return typeof iterator === "function" || typeof asyncIterator === "function";
+}
+
+/** Whole data as bytes: a view as it is, a string in its encoding, utf8 if none is given. */
+export function viewOf(data: unknown, name: string, encoding?: BufferEncoding | null): View {
+  if (ArrayBuffer.isView(data)) return data as View;
+  if (typeof data !== "string") throw invalidArgType(name, ["string", "Buffer", "TypedArray", "DataView"], data);
+  return Buffer.from(data, encoding || "utf8");
+}
+
+/** The bytes of a string given to FileHandle.write. Node takes an encoding it doesn't know for utf8 here. */
+export function stringBytes(data: string, encoding: unknown): Buffer {
+  validateStringData(data, encoding);
+  return Buffer.from(data, Buffer.isEncoding(encoding as string) ? (encoding as BufferEncoding) : "utf8");
+}
+
+/**
+ * A time for Bun's utimes: seconds since 1970 of a number, a numeric string or a Date. A negative number is the present,
+ * as in Node. What is before 1970 all the same becomes a Date: Bun takes any negative number for the present.
+ */
+export function bunTime(time: unknown): number | Date {
+  if (typeof time === "string" && String(Number(time)) !== "NaN") return dateIfNegative(Number(time));
+  if (typeof time === "number" && Number.isFinite(time)) return time < 0 ? Date.now() / 1000 : time;
+  if (time instanceof Date) return dateIfNegative(time.getTime() / 1000);
+  throw invalidArgType("time", ["Date", "Time in seconds"], time); // so Node names it
+}
+
+function dateIfNegative(seconds: number): number | Date {
+  return seconds < 0 ? new Date(seconds * 1000) : seconds;
+}

@@ -1,0 +1,269 @@
+// Ring: the io_uring of this thread, or one of one's own, for programs that speak to it in SQEs and CQEs.
+// Assumes nothing of its arguments: misuse rejects before anything is queued. Never lets an operation of the user's disturb
+// the package's own on the same ring.
+
+import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fallbackReason } from "../backend/choose.ts";
+import { thread } from "../backend/uring/request.ts";
+import { Opcode, type OpcodeName } from "../kernel/sqe.ts";
+import { type Limits, limited } from "../node/abort.ts";
+import {
+  codedError,
+  invalidArgType,
+  validateBoolean,
+  validateInteger,
+  validateObject,
+  validateString,
+} from "../node/arguments.ts";
+import { closedError, systemError } from "../node/errors.ts";
+import { validateLimits } from "../node/options.ts";
+import { RingThread } from "../ring/context.ts";
+import { type RingStats, SetupFlag } from "../ring/ring.ts";
+import { type Reason, setUp } from "../ring/setup.ts";
+import { type Tuning, tune } from "../ring/tuning.ts";
+import { Chain } from "./chain.ts";
+import type { Sqe } from "./sqe-fields.ts";
+import { Runner } from "./submit.ts";
+
+/** A completion queue entry. */
+export interface Completion {
+  /** What the operation returned: a count, a descriptor, 0, or a negative errno. */
+  res: number;
+  /** `CqeFlag` bits. */
+  flags: number;
+}
+
+export interface RingOptions {
+  /** Entries of the submission queue, a power of two up to 4096 (default 256). The CQ has four times as many. */
+  entries?: number;
+  /** IORING_SETUP_IOPOLL: completions of O_DIRECT transfers are polled for, not waited for. Needs poll queues. */
+  iopoll?: boolean;
+  /** With `iopoll`: a path on the device that is going to be used, so that it is asked whether it can be polled. */
+  path?: string;
+}
+
+/** Most io-wq threads of a ring: for what is bounded in time (regular files, block devices), and for the rest. */
+export interface WorkerLimits {
+  bounded: number;
+  unbounded: number;
+}
+
+/** Both cancel what the kernel has not done yet; the promise rejects when it has given everything back. */
+export interface RunOptions extends Limits {}
+
+const rings = new WeakMap<RingThread, Ring>();
+const MAX_ENTRIES = 4096;
+const MAX_WORKERS = 65_535;
+/** Milliseconds that close() waits for operations in the kernel. */
+const CLOSE_DEADLINE_MS = 5000;
+
+/**
+ * An io_uring. `Ring.current()` is this thread's, which the package's own functions use too; `new Ring()` makes one more.
+ *
+ * `submit` and `batch` resolve to what the kernel answered, failures included: `res` is then a negative errno. They
+ * reject for misuse (ERR_*, before anything is queued), for an opcode that the kernel lacks
+ * (ERR_FEATURE_UNAVAILABLE_ON_PLATFORM), for memory that was taken away meanwhile (ERR_INVALID_STATE), and on abort.
+ * What lies behind an `fd` is the caller's: keep it open until the promise has settled.
+ */
+export class Ring {
+  readonly #runner: Runner;
+  readonly #own: boolean;
+
+  /** Makes a ring of one's own, to be closed with `close()`. Throws where io_uring or polling can't be had, saying why. */
+  constructor(options: RingOptions = {}, /** @internal */ shared: RingThread | null = null) {
+    this.#own = shared === null;
+    this.#runner = new Runner(shared ?? ownThread(options));
+  }
+
+  /** This thread's ring. Throws where io_uring can't be had: `capabilities().reason` says the same. */
+  static current(): Ring {
+    needRing();
+    const shared = thread();
+    let ring = rings.get(shared);
+    if (ring === undefined) {
+      ring = new Ring({}, shared);
+      rings.set(shared, ring);
+    }
+    return ring;
+  }
+
+  /** Runs one SQE. */
+  submit(sqe: Sqe, options: RunOptions = {}): Promise<Completion> {
+    return this.#run([sqe], options, (results, flags) => ({ res: results[0]!, flags: flags[0]! }));
+  }
+
+  /** Runs any number of SQEs, in one submit as far as the SQ holds them; results in the order of the SQEs. */
+  batch(sqes: readonly Sqe[], options: RunOptions = {}): Promise<Completion[]> {
+    if (!Array.isArray(sqes)) return Promise.reject(invalidArgType("sqes", "Array", sqes));
+    return this.#run(sqes, options, (results, flags) => Array.from(results, (res, i) => ({ res, flags: flags[i]! })));
+  }
+
+  #run<T>(
+    sqes: readonly Sqe[],
+    options: RunOptions,
+    settle: (results: Int32Array, flags: Uint32Array) => T,
+  ): Promise<T> {
+    try {
+      validateObject(options, "options");
+      validateLimits(options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (options.timeoutMs === undefined) return this.#runner.run(sqes, settle, options.signal ?? null);
+    return limited(options, "io_uring_enter", (signal) => this.#runner.run(sqes, settle, signal));
+  }
+
+  /** Begins a chain: linked SQEs, each started when the one before has succeeded, all in one submit. */
+  chain(options: { hardlink?: boolean } = {}): Chain {
+    return new Chain(this.#runner, options.hardlink === true);
+  }
+
+  /**
+   * Takes a direct descriptor: an empty slot of the ring's own file table, for `fileIndex` and, with
+   * SqeFlag.FIXED_FILE, for `fd`. At most half of the table can be taken; then it rejects with ENFILE.
+   */
+  async takeSlot(): Promise<number> {
+    const { direct } = this.#runner.thread;
+    if (this.#runner.slots.size >= direct.size / 2) throw systemError(-23, "takeSlot");
+    const slot = await new Promise<number>((resolve) => direct.take(resolve));
+    this.#runner.slots.add(slot);
+    return slot;
+  }
+
+  /** Gives a direct descriptor back; a file in it is closed first. */
+  async giveSlot(slot: number): Promise<void> {
+    const { slots, thread: t } = this.#runner;
+    if (!slots.has(slot)) throw closedError("giveSlot");
+    const closed = this.#runner.run([{ opcode: Opcode.CLOSE, fileIndex: slot }], () => {});
+    slots.delete(slot); // from now on no new SQE may name it
+    await closed;
+    t.direct.give(slot);
+  }
+
+  /**
+   * Limits the kernel threads that work for this ring; each at least 1. Fewer than are busy now end when they are done.
+   * They belong to the JavaScript thread, so a second ring of the same thread shares them. By default as many bounded
+   * ones as there are processors (4 at least), and twice as many unbounded (8 at least); `capabilities()` shows them.
+   */
+  setWorkers({ bounded, unbounded }: WorkerLimits): void {
+    validateInteger(bounded, "limits.bounded", 1, MAX_WORKERS);
+    validateInteger(unbounded, "limits.unbounded", 1, MAX_WORKERS);
+    const { native, ring, setup } = this.#runner.thread;
+    if (ring.closed) throw closedError("setWorkers");
+    const rc = native.capWorkers(ring.address, bounded, unbounded);
+    if (rc < 0) throw systemError(rc, "io_uring_register");
+    setup.workers = { bounded, unbounded };
+  }
+
+  /** Sets bounds of what the ring adapts by itself, those that are given; returns all that are in force. */
+  tune(bounds: Partial<Tuning> = {}): Tuning {
+    return tune(this.#runner.thread, bounds);
+  }
+
+  /** The limits in force; 0 where the kernel has none to set (before 5.15). */
+  get workers(): WorkerLimits {
+    return { ...this.#runner.thread.setup.workers };
+  }
+
+  /** Counters since the ring was made. */
+  get stats(): RingStats {
+    return this.#runner.thread.ring.stats();
+  }
+
+  /** The opcodes that this ring takes, by the kernel's own probe. */
+  get opcodes(): ReadonlySet<OpcodeName> {
+    return new Set((Object.keys(Opcode) as OpcodeName[]).filter((name) => this.#runner.has(name)));
+  }
+
+  /** Entries of the submission queue: the longest chain. */
+  get entries(): number {
+    return this.#runner.thread.ring.sqEntries;
+  }
+
+  /** Waits for what is in the kernel, then closes a ring of one's own. This thread's ring ends with `shutdown()`. */
+  async close(): Promise<void> {
+    if (!this.#own) throw new TypeError("bun-uring: Ring.current() is shared with the package; shutdown() closes it");
+    await this.#runner.thread.shutDown(CLOSE_DEADLINE_MS);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** Throws where this thread does not run on io_uring, by the machine's or the user's choice. */
+function needRing(): void {
+  const reason = fallbackReason();
+  if (reason !== null) throw noRing(reason);
+}
+
+function noRing({ message, remedy }: Reason): Error {
+  const text = `bun-uring: there is no ring: ${message}. ${remedy}`;
+  return codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", text);
+}
+
+function ownThread(options: RingOptions): RingThread {
+  needRing();
+  validateObject(options, "options");
+  const { entries = 256, iopoll = false, path } = options;
+  validateInteger(entries, "options.entries", 1, MAX_ENTRIES);
+  validateBoolean(iopoll, "options.iopoll");
+  if (path !== undefined) validateString(path, "options.path");
+  if (iopoll) refuseWithoutPollQueues(path);
+  return makeThread(entries, iopoll);
+}
+
+/** A ring with its loop. A polled one has no doorbell: its completions exist only when looked for. */
+function makeThread(entries: number, iopoll: boolean): RingThread {
+  const setup = setUp({ entries, cqEntries: entries * 4, extraFlags: iopoll ? SetupFlag.IOPOLL : 0 });
+  if (!("ring" in setup)) throw noRing(setup);
+  return new RingThread(setup);
+}
+
+/** A polled runner without asking the devices first. For tests: none of theirs may have poll queues. */
+export function unaskedPolledRunner(entries: number): Runner {
+  return new Runner(makeThread(entries, true));
+}
+
+/** Throws unless the device of `path`, or without one any device, has queues that can be polled. */
+function refuseWithoutPollQueues(path: string | undefined): void {
+  const queues = path === undefined ? allQueues() : [queueOf(path)];
+  if (queues.some((queue) => read(join(queue, "io_poll")).trim() === "1")) return;
+  const where = path === undefined ? "no block device here has" : `the device of ${path} doesn't have`;
+  throw codedError(
+    Error,
+    "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM",
+    `Polled I/O needs poll queues, and ${where} any (queue/io_poll in /sys/block is 0). ` +
+      "For NVMe, load the driver with nvme.poll_queues=1 or more; else use a ring without iopoll",
+  );
+}
+
+function allQueues(): string[] {
+  try {
+    return readdirSync("/sys/block").map((name) => join("/sys/block", name, "queue"));
+  } catch {
+    return [];
+  }
+}
+
+/** The sysfs folder of the queue of the block device that a path lies on; a partition's is its disk's. */
+function queueOf(path: string): string {
+  const { dev } = statSync(path);
+  const major = ((dev >>> 8) & 0xfff) | (Math.floor(dev / 2 ** 32) & ~0xfff);
+  const minor = (dev & 0xff) | ((dev >>> 12) & ~0xff);
+  try {
+    const device = realpathSync(`/sys/dev/block/${major}:${minor}`);
+    return read(join(device, "partition")) === "" ? join(device, "queue") : join(device, "..", "queue");
+  } catch {
+    return ""; // tmpfs, overlayfs, a network: no block device
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,64 @@
+// Memory lent out by a BufferPool, as the operations see it: which views lie in it, and how many operations use it.
+// A lease's ArrayBuffer carries its state in a hidden property, so that any view of it is known by one look.
+// Never gives memory out or takes it back: that is memory/pool.ts.
+
+/** One piece of memory that several leases share: what the kernel knows it by. */
+export interface LeasedRegion {
+  /** The ring's fixed buffer that holds the whole region, or -1. */
+  fixedIndex: number;
+}
+
+/** The state of one lease while it lasts. */
+export class LeasedMemory {
+  readonly region: LeasedRegion;
+  /** Operations that the kernel or the thread pool has not given back. */
+  inFlight = 0;
+  /** Set by a release that has to wait for `inFlight` to fall to 0. */
+  whenIdle: (() => void) | null = null;
+  /** Keeps the lease alive as long as anybody holds a view of its memory. */
+  lease: object | null = null;
+
+  constructor(region: LeasedRegion) {
+    this.region = region;
+  }
+
+  /** An operation that had the memory has ended. */
+  done(): void {
+    if (--this.inFlight === 0 && this.whenIdle !== null) this.whenIdle();
+  }
+}
+
+/** The state of the leases that a vectored operation reads into or writes from; ends for all at once. */
+export class LeasedVector {
+  readonly #held: LeasedMemory[];
+
+  constructor(held: LeasedMemory[]) {
+    this.#held = held;
+  }
+
+  done(): void {
+    for (const memory of this.#held) memory.done();
+  }
+}
+
+/** `holdLeased` for several views. */
+export function holdAllLeased(views: readonly ArrayBufferView[]): LeasedVector | null {
+  const held = views.map(holdLeased).filter((memory) => memory !== null);
+  return held.length === 0 ? null : new LeasedVector(held);
+}
+
+const LEASE = Symbol("bun-uring.lease");
+type Marked = ArrayBufferLike & { [LEASE]?: LeasedMemory };
+
+/** Marks an ArrayBuffer as leased memory. Lost when the buffer is transferred, as it should be. */
+export function markLeased(buffer: ArrayBuffer, memory: LeasedMemory): void {
+  (buffer as Marked)[LEASE] = memory;
+}
+
+/** Counts one more operation on the view's memory; null if the memory is nobody's lease. Pair it with `done()`. */
+export function holdLeased(view: ArrayBufferView): LeasedMemory | null {
+  const memory = (view.buffer as Marked)[LEASE];
+  if (memory === undefined) return null;
+  memory.inFlight++;
+  return memory;
+}

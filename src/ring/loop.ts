@@ -1,0 +1,228 @@
+// When the ring runs: at the end of the JavaScript turn that staged something, then a few rounds of looking, then sleep
+// until the doorbell rings. It never lets a chain of inline completions keep timers and sockets from their turn.
+
+import { errnoCode } from "../node/errors.ts";
+import { type Doorbell, openDoorbell } from "./doorbell.ts";
+import { type Ring, SetupFlag } from "./ring.ts";
+import { Patience } from "./spin.ts";
+
+/** Bounds of the loop's behaviour, with what they are set to. */
+export interface LoopLimits {
+  /** Flushes in microtasks before one must go through the event loop (DESIGN D5: no cost at 64). */ microtaskRounds: number;
+  /** Milliseconds of such flushes before one must. */ microtaskMs: number;
+  /** Estimated microseconds of calls answered at once, without the ring, between two turns of the event loop. */ inlineUs: number;
+}
+
+export const DEFAULT_LIMITS: LoopLimits = {
+  microtaskRounds: 64,
+  microtaskMs: 0.5,
+  inlineUs: 1000,
+};
+
+/** Turns of the ring in one go, for work that completions staged. */
+const ROUNDS = 4;
+/** Milliseconds between two looks at the clock from which on it is looked at after each flush, not after every fourth. */
+const LONG_MS = 0.1;
+/** Refusals that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
+const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
+/** Refused submits in a row before the next one waits for a timer of 1 ms, and before the ring is given up. */
+const [REFUSALS, LAST_REFUSAL] = [64, 4000];
+
+export class Loop {
+  readonly limits: LoopLimits = { ...DEFAULT_LIMITS };
+  readonly patience: Patience = new Patience();
+  readonly #ring: Ring;
+  #doorbell: Doorbell | null = null;
+  #rounds = 0;
+  #inlineUs = 0;
+  #turnStart = 0;
+  #lookedAt = 0;
+  #longFlushes = false;
+  /** A setImmediate of ours is due. */
+  #polling = false;
+  #asleep = false;
+  /** What is waited for now was slept for. */
+  #slept = false;
+  #refused = 0;
+  #asked = false;
+  readonly #forget = (): void => {
+    this.#asked = false;
+  };
+  readonly #flush = (): void => this.flush();
+  readonly #step = (): void => this.#poll();
+
+  /** A polled completion is found only by looking: no doorbell rings for it. */
+  readonly #mustLook: boolean;
+
+  constructor(ring: Ring) {
+    this.#ring = ring;
+    this.#mustLook = (ring.setupFlags & SetupFlag.IOPOLL) !== 0;
+    ring.onStaged = () => this.#schedule();
+  }
+
+  /** Which wake-up is in use; null before the first sleep. */
+  get doorbell(): string | null {
+    return this.#doorbell === null ? null : this.#doorbell.kind;
+  }
+
+  #schedule(): void {
+    if (this.#rounds < this.limits.microtaskRounds) queueMicrotask(this.#flush);
+    else this.#yield();
+  }
+
+  /** Whether a call of about so many microseconds may be answered at once; after some, the event loop has its turn first. */
+  mayAnswerInline(us: number): boolean {
+    this.#inlineUs += us;
+    if (this.#inlineUs < this.limits.inlineUs) return true;
+    this.#rounds = this.limits.microtaskRounds; // the next flush waits for the event loop, too
+    this.#yield();
+    return false;
+  }
+
+  /** Whether this is the first such question since the last microtask checkpoint: what comes along can ride together. */
+  firstOfTurn(): boolean {
+    if (this.#asked) return false;
+    this.#asked = true;
+    queueMicrotask(this.#forget);
+    return true;
+  }
+
+  /** The next flush waits for a full iteration of the event loop. */
+  #yield(): void {
+    if (this.#polling) return;
+    this.#polling = true;
+    setImmediate(this.#step);
+  }
+
+  /** End of a JavaScript turn: everything staged goes out, everything that is done comes back. */
+  flush(): void {
+    if (this.#stopped()) return;
+    if (this.#rounds++ === 0) this.#turnStart = this.#lookedAt = performance.now();
+    else if ((this.#rounds & 3) === 0 || this.#longFlushes) this.#lookAtClock();
+    this.#run();
+  }
+
+  /** After some flushes, every one where they are long: the event loop may be due. */
+  #lookAtClock(): void {
+    const now = performance.now();
+    this.#longFlushes = now - this.#lookedAt > LONG_MS;
+    this.#lookedAt = now;
+    if (now - this.#turnStart > this.limits.microtaskMs) this.#rounds = this.limits.microtaskRounds;
+  }
+
+  /** Whether the ring is closed or poisoned: then nothing keeps the process alive for it any more. */
+  #stopped(): boolean {
+    const { closed, poisoned } = this.#ring;
+    if (!closed && poisoned === null) return false;
+    this.#doorbell?.rest();
+    return true;
+  }
+
+  #run(): void {
+    const ring = this.#ring;
+    if (this.#asleep) this.#wake();
+    ring.scheduled = true;
+    ring.turn(ROUNDS);
+    ring.scheduled = false;
+    if (this.#stopped()) return;
+    if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
+      this.#doorbell?.rest();
+      return;
+    }
+    if (this.#polling) return;
+    this.#wait(performance.now());
+    this.#yield();
+  }
+
+  /** One round of looking, from the event loop. */
+  #poll(): void {
+    const ring = this.#ring;
+    this.#polling = false;
+    this.#rounds = 0;
+    this.#inlineUs = 0;
+    if (this.#stopped()) return;
+    if (this.#asleep) this.#wake();
+    const { completed, submitted } = ring;
+    const waited = ring.inFlight > 0; // else what completes now has just been submitted, and was not waited for
+    ring.spins++;
+    ring.scheduled = true;
+    ring.turn(ROUNDS);
+    ring.scheduled = false;
+    if (this.#stopped()) return;
+    const done = ring.completed > completed;
+    if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
+      if (done && waited) this.#learn(performance.now());
+      this.#doorbell?.rest();
+      return;
+    }
+    const now = performance.now();
+    if (done && waited) this.#learn(now);
+    if (done || !waited) this.#wait(now);
+    if (ring.unsubmitted > 0) return this.#submitAgain();
+    this.#refused = 0;
+    // What is queued goes out as long as some of it can: what is in flight may be waiting for just that.
+    const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
+    if (moving || this.#mustLook || this.patience.mayLook(now)) this.#yield();
+    else this.#sleep();
+  }
+
+  /** The kernel has left SQEs in the SQ: they go in soon, or never. */
+  #submitAgain(): void {
+    const ring = this.#ring;
+    if (ring.refusal !== 0 && !PASSING.has(ring.refusal)) {
+      ring.poison(`io_uring_enter fails with ${errnoCode(ring.refusal)}`);
+      return void this.#stopped();
+    }
+    if (ring.refusal === 0 || ++this.#refused < REFUSALS) return this.#yield();
+    if (this.#refused > LAST_REFUSAL) {
+      ring.poison(`io_uring_enter has failed ${LAST_REFUSAL} times in a row, last with ${errnoCode(ring.refusal)}`);
+      return void this.#stopped();
+    }
+    if (this.#polling) return;
+    this.#polling = true;
+    setTimeout(this.#step, 1);
+  }
+
+  #wait(now: number): void {
+    this.#slept = false;
+    this.patience.begin(now);
+  }
+
+  #learn(now: number): void {
+    if (this.#slept) this.patience.slept(now);
+    else this.patience.seen(now);
+  }
+
+  #sleep(): void {
+    this.#doorbell ??= openDoorbell(
+      this.#ring.native,
+      this.#ring.address,
+      () => this.#rung(),
+      (doorbell) => {
+        this.#doorbell = doorbell;
+        if (this.#asleep) this.#rung();
+      },
+    );
+    if (this.#doorbell.arm() === 0) this.#asleep = this.#slept = true;
+    else this.#yield();
+  }
+
+  #wake(): void {
+    this.#asleep = false;
+    if (!this.#ring.closed) this.#doorbell?.disarm();
+  }
+
+  /** The doorbell rang. It may ring late, for completions that another turn has reaped. */
+  #rung(): void {
+    if (!this.#asleep) return;
+    this.#wake();
+    this.#ring.wakeups++;
+    if (!this.#polling) this.#poll();
+  }
+
+  /** Forgets the doorbell; the ring is about to be closed. */
+  close(): void {
+    this.#doorbell?.close();
+    this.#doorbell = null;
+  }
+}

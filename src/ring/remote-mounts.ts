@@ -1,0 +1,97 @@
+// Which mounted file systems answer from elsewhere (FUSE, NFS, CIFS, 9p …): a read there may block whoever submits it,
+// so operations on them always go to io-wq threads (DESIGN D6). Knows devices and mount points; the table is read again
+// when the kernel says that it changed.
+
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Address, Native } from "../kernel/shim.ts";
+import { CELL_HALF, type Cell, type Cells, putPath } from "./scratch.ts";
+
+/** File system types whose operations may wait for a server or another process. */
+const REMOTE = /^(fuse(blk|\..*)?|nfs4?|cifs|smb3?|9p|ceph|afs|glusterfs|lustre|orangefs|virtiofs|coda|beegfs|gpfs)$/;
+const TABLE = "/proc/self/mountinfo";
+/** 32-bit word of stx_dev_major in a statx; the minor follows. */
+const STATX_DEVICE_WORD = 34;
+/** Milliseconds between two looks. */
+const LOOK_EVERY_MS = 50;
+const EAGAIN = -11;
+/** statCached: what is known, without asking a server. */
+const STAT_DONT_SYNC = 2;
+
+const unescapeOctal = (text: string): string =>
+  text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
+
+export class Mounts {
+  readonly #native: Native;
+  readonly #ring: Address;
+  readonly #cells: Cells;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #devices = new Set<number>();
+  #points: string[] = [];
+
+  constructor(native: Native, ring: Address, cells: Cells) {
+    this.#native = native;
+    this.#ring = ring;
+    this.#cells = cells;
+  }
+
+  /** Whether any remote file system is mounted. Usually not, and then nothing else here is asked. */
+  get any(): boolean {
+    const now = performance.now();
+    if (now - this.#lookedAt > LOOK_EVERY_MS) {
+      this.#lookedAt = now;
+      this.#look();
+    }
+    return this.#points.length > 0;
+  }
+
+  #look(): void {
+    if (this.#native.mountsChanged(this.#ring) !== 1) return;
+    try {
+      this.#parse(readFileSync(TABLE, "utf8"));
+    } catch {
+      // no /proc: nothing can be known
+    }
+  }
+
+  #parse(table: string): void {
+    this.#devices = new Set();
+    this.#points = [];
+    for (const line of table.split("\n")) {
+      // 36 35 98:0 /root /mount/point options… - type source superoptions (proc_pid_mountinfo(5))
+      const [left, right] = line.split(" - ");
+      if (right === undefined || !REMOTE.test(right.slice(0, right.indexOf(" ")))) continue;
+      const fields = left!.split(" ");
+      const [major, minor] = fields[2]!.split(":");
+      this.#devices.add(deviceKey(Number(major), Number(minor)));
+      this.#points.push(unescapeOctal(fields[4]!));
+    }
+  }
+
+  /** Whether an open file lies on a remote file system; asks the kernel only for what it knows already. */
+  holdsFile(fd: number, cell: Cell): boolean {
+    return this.#native.fstat(fd, 1, cell.address + CELL_HALF) === 0 && this.#holdsStat(cell);
+  }
+
+  /** Whether a path leads, or may lead, to a remote file system: by its text, or as the dentry cache knows it. */
+  holdsPath(path: string | Buffer): boolean {
+    const full = resolve(typeof path === "string" ? path : path.toString());
+    if (this.#points.some((point) => full === point || full.startsWith(point.endsWith("/") ? point : `${point}/`)))
+      return true;
+    const cell = this.#cells.take();
+    const address = putPath(cell, 0, path);
+    const rc = address < 0 ? EAGAIN : this.#native.statCached(address, STAT_DONT_SYNC, cell.address + CELL_HALF);
+    const holds = rc === EAGAIN || (rc === 0 && this.#holdsStat(cell));
+    this.#cells.give(cell);
+    return holds;
+  }
+
+  #holdsStat(cell: Cell): boolean {
+    const device = cell.halfWord + STATX_DEVICE_WORD;
+    return this.#devices.has(deviceKey(cell.words[device]!, cell.words[device + 1]!));
+  }
+}
+
+function deviceKey(major: number, minor: number): number {
+  return major * 2 ** 20 + minor;
+}

@@ -1,0 +1,114 @@
+// Stable addresses for what the kernel reads or writes later: the user's views, and small cells of shim memory for
+// paths, statx results and iovecs. Cells live in regions that outlive the JavaScript heap and are never given back.
+
+import { type Address, addressOf, memoryAt, type Native } from "../kernel/shim.ts";
+
+/** The most bytes one read or write moves: the kernel's MAX_RW_COUNT. */
+export const MAX_TRANSFER = 0x7fff_f000;
+
+/** Address of `view[offset]`. Reading `.buffer` first moves a small view's data to where it will stay. */
+export function stableAddress(view: ArrayBufferView, offset: number): Address {
+  void view.buffer;
+  return addressOf(view) + offset;
+}
+
+/** Whether the view's memory can be taken away by `resize()`: such views go through a copy. */
+export function isResizable(view: ArrayBufferView): boolean {
+  return (view.buffer as ArrayBuffer).resizable === true;
+}
+
+/** Bytes of a cell: a path of up to 255 bytes and its NUL, then 256 bytes for a statx or a second path. */
+export const CELL_BYTES = 512;
+/** Where a cell's second half starts. */
+export const CELL_HALF = 256;
+const CELLS_PER_CHUNK = 128;
+/** Bun's and Node's own encoder, present on every Buffer (19 ns for a path). */
+type Utf8Buffer = Buffer & { utf8Write(text: string, offset: number, length: number): number };
+
+/** A piece of shim memory for one operation's path, statx or iovecs. */
+export class Cell {
+  readonly address: Address;
+  /** The chunk that holds the cell, as bytes and as words, and where the cell starts in it. */
+  readonly bytes: Buffer;
+  readonly words: Uint32Array;
+  readonly offset: number;
+
+  constructor(address: Address, bytes: Buffer, words: Uint32Array, offset: number) {
+    this.address = address;
+    this.bytes = bytes;
+    this.words = words;
+    this.offset = offset;
+  }
+
+  /** 32-bit word of the second half in `words`. */
+  get halfWord(): number {
+    return (this.offset + CELL_HALF) >>> 2;
+  }
+}
+
+/** Hands out cells; grows by a chunk when none is free. */
+export class Cells {
+  readonly #native: Native;
+  readonly #ring: Address;
+  readonly #free: Cell[] = [];
+  #made = 0;
+
+  constructor(native: Native, ring: Address) {
+    this.#native = native;
+    this.#ring = ring;
+  }
+
+  /** Cells that operations have. */
+  get used(): number {
+    return this.#made - this.#free.length;
+  }
+
+  take(): Cell {
+    if (this.#free.length === 0) this.#grow();
+    return this.#free.pop()!;
+  }
+
+  /** The kernel is done with the cell. */
+  give(cell: Cell): void {
+    this.#free.push(cell);
+  }
+
+  #grow(): void {
+    const length = CELL_BYTES * CELLS_PER_CHUNK;
+    const address = this.#native.regionNew(this.#ring, length, 0);
+    if (address === null) throw new Error("bun-uring: no memory for operation cells");
+    this.#made += CELLS_PER_CHUNK;
+    const memory = memoryAt(address, length);
+    const bytes = Buffer.from(memory);
+    const words = new Uint32Array(memory);
+    for (let i = CELLS_PER_CHUNK - 1; i >= 0; i--)
+      this.#free.push(new Cell(address + i * CELL_BYTES, bytes, words, i * CELL_BYTES));
+  }
+}
+
+/**
+ * Puts a NUL-terminated path into the cell's half at `at` (0 or CELL_HALF). Returns its address, or -1 if it does not
+ * fit: then `ownPath` makes memory for it.
+ */
+export function putPath(cell: Cell, at: number, path: string | Buffer): Address {
+  const start = cell.offset + at;
+  const { bytes } = cell;
+  if (typeof path === "string") {
+    // A UTF-16 unit takes at most 3 bytes of UTF-8; longer strings may fit, but need a look.
+    if (path.length > 85 && Buffer.byteLength(path) >= CELL_HALF) return -1;
+    bytes[start + (bytes as Utf8Buffer).utf8Write(path, start, CELL_HALF - 1)] = 0;
+    return cell.address + at;
+  }
+  if (path.length >= CELL_HALF) return -1;
+  bytes.set(path, start);
+  bytes[start + path.length] = 0;
+  return cell.address + at;
+}
+
+/** Memory of its own for a long path. It never moves (over 1000 elements) and is never exposed, so never detached. */
+export function ownPath(path: string | Buffer): Buffer {
+  const bytes = typeof path === "string" ? Buffer.from(path, "utf8") : path;
+  const memory = Buffer.alloc(Math.max(1024, bytes.length + 1));
+  memory.set(bytes);
+  return memory;
+}
