@@ -20,7 +20,7 @@ const tmp = scratch();
 /** Each case runs whole programs, on a machine that may be busy. */
 setDefaultTimeout(30_000);
 
-const cli = join(import.meta.dir, "..", "..", "src", "cli.ts");
+const cli = join(import.meta.dir, "..", "..", "src", "cli", "main.ts");
 
 interface Ran {
   code: number;
