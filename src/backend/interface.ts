@@ -90,6 +90,13 @@ export interface Backend {
   open(path: Path, flags: number, mode: number): Promise<OpenFile>;
   open<T>(path: Path, flags: number, mode: number, wrap: (file: OpenFile) => T): Promise<T>;
 
+  /**
+   * openat2(2): opens `path` from the folder open as `dir`, with RESOLVE_ flags. Rejects with ERR_FEATURE_UNAVAILABLE_ON_PLATFORM
+   * where neither the ring nor the system call can be had: nothing weaker takes its place. EAGAIN (a rename raced) is the
+   * caller's to repeat. The error's syscall is "open". Flags may hold O_PATH.
+   */
+  openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile>;
+
   /** Takes the descriptor out of use at once, waits for the file's operations in flight, then closes. A second call
    * resolves without doing anything. */
   close(file: OpenFile): Promise<void>;

@@ -3,9 +3,12 @@
 // in places; nothing here is tuned, it only has to give the results that the ring gives.
 
 import * as fs from "node:fs";
+import { loadNative, type Native } from "../kernel/shim.ts";
 import { type Landed, throwIfAborted } from "../node/abort.ts";
+import { codedError } from "../node/arguments.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
+import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/stats.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
@@ -25,7 +28,13 @@ type View = NodeJS.ArrayBufferView;
 type Signal = AbortSignal | null | undefined;
 type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
 
-const EINTR = -4;
+const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
+
+/** The shim's plain calls; null where it can't be loaded. */
+let native: Native | null | undefined;
+
+const unavailable = (why: string): Error =>
+  codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", `opening beneath a folder is unavailable: ${why}`);
 
 /** The largest length that Bun's ftruncate takes; no Linux file system that is in use stores files this long. */
 const MAX_TRUNCATE_BYTES = 2 ** 52 - 1;
@@ -111,6 +120,19 @@ class NodeBackend implements Backend {
         }),
       path,
     );
+  }
+
+  /** A plain call, which may wait for the disk: node:fs has nothing that keeps a look-up inside a folder. */
+  async openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
+    native ??= loadNative().native ?? null;
+    if (native === null) throw unavailable("no native library is loaded");
+    const bytes = encodePath(path);
+    for (;;) {
+      const fd = native.openBeneath(dir, bytes, flags, mode, resolve);
+      if (fd >= 0) return new OpenFile(fd);
+      if (fd === ENOSYS || fd === EPERM) throw unavailable("openat2(2) is refused (Linux 5.6 and newer have it)");
+      if (fd !== EINTR) throw systemError(fd, "open", path);
+    }
   }
 
   async close(file: OpenFile): Promise<void> {

@@ -40,6 +40,14 @@ export interface Native {
   removeXattr(path: Address, fd: number, name: Address): number;
   seekable(fd: number): number;
   mountsChanged(ring: Address): number;
+  /** openat2(2) as a plain call: the descriptor or -errno. `resolve`: RESOLVE_ flags. */
+  openBeneath(dir: number, path: Address | Uint8Array, flags: number, mode: number, resolve: number): number;
+  /** statx into `out`, and a small file's cached bytes into `into`: how many, -EAGAIN if not all, or -errno. */
+  look(fd: number, out: Uint32Array, into: Address, capacity: number): number;
+  /** Bytes of the page cache from `offset` on, without waiting: how many, or -errno. */
+  readNow(fd: number, into: Address, length: number, offset: number): number;
+  /** Pages of a range that are cached, or -errno (-ENOSYS below Linux 6.5). */
+  cachedPages(fd: number, offset: number, length: number): number;
   close(ring: Address, deadlineMs: number): number;
 }
 
@@ -85,6 +93,10 @@ const SYMBOLS = {
   bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
   bun_uring_seekable: { args: [i32], returns: i32 },
   bun_uring_mounts_changed: { args: [pointer], returns: i32 },
+  bun_uring_open_beneath: { args: [i32, pointer, i32, u32, u32], returns: i32 },
+  bun_uring_look: { args: [i32, pointer, pointer, u32], returns: i32 },
+  bun_uring_read_now: { args: [i32, pointer, u32, f64], returns: i32 },
+  bun_uring_cached_pages: { args: [i32, f64, f64], returns: i32 },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
 
@@ -171,6 +183,10 @@ export function loadNative(): Loaded {
       removeXattr: symbols.bun_uring_remove_xattr,
       seekable: symbols.bun_uring_seekable,
       mountsChanged: symbols.bun_uring_mounts_changed,
+      openBeneath: symbols.bun_uring_open_beneath,
+      look: symbols.bun_uring_look,
+      readNow: symbols.bun_uring_read_now,
+      cachedPages: symbols.bun_uring_cached_pages,
       close: symbols.bun_uring_close,
     },
   };

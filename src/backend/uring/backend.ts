@@ -42,6 +42,7 @@ const write: Backend["write"] = (open, view, offset, length, position) => {
 export const uringBackend: Backend = {
   name: "io_uring",
   open: rejecting(path.open as Backend["open"]),
+  openBeneath: rejecting(path.openBeneath),
   close: rejecting(close),
   read,
   write,

@@ -40,11 +40,12 @@ function stageOpen(operation: Operation): void {
 function finishOpen(operation: Operation, res: number): void {
   if (res < 0) {
     if (operation.cancelled) return fail(operation, res);
-    if (res === EINTR) return stageOpen(operation);
+    const again = operation.again ?? (() => stageOpen(operation));
+    if (res === EINTR) return again();
     // Inline, the kernel opens with O_NONBLOCK, and a FIFO without a reader says ENXIO: a thread waits for the reader.
     if (res === ENXIO && operation.fd !== WAITS && (operation.offset & constants.O_NONBLOCK) === 0) {
       operation.fd = WAITS;
-      return stageOpen(operation);
+      return again();
     }
     return fail(operation, res);
   }
@@ -76,6 +77,32 @@ export function open<T>(
   // Once: staged again, it opens the same path, though the caller's Buffer may hold another by then.
   operation.position = pathAddress(operation, cell, 0, path);
   stageOpen(operation);
+  return promiseFor(operation);
+}
+
+/** Bytes of a struct open_how: flags, mode, resolve, 64 bits each. */
+const OPEN_HOW_BYTES = 24;
+
+/** As `open`, from the folder open as `dir` and with RESOLVE_ flags: OPENAT2, which a filter of system calls does not see. */
+export function openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
+  const t = thread();
+  const cell = t.cells.take();
+  const operation = begin(t, finishOpen, "open", null);
+  operation.path = path;
+  operation.offset = flags;
+  operation.cell = cell;
+  operation.fd = -1;
+  const address = pathAddress(operation, cell, 0, path);
+  const how = cell.halfWord;
+  cell.words.fill(0, how, how + OPEN_HOW_BYTES / 4);
+  cell.words[how] = flags | O_CLOEXEC;
+  cell.words[how + 2] = mode;
+  cell.words[how + 4] = resolve;
+  stageAgain(operation, () => {
+    // A folder on a remote file system may be asked for anything below it; so may one that such a mount hangs in.
+    const waits = operation.fd === WAITS || t.mounts.any ? SqeFlag.ASYNC : 0;
+    stage(t, operation, Opcode.OPENAT2, waits, dir, cell.address + CELL_HALF, address, OPEN_HOW_BYTES, 0);
+  });
   return promiseFor(operation);
 }
 
