@@ -11,7 +11,7 @@ ARCH     := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
 
 SOURCES  := $(shell find src -name '*.ts')
 SHIM     := native/liburing-shim.c
-HOOKS    := native/fault-hooks.h
+HEADERS  := $(wildcard native/*.h)
 WARN     := -std=gnu11 -Wall -Wextra -Werror
 # nodelete: the shim's thread-exit destructor must outlive any dlclose. exclude-libs keeps liburing's symbols to ourselves.
 LINK     := -shared -l:liburing.a -Wl,--exclude-libs,ALL -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack,-z,nodelete
@@ -99,16 +99,16 @@ liburing:
 	@echo '#include <liburing.h>' | $(CC) -E - >/dev/null 2>&1 || { \
 	  echo "liburing's header is missing: run 'make setup', or install the package liburing-dev" >&2; exit 1; }
 
-build/liburing-shim.so: $(SHIM) $(HOOKS) Makefile | liburing
+build/liburing-shim.so: $(SHIM) $(HEADERS) Makefile | liburing
 	@mkdir -p build
 	$(CC) $(SHIMFLAGS) -O2 -D_FORTIFY_SOURCE=2 -o $@ $< $(LINK)
 
-build/liburing-shim-fault.so: $(SHIM) $(HOOKS) Makefile | liburing
+build/liburing-shim-fault.so: $(SHIM) $(HEADERS) Makefile | liburing
 	@mkdir -p build
 	$(CC) $(SHIMFLAGS) -O2 -g -DBUN_URING_FAULT -o $@ $< $(LINK)
 
 # z,defs would refuse the sanitizer's own symbols, which come from the preloaded runtime.
-build/liburing-shim-asan.so: $(SHIM) $(HOOKS) Makefile | liburing
+build/liburing-shim-asan.so: $(SHIM) $(HEADERS) Makefile | liburing
 	@mkdir -p build
 	$(CC) $(SHIMFLAGS) -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -DBUN_URING_FAULT -o $@ $< $(subst -z$(comma)defs$(comma),,$(LINK))
 

@@ -18,8 +18,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+#include "portable.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

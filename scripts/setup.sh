@@ -21,7 +21,8 @@ if command -v gcc >/dev/null; then
 else
   need liburing-dev
 fi
-# strace counts system calls in the tests; the rest is asked for by name.
+# strace counts system calls in the tests, musl-gcc builds a program of another libc; the rest is asked for by name.
+command -v musl-gcc >/dev/null || need musl-tools
 for tool in strace "$@"; do
   command -v "$tool" >/dev/null || need "$tool"
 done

@@ -11,6 +11,7 @@ import { kernelLogMark, kernelTrouble } from "./kernel-log.ts";
 export type Need =
   | "root"
   | "gcc"
+  | "musl"
   | "strace"
   | "prlimit"
   | "fuse"
@@ -30,6 +31,7 @@ const inPath = (program: string): boolean => Bun.which(program) !== null;
 const reasons: Record<Need, () => string | null> = {
   root: () => (isRoot() ? null : "not root"),
   gcc: () => (inPath("gcc") ? null : "no gcc"),
+  musl: () => (inPath("musl-gcc") ? null : "no musl-gcc"),
   strace: () => (inPath("strace") ? null : "no strace"),
   prlimit: () => (inPath("prlimit") ? null : "no prlimit"),
   fuse: () => (!isRoot() ? "not root" : canOpen("/dev/fuse") ? null : "no /dev/fuse"),

@@ -1,11 +1,13 @@
-// What may be said of the shipped .so by looking at it: what it needs, what it exports, what it keeps between calls.
-// Assumes readelf and nm (binutils) and a built shim. Never loads it.
+// What may be said of the shipped .so by looking at it: what it needs, what it exports, what it keeps between calls; and
+// that a program of another libc loads it. Assumes readelf and nm (binutils) and a built shim.
 
 import { expect } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { ABI } from "../../src/kernel/abi.ts";
 import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { tmpDir } from "../helpers/tmp.ts";
 
 const root = join(import.meta.dir, "../..");
 const shipped = join(root, "build/liburing-shim.so");
@@ -23,6 +25,54 @@ faultTest("it needs libc and nothing else", { needs: ["gcc"] }, () => {
   const needed = run("readelf", "-d", shipped).match(/\(NEEDED\).*\[(.*)\]/g) ?? [];
   expect(needed.every((line) => /\[(libc\.so\.6|ld-linux.*)\]/.test(line))).toBe(true);
   expect(needed.length).toBeGreaterThan(0);
+});
+
+/** The oldest glibc with which Bun itself starts. */
+const OLDEST_GLIBC = [2, 17] as const;
+
+faultTest("no symbol is younger than the oldest glibc that Bun runs on", { needs: ["gcc"] }, () => {
+  const prebuilt = ["x64", "arm64"].map((arch) => join(root, `prebuilds/linux-${arch}/liburing-shim.so`));
+  for (const path of [shipped, ...prebuilt.filter(existsSync)]) {
+    const wanted = symbols(path, "-D", "--undefined-only", "--with-symbol-versions").map(([, name]) => name!);
+    expect(wanted.length).toBeGreaterThan(10);
+    const younger = wanted.filter((name) => {
+      const [major, minor] = (/@GLIBC_([\d.]+)$/.exec(name)?.[1] ?? "0.0").split(".").map(Number);
+      return major! > OLDEST_GLIBC[0] || minor! > OLDEST_GLIBC[1];
+    });
+    expect(younger, path).toEqual([]);
+  }
+});
+
+faultTest("a program of another libc, musl, loads it and makes a ring with it", { needs: ["musl"] }, () => {
+  const folder = tmpDir();
+  const source = join(folder, "load.c");
+  writeFileSync(
+    source,
+    `#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    void *library = dlopen(argv[argc - 1], RTLD_NOW);
+    if (!library)
+        return fprintf(stderr, "%s\\n", dlerror()), 1;
+    int32_t (*abi)(void) = dlsym(library, "bun_uring_abi");
+    int32_t (*create)(uint32_t, uint32_t, uint32_t, uint32_t *) = dlsym(library, "bun_uring_create");
+    int32_t (*close_ring)(void *, uint32_t) = dlsym(library, "bun_uring_close");
+    uint32_t info[16] = {0};
+    const int32_t made = create(8, 16, 0, info);
+    if (made == 0)
+        close_ring((void *)((uintptr_t)info[1] << 32 | info[0]), 0);
+    printf("%d %d", abi(), made);
+    return 0;
+}
+`,
+  );
+  run("musl-gcc", "-Wall", "-Werror", "-o", join(folder, "load"), source);
+  const [abi, made] = run(join(folder, "load"), shipped).split(" ").map(Number);
+  expect(abi).toBe(ABI);
+  // Where the kernel refuses a ring, the call has come as far as the kernel all the same.
+  expect([0, -1, -12, -38]).toContain(made!);
 });
 
 faultTest("it exports what kernel/shim.ts names and nothing else", { needs: ["gcc"] }, () => {

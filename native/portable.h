@@ -1,0 +1,50 @@
+// One binary for every libc: what is linked here loads under glibc 2.17 (which Bun itself needs) and newer, and under musl.
+// Calls that either libc got later are made as system calls; functions that glibc 2.34 moved from libpthread into libc keep
+// the version they have had since the beginning. test/native/shipped.test.ts reads the versions of what was built.
+
+#ifdef __GLIBC__
+#ifdef __x86_64__
+#define FIRST_GLIBC "GLIBC_2.2.5"
+#else
+#define FIRST_GLIBC "GLIBC_2.17"
+#endif
+__asm__(".symver pthread_key_create,pthread_key_create@" FIRST_GLIBC);
+__asm__(".symver pthread_getspecific,pthread_getspecific@" FIRST_GLIBC);
+__asm__(".symver pthread_setspecific,pthread_setspecific@" FIRST_GLIBC);
+#endif
+
+// glibc 2.28, musl 1.2.5. Older musl has not the struct either; the kernel's header has.
+#ifndef STATX_BASIC_STATS
+#include <linux/stat.h>
+#endif
+
+static inline int portable_statx(int dirfd, const char *path, int flags, unsigned int mask, struct statx *out)
+{
+    return (int)syscall(SYS_statx, dirfd, path, flags, mask, out);
+}
+
+// glibc 2.26, musl 1.2.5. The system call splits the offset into two longs, of which 64-bit machines use the first.
+static inline ssize_t portable_preadv2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+    return syscall(SYS_preadv2, fd, iov, (long)count, offset, 0L, flags);
+}
+
+// A function of its own since glibc 2.33. On 64-bit machines the kernel's struct stat is both libcs'.
+static inline int portable_fstat(int fd, struct stat *out)
+{
+    return (int)syscall(SYS_fstat, fd, out);
+}
+
+#define statx(dirfd, path, flags, mask, out) portable_statx(dirfd, path, flags, mask, out)
+#define preadv2(fd, iov, count, offset, flags) portable_preadv2(fd, iov, count, offset, flags)
+#define fstat(fd, out) portable_fstat(fd, out)
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+#ifndef AT_STATX_DONT_SYNC
+#define AT_STATX_DONT_SYNC 0x4000
+#endif
