@@ -285,10 +285,18 @@ EXPORT int32_t bun_uring_cap_workers(struct ring *ring, uint32_t bounded, uint32
     return io_uring_register_iowq_max_workers(&ring->uring, values);
 }
 
-// Registers a table of `count` empty direct descriptors.
+// Registers a table of `count` empty direct descriptors: sparse (5.19), or dense, each entry said to be empty (5.5).
 EXPORT int32_t bun_uring_register_files(struct ring *ring, uint32_t count)
 {
-    return io_uring_register_files_sparse(&ring->uring, count);
+    if (io_uring_register_files_sparse(&ring->uring, count) == 0)
+        return 0;
+    int *none = malloc(count * sizeof(*none));
+    if (!none)
+        return -ENOMEM;
+    memset(none, 0xff, count * sizeof(*none)); // -1 each
+    const int rc = io_uring_register_files(&ring->uring, none, count);
+    free(none);
+    return rc < 0 ? rc : 0;
 }
 
 // Registers a table of `count` empty fixed buffers.
@@ -560,6 +568,13 @@ EXPORT void bun_uring_disarm(struct ring *ring)
 enum { SYS_CACHESTAT = 451 }; // newer than the oldest headers that this builds with; the same on all architectures
 enum { STAT_NO_FOLLOW = 1, STAT_DONT_SYNC = 2 };
 
+// What a refused cached look-up says. That the kernel (before 5.12) or a sandbox does not have the call says nothing of the
+// path, and O_NOATIME's EPERM comes again from the ring.
+static int32_t cached_refusal(int error)
+{
+    return error == EINVAL || error == ENOSYS || error == EPERM ? -EAGAIN : -error;
+}
+
 // statx of a path whose every component is in the dentry cache: never waits for a disk or a server's lookup.
 // Returns 0, -EAGAIN where the cache does not have it (use the ring), or the path's own -errno.
 EXPORT int32_t bun_uring_stat_cached(const char *path, uint32_t flags, struct statx *out)
@@ -572,8 +587,8 @@ EXPORT int32_t bun_uring_stat_cached(const char *path, uint32_t flags, struct st
     };
     const int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
     if (fd < 0)
-        return -errno;
-    const int rc = statx(fd, "", at_flags, STATX_BASIC_STATS | STATX_BTIME, out) ? -errno : 0;
+        return cached_refusal(errno);
+    const int rc = statx(fd, "", at_flags, STATX_BASIC_STATS | STATX_BTIME, out) ? cached_refusal(errno) : 0;
     close(fd);
     return rc;
 }
@@ -610,7 +625,7 @@ EXPORT int32_t bun_uring_read_cached(const char *path, int32_t flags, void *into
     struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC | O_NONBLOCK), .resolve = RESOLVE_CACHED};
     const int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
     if (fd < 0)
-        return -errno;
+        return cached_refusal(errno);
     struct stat stat = {0};
     fstat(fd, &stat);
     if (S_ISREG(stat.st_mode) && stat.st_size < capacity) {

@@ -3,7 +3,7 @@
 
 import { readFileSync } from "node:fs";
 import { cpus, release } from "node:os";
-import { loadNative, type Native } from "../kernel/shim.ts";
+import { addressOf, loadNative, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
 import { errnoCode } from "../node/errors.ts";
 import { Ring, SetupFlag } from "./ring.ts";
@@ -43,7 +43,9 @@ const CQ_ENTRIES = 1024;
 const SMALLEST = 8;
 const DIRECT_DESCRIPTORS = 256;
 const FIXED_BUFFERS = 64;
-const [EPERM, ENOMEM, EINVAL, ENOSYS] = [-1, -12, -22, -38];
+const [EPERM, EAGAIN, ENOMEM, EINVAL, ENOSYS] = [-1, -11, -12, -22, -38];
+/** Times that a look-up of "/" may be disturbed by somebody who mounts or renames. */
+const LOOKUP_TRIES = 3;
 
 /**
  * Setup flags, best first: kernels 6.0, 5.19, 5.10, 5.6. Not DEFER_TASKRUN (6.1): with it each link of a chain that io-wq
@@ -102,6 +104,7 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const opcodes = new Uint8Array(256);
   const last = native.probe(address, opcodes, opcodes.length);
   if (last < 0) return last;
+  if (!hasCachedLookups(native)) native.statCached = native.readCached = () => EAGAIN;
   const cores = cpus().length;
   const workers = options.workers ?? { bounded: Math.max(4, cores), unbounded: Math.max(8, cores * 2) };
   if (native.capWorkers(address, workers.bounded, workers.unbounded) < 0) workers.bounded = workers.unbounded = 0;
@@ -117,6 +120,15 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const proof = roundTrip(ring);
   if (proof < 0) return proof;
   return { ring, library, opcodes, restricted, workers: { ...workers }, directDescriptors, fixedBuffers };
+}
+
+/** Whether openat2 keeps to the dentry cache (5.12, and no sandbox refuses it): asked once, and if not, never again. */
+function hasCachedLookups(native: Native): boolean {
+  const memory = new Uint8Array(1024); // the path "/", and room for a statx: large enough not to be moved
+  memory[0] = 0x2f;
+  const address = addressOf(memory);
+  for (let i = 0; i < LOOKUP_TRIES; i++) if (native.statCached(address, 0, address + 512) !== EAGAIN) return true;
+  return false;
 }
 
 /** Registers the table of direct descriptors, which may not be larger than RLIMIT_NOFILE. Returns its size, perhaps 0. */

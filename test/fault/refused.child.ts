@@ -24,6 +24,14 @@ async function tour(dir: string): Promise<unknown[]> {
   await fs.copyFile(file, `${file}2`);
   await fs.rename(`${file}2`, `${file}3`);
   results.push((await fs.stat(`${file}3`)).size, await outcome(fs.stat(`${file}2`)));
+  results.push((await fs.lstat(`${file}3`)).isFile(), await outcome(fs.lstat(`${file}2`)));
+  results.push((await fs.readMany([file, `${file}3`])).length);
+  await fs.mkdir(`${dir}/tree/sub`, { recursive: true });
+  await fs.writeFile(`${dir}/tree/sub/file`, "in a folder");
+  await fs.cp(`${dir}/tree`, `${dir}/tree2`, { recursive: true });
+  await fs.copyTree(`${dir}/tree2`, `${dir}/tree3`);
+  results.push(await fs.readFile(`${dir}/tree3/sub/file`, "utf8"));
+  for (const tree of ["tree", "tree2", "tree3"]) await fs.rm(`${dir}/${tree}`, { recursive: true });
   await fs.mkdir(`${dir}/sub`);
   results.push(await outcome(fs.mkdir(`${dir}/sub`)), await outcome(fs.readFile(`${dir}/sub`)));
   results.push(await outcome(fs.writeFile(`${dir}/none/x`, "")), await outcome(fs.rmdir(dir)));

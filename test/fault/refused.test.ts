@@ -83,6 +83,32 @@ describe("seccomp", () => {
     },
   );
 
+  for (const code of ["ENOSYS", "EPERM", "EINVAL"]) {
+    faultTest(`openat2 says ${code}: the ring gives the true answers`, { needs: ["ioUring", "gcc"] }, async () => {
+      const seen = await tour({ prefix: refusingIoUring({ openat2: code }) });
+      expect({ backend: seen.backend, results: seen.results }).toEqual({ backend: "io_uring", results: expected });
+    });
+  }
+
+  // IORING_REGISTER_FILES2 (13) registers a sparse table, IORING_REGISTER_FILES (2) a dense one.
+  const tables: [string, Record<`register:${number}`, string>, boolean][] = [
+    ["no sparse table of direct descriptors: a dense one", { "register:13": "EINVAL" }, true],
+    ["no table of direct descriptors at all", { "register:13": "EINVAL", "register:2": "EINVAL" }, false],
+  ];
+  for (const [name, calls, hasTable] of tables) {
+    faultTest(name, { needs: ["ioUring", "gcc"] }, async () => {
+      const prefix = refusingIoUring(calls);
+      const seen = await tour({ prefix });
+      expect({ backend: seen.backend, results: seen.results }).toEqual({ backend: "io_uring", results: expected });
+      const { limits } = await runCase<{ limits: { directDescriptors: number } }>(fixture, "limits", {
+        prefix,
+        input: inOneFolder,
+        env: { BUN_URING_BACKEND: "uring" },
+      });
+      expect(limits.directDescriptors > 0).toBe(hasTable);
+    });
+  }
+
   faultTest("BUN_URING_BACKEND=uring says so instead of falling back", { needs: ["gcc"] }, async () => {
     const prefix = refusingIoUring({ setup: "EPERM" });
     const end = await startCase(fixture, "strict", {

@@ -30,9 +30,12 @@ export function withLimits(limits: Limits): string[] {
   return ["prlimit", ...Object.entries(limits).map(([name, value]) => `--${name}=${value}`)];
 }
 
-/** The command's io_uring calls fail with these error codes, as under a container's seccomp profile. */
-export function refusingIoUring(calls: { setup?: string; enter?: string; register?: string }): string[] {
+/** System calls that can be refused: `register:N` is one operation of io_uring_register. */
+type Refusable = "setup" | "enter" | "register" | `register:${number}` | "openat2";
+
+/** The command's calls fail with these error codes, as under a container's seccomp profile. */
+export function refusingIoUring(calls: Partial<Record<Refusable, string>>): string[] {
   const numbers = constants.errno as Record<string, number>;
-  const rules = Object.entries(calls).map(([call, code]) => `${call}=${numbers[code]}`);
+  const rules = Object.entries(calls).map(([call, code]) => `${call}=${numbers[code!]}`);
   return [tool("seccomp-launch"), ...rules, "--"];
 }

@@ -1,8 +1,10 @@
 /*
- * Runs a program under a seccomp filter that refuses io_uring's system calls, as container runtimes do.
- * Assumes x86-64 or arm64 (both give io_uring the numbers 425 to 427). Changes nothing but the program it starts.
+ * Runs a program under a seccomp filter that refuses io_uring's system calls, or openat2, as container runtimes do.
+ * Assumes x86-64 or arm64 (both give these calls the same numbers). Changes nothing but the program it starts.
  *
- *   seccomp-launch CALL=ERRNO… -- PROGRAM ARGUMENT…      CALL: setup, enter, register; ERRNO: a number
+ *   seccomp-launch CALL=ERRNO… -- PROGRAM ARGUMENT…
+ *
+ * CALL: setup, enter, register, openat2, or register:OPERATION for one IORING_REGISTER_ number; ERRNO: a number.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -14,25 +16,34 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { IO_URING_SETUP = 425, IO_URING_ENTER = 426, IO_URING_REGISTER = 427, MAX_RULES = 3 };
+enum { IO_URING_REGISTER = 427, MAX_RULES = 4 };
+
+static const struct {
+  const char *name;
+  unsigned number;
+} calls[] = {{"setup", 425}, {"enter", 426}, {"register", IO_URING_REGISTER}, {"openat2", 437}};
 
 static unsigned call_number(const char *name, size_t length) {
-  static const char *const names[] = {"setup", "enter", "register"};
-  for (unsigned i = 0; i < MAX_RULES; i++)
-    if (strlen(names[i]) == length && strncmp(name, names[i], length) == 0) return IO_URING_SETUP + i;
+  for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
+    if (strlen(calls[i].name) == length && strncmp(name, calls[i].name, length) == 0) return calls[i].number;
   return 0;
 }
 
 int main(int argc, char **argv) {
-  struct sock_filter code[1 + 2 * MAX_RULES + 1];
+  struct sock_filter code[5 * MAX_RULES + 1];
   unsigned short n = 0;
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
   int i = 1;
   for (; i < argc && strcmp(argv[i], "--") != 0 && i <= MAX_RULES; i++) {
     const char *equals = strchr(argv[i], '=');
-    unsigned number = equals ? call_number(argv[i], (size_t)(equals - argv[i])) : 0;
+    const char *colon = strchr(argv[i], ':');
+    const unsigned number = equals ? call_number(argv[i], (size_t)((colon ? colon : equals) - argv[i])) : 0;
     if (!number) return fprintf(stderr, "seccomp-launch: unknown call in %s\n", argv[i]), 2;
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, colon ? 3 : 1);
+    if (colon) { // the operation is the second argument
+      code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+      code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)atoi(colon + 1), 0, 1);
+    }
     code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)atoi(equals + 1));
   }
   code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
