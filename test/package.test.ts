@@ -3,8 +3,11 @@
 // Never reaches a registry: the package has no dependencies, and the one configured below does not answer.
 
 import { beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { run as command } from "./helpers/mounts.ts";
+import { onDeath } from "./helpers/on-death.ts";
+import { faultTest } from "./helpers/requirements.ts";
 import { tmpDir } from "./helpers/tmp.ts";
 
 const root = join(import.meta.dir, "..");
@@ -193,4 +196,68 @@ describe("in a folder with no compiler and no liburing", () => {
     const ours = compiled.stdout.split("\n").filter((line) => line.includes("error") && !line.includes("@types"));
     expect(ours).toEqual([]);
   });
+});
+
+describe("bundled by its user, and moved away from node_modules", () => {
+  const source = `
+    import { backend, capabilities, shutdown } from "bun-uring";
+    import { readFile, writeFile } from "bun-uring/promises";
+    async function main() {
+      await writeFile(process.argv[2], "hello ring");
+      const text = await readFile(process.argv[2], "utf8");
+      console.log(JSON.stringify({ text, backend, reason: capabilities().reason?.message ?? null }));
+      await shutdown();
+    }
+    void main();
+  `;
+
+  /** Bundles the program and returns the folder that holds what came of it, and nothing else. */
+  function bundled(...flags: readonly string[]): string {
+    writeFileSync(join(app, "main.ts"), source);
+    const out = tmpDir();
+    const built = run([process.execPath, "build", "main.ts", ...flags, join(out, "app")], app, process.env);
+    expect(built, built.stderr).toMatchObject({ code: 0 });
+    const elsewhere = tmpDir();
+    cpSync(out, elsewhere, { recursive: true });
+    return elsewhere;
+  }
+
+  const ways: readonly [string, readonly string[]][] = [
+    ["--compile", ["--compile", "--outfile"]],
+    ["--compile --minify --bytecode", ["--compile", "--minify", "--bytecode", "--outfile"]],
+    ["--target bun", ["--target", "bun", "--outdir"]],
+    ["--target bun --minify --splitting", ["--target", "bun", "--minify", "--splitting", "--outdir"]],
+  ];
+  for (const [name, flags] of ways)
+    test(`${name}: io_uring as before`, () => {
+      const folder = bundled(...flags);
+      const start = flags[0] === "--compile" ? [join(folder, "app")] : [process.execPath, join(folder, "app/main.js")];
+      const ran = run([...start, join(folder, "note.txt")], folder, bareEnvironment);
+      expect(ran, ran.stderr).toMatchObject({ code: 0 });
+      expect(JSON.parse(ran.stdout)).toEqual({ text: "hello ring", backend: "io_uring", reason: null });
+    }, 30_000);
+
+  faultTest(
+    "a temporary folder that is full, or where nothing may be executed: the node backend, and why",
+    { needs: ["root", "tmpfs", "ioUring"] },
+    async () => {
+      const folder = bundled("--compile", "--outfile");
+      const temporary = tmpDir();
+      for (const options of ["size=4k", "size=1m,noexec"]) {
+        command("mount", "-t", "tmpfs", "-o", options, "bun-uring-test", temporary);
+        const guard = onDeath('umount -l "$1"', temporary);
+        try {
+          const env = { ...bareEnvironment, TMPDIR: temporary, BUN_TMPDIR: temporary };
+          const ran = run([join(folder, "app"), join(folder, "note.txt")], folder, env);
+          expect(ran, ran.stderr).toMatchObject({ code: 0 });
+          const said = JSON.parse(ran.stdout);
+          expect(said).toMatchObject({ text: "hello ring", backend: "node" });
+          expect(said.reason).toContain("can't be loaded");
+        } finally {
+          command("umount", temporary);
+          await guard.standDown();
+        }
+      }
+    },
+  );
 });

@@ -3,8 +3,8 @@
 
 import { dlopen, FFIType, ptr, toArrayBuffer } from "bun:ffi";
 import { existsSync } from "node:fs";
-import { basename, join } from "node:path";
 import { ABI, LAYOUT } from "./abi.ts";
+import { libraryCandidates } from "./library.ts";
 
 /** An address in this process. Addresses are below 2^53, so a number holds them exactly. */
 export type Address = number;
@@ -100,18 +100,6 @@ const SYMBOLS = {
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
 
-/** Where the shim may lie, first found wins. `BUN_URING_LIB` replaces the search. */
-function candidates(): string[] {
-  const chosen = process.env["BUN_URING_LIB"];
-  if (chosen) return [chosen];
-  // The bundle lies one folder below the package's root, this file two.
-  const root = join(import.meta.dir, basename(import.meta.dir) === "kernel" ? "../.." : "..");
-  return [
-    join(root, "build", "liburing-shim.so"),
-    join(root, "prebuilds", `linux-${process.arch}`, "liburing-shim.so"),
-  ];
-}
-
 function failure(code: LoadFailure["code"], message: string, remedy: string): Loaded {
   return { failure: { code, message, remedy } };
 }
@@ -125,18 +113,30 @@ function checkLayout(out: Uint32Array, reported: number): string | null {
   return null;
 }
 
-/** Loads and checks the shim for this thread. Never throws. */
+/** Loads and checks the shim for this thread: the first candidate that is this version's. Never throws. */
 export function loadNative(): Loaded {
   if (process.platform !== "linux")
     return failure("PLATFORM", `io_uring is Linux's; this is ${process.platform}`, "Run on Linux to use io_uring.");
-  const tried = candidates();
-  const path = tried.find((candidate) => existsSync(candidate));
-  if (path === undefined)
-    return failure(
+  const tried: string[] = [];
+  let first: Loaded | null = null;
+  for (const path of libraryCandidates()) {
+    tried.push(path);
+    if (!existsSync(path)) continue;
+    const loaded = load(path);
+    if (loaded.failure === undefined) return loaded;
+    first ??= loaded;
+  }
+  return (
+    first ??
+    failure(
       "MISSING",
       `no native library for linux-${process.arch} (looked for ${tried.join(", ")})`,
       "Build it with `make` in the package's folder (needs gcc and liburing's headers), or point BUN_URING_LIB at it.",
-    );
+    )
+  );
+}
+
+function load(path: string): Loaded {
   let symbols: Record<keyof typeof SYMBOLS, (...args: any[]) => any>;
   try {
     symbols = dlopen(path, SYMBOLS).symbols as typeof symbols;
@@ -145,7 +145,9 @@ export function loadNative(): Loaded {
     return failure(
       "DLOPEN",
       `${path} can't be loaded: ${text}`,
-      "It may be built for another libc or processor, or be another version: build it here with `make`.",
+      path.startsWith("/$bunfs/")
+        ? "A compiled program unpacks it into the temporary folder, which must have room and not be mounted noexec: set BUN_TMPDIR."
+        : "It may be built for another processor, or be another version: build it here with `make`.",
     );
   }
   const out = new Uint32Array(64);
