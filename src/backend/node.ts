@@ -33,6 +33,12 @@ const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
 /** The shim's plain calls; null where it can't be loaded. */
 let native: Native | null | undefined;
 
+/** node:fs does not say what may wait for a server, so anything may. */
+function maybeSlow(file: OpenFile): OpenFile {
+  file.slow = true;
+  return file;
+}
+
 const unavailable = (why: string): Error =>
   codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", `opening beneath a folder is unavailable: ${why}`);
 
@@ -114,7 +120,7 @@ class NodeBackend implements Backend {
       (done) =>
         fs.open(path, flags, mode, (error, fd) => {
           if (error) return done(error);
-          const file = new OpenFile(fd);
+          const file = maybeSlow(new OpenFile(fd));
           file.direct = (flags & fs.constants.O_DIRECT) !== 0;
           done(null, wrap === undefined ? file : wrap(file));
         }),
@@ -129,7 +135,7 @@ class NodeBackend implements Backend {
     const bytes = encodePath(path);
     for (;;) {
       const fd = native.openBeneath(dir, bytes, flags, mode, resolve);
-      if (fd >= 0) return new OpenFile(fd);
+      if (fd >= 0) return maybeSlow(new OpenFile(fd));
       if (fd === ENOSYS || fd === EPERM) throw unavailable("openat2(2) is refused (Linux 5.6 and newer have it)");
       if (fd !== EINTR) throw systemError(fd, "open", path);
     }

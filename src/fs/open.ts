@@ -43,6 +43,12 @@ export function openHandle(path: Path, flags: number, mode: number): Promise<Fil
   return kinMet ? handle : Promise.all([handle, meetKin(handlePrototype, kinOf)]).then(([opened]) => opened);
 }
 
+/** A handle for a file that was opened in another way. */
+export async function adopt(file: OpenFile): Promise<FileHandle> {
+  if (!kinMet) await meetKin(handlePrototype, kinOf);
+  return handleFor(file);
+}
+
 /** As `openHandle`, until the signal fires. What is opened after that is closed. */
 export function openUntil(
   signal: AbortSignal,

@@ -1,0 +1,398 @@
+// Root: file operations that can't leave a folder, whatever names they are given and whatever is swapped meanwhile.
+// The kernel does the keeping: every open is OPENAT2 with RESOLVE_BENEATH from the folder's descriptor. What has no such form
+// (mkdir, unlink, rename …) opens the parent that way and then acts on the last component, which is never followed.
+// Never resolves a name by itself, never compares paths, and has no weaker way for where the kernel has none.
+
+import type { Dir, Dirent, OpenMode, RmOptions, Stats } from "node:fs";
+import { currentBackend } from "../backend/choose.ts";
+import type { Backend, OpenFile, Path } from "../backend/interface.ts";
+import { opendir, readdir } from "../fs/directory.ts";
+import { adopt } from "../fs/open.ts";
+import type { FileHandle } from "../handle/file-handle.ts";
+import {
+  constants,
+  O_PATH,
+  O_TMPFILE,
+  RESOLVE_BENEATH,
+  RESOLVE_NO_MAGICLINKS,
+  RESOLVE_NO_SYMLINKS,
+} from "../kernel/constants.ts";
+import { invalidArgValue, validateObject, validateOneOf } from "../node/arguments.ts";
+import { systemError } from "../node/errors.ts";
+import { parseFlags, parseMode } from "../node/open-flags.ts";
+import type { DataPieces, HandleReadOptions, HandleWriteOptions, WholeData } from "../node/options.ts";
+import { toPath } from "../node/path.ts";
+import { copyFile } from "../tree/copy-file.ts";
+import { rm } from "../tree/rm.ts";
+import { checkName, type Name, OutsideRootError, rootClosed, splitName } from "./outside.ts";
+
+const { COPYFILE_EXCL, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
+/** How often a look-up that raced with a rename is repeated before EAGAIN is the answer. */
+const MAX_RACES = 16;
+
+export interface RootOptions {
+  /**
+   * Symbolic links: "inside" (default) are followed while they stay beneath the folder, "never" are refused wherever they
+   * stand in a name.
+   */
+  symlinks?: "inside" | "never" | undefined;
+}
+
+export interface RootWriteOptions extends HandleWriteOptions {
+  /** Default "w"; "wx" refuses a file that exists, "a" appends. */
+  flag?: OpenMode | undefined;
+  /** Permissions of a file that is created, less the umask. Default 0o666. */
+  mode?: number | string | undefined;
+}
+
+export interface RootReaddirOptions {
+  withFileTypes?: boolean | undefined;
+  recursive?: boolean | undefined;
+  encoding?: BufferEncoding | "buffer" | null | undefined;
+}
+
+type ErrnoError = NodeJS.ErrnoException;
+const codeOf = (error: unknown): string | undefined => (error as ErrnoError).code;
+
+/** Roots that were never closed give their descriptor back when they have been collected. */
+const collected = new FinalizationRegistry<OpenFile>((file) => {
+  currentBackend()
+    .close(file)
+    .catch(() => {});
+});
+
+/**
+ * Opens a folder as a root. Rejects with the folder's own error, and with ERR_FEATURE_UNAVAILABLE_ON_PLATFORM where neither
+ * io_uring nor openat2(2) (Linux 5.6) can be had: containment is the kernel's, or there is no root.
+ */
+export async function openRoot(folder: string | Uint8Array | URL, options: RootOptions = {}): Promise<Root> {
+  const path = toPath(folder, "folder");
+  validateObject(options, "options");
+  const { symlinks = "inside" } = options;
+  validateOneOf(symlinks, "options.symlinks", ["inside", "never"]);
+  const backend = currentBackend();
+  const file = await backend.open(path, O_PATH | O_DIRECTORY, 0);
+  const root = new Root(backend, file, symlinks);
+  try {
+    await root.stat(".");
+  } catch (error) {
+    await root.close();
+    throw error;
+  }
+  return root;
+}
+
+/** What `serveFile` and the writers of this room need of a root beyond its methods. */
+export interface RootInternals {
+  readonly backend: Backend;
+  /** The folder's descriptor (O_PATH). */
+  readonly folder: OpenFile;
+  /** RESOLVE_ flags of every open. */
+  readonly resolve: number;
+  /** Opens a name for reading, or as `flags` say, with the root's own errors. */
+  readonly open: (name: string, flags: number) => Promise<OpenFile>;
+  /** Called once, when the root is closed. */
+  readonly onClose: Set<() => void>;
+}
+
+/** The state behind a root; throws if it is closed. */
+export let internalsOf: (root: Root) => RootInternals;
+
+/**
+ * A folder that no operation leaves. Names are relative to it; absolute ones, `..` that leads out, NUL bytes and links that
+ * lead out are refused with ERR_OUTSIDE_ROOT (`cause`: the kernel's error). Other errors are Node's, with the name as `path`.
+ */
+export class Root {
+  readonly #backend: Backend;
+  readonly #folder: OpenFile;
+  readonly #resolve: number;
+  readonly #onClose: Set<() => void> = new Set();
+  /** Who keeps names inside: always the kernel (openat2(2), RESOLVE_BENEATH). */
+  readonly containment = "kernel";
+  readonly symlinks: "inside" | "never";
+
+  static {
+    internalsOf = (root) => {
+      if (root.#folder.fd < 0) throw rootClosed();
+      return {
+        backend: root.#backend,
+        folder: root.#folder,
+        resolve: root.#resolve,
+        open: (name, flags) => root.#open(checkName(name), flags, 0),
+        onClose: root.#onClose,
+      };
+    };
+  }
+
+  /** Roots come from `openRoot`. */
+  constructor(backend: Backend, folder: OpenFile, symlinks: "inside" | "never") {
+    this.#backend = backend;
+    this.#folder = folder;
+    this.symlinks = symlinks;
+    this.#resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | (symlinks === "never" ? RESOLVE_NO_SYMLINKS : 0);
+    collected.register(this, folder, folder);
+  }
+
+  /** Opens a file. `flags` as node:fs takes them (default "r"); the handle's `procPath` names it for Bun's own APIs. */
+  async open(name: Name, flags?: OpenMode | null, mode?: number | string | null): Promise<FileHandle> {
+    return adopt(await this.#open(checkName(name), parseFlags(flags), parseMode(mode, "mode", FILE_MODE)));
+  }
+
+  /** A whole file: a Buffer, or a string if an encoding is given. */
+  readFile(name: Name, options?: (HandleReadOptions & { encoding?: null | undefined }) | null): Promise<Buffer>;
+  readFile(name: Name, options: (HandleReadOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>;
+  async readFile(name: Name, options?: HandleReadOptions | BufferEncoding | null): Promise<Buffer | string> {
+    await using handle = await this.open(name);
+    return await handle.readFile(options);
+  }
+
+  /** Writes a whole file, in place of what it had. See `writeFileAtomic` for one that is never half written. */
+  async writeFile(
+    name: Name,
+    data: WholeData | DataPieces,
+    options: RootWriteOptions | BufferEncoding | null = {},
+  ): Promise<void> {
+    const given = typeof options === "string" ? { encoding: options } : { ...options };
+    const { flag = "w", mode, ...rest } = given as RootWriteOptions;
+    const handle = await this.open(name, flag, mode);
+    // Not `using`: what close says of a write (EDQUOT, EIO of a file server) is the write's.
+    try {
+      await handle.writeFile(data, rest);
+    } catch (error) {
+      await handle.close().catch(() => {});
+      throw error;
+    }
+    await handle.close();
+  }
+
+  appendFile(
+    name: Name,
+    data: WholeData | DataPieces,
+    options: RootWriteOptions | BufferEncoding | null = {},
+  ): Promise<void> {
+    const given = typeof options === "string" ? { encoding: options } : options;
+    return this.writeFile(name, data, { flag: "a", ...given });
+  }
+
+  /** The Stats of what a name leads to. */
+  async stat(name: Name): Promise<Stats> {
+    return this.#stat(checkName(name), 0);
+  }
+
+  /** The same of the link itself, where the name is one's. */
+  async lstat(name: Name): Promise<Stats> {
+    return this.#stat(checkName(name), O_NOFOLLOW);
+  }
+
+  async #stat(name: string | Buffer, flags: number): Promise<Stats> {
+    const file = await this.#open(name, O_PATH | flags, 0);
+    try {
+      return (await this.#backend.fstat(file, false)) as Stats;
+    } finally {
+      await this.#backend.close(file);
+    }
+  }
+
+  /** Whether a name leads to something inside. */
+  async exists(name: Name): Promise<boolean> {
+    const checked = checkName(name);
+    try {
+      await this.#backend.close(await this.#open(checked, O_PATH, 0));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** The entries of a folder; links in it are listed, never entered. */
+  readdir(
+    name?: Name,
+    options?: (RootReaddirOptions & { withFileTypes?: false | undefined }) | null,
+  ): Promise<string[]>;
+  readdir(name: Name, options: RootReaddirOptions & { withFileTypes: true }): Promise<Dirent[]>;
+  readdir(name?: Name, options?: RootReaddirOptions | null): Promise<(string | Dirent | Buffer)[]>;
+  async readdir(name: Name = ".", options?: RootReaddirOptions | null): Promise<any> {
+    const checked = checkName(name);
+    const file = await this.#open(checked, O_DIRECTORY, 0);
+    const place = procPath(file);
+    try {
+      const entries = await named(checked, readdir(place, { ...options } as any));
+      if (options?.withFileTypes === true) {
+        for (const entry of entries as unknown as { parentPath: string }[])
+          entry.parentPath = String(checked) + String(entry.parentPath).slice(place.length);
+      }
+      return entries;
+    } finally {
+      await this.#backend.close(file);
+    }
+  }
+
+  /** A folder's entries one after another. */
+  async opendir(name: Name = "."): Promise<Dir> {
+    const checked = checkName(name);
+    const file = await this.#open(checked, O_DIRECTORY, 0);
+    try {
+      return await named(checked, opendir(procPath(file)));
+    } finally {
+      await this.#backend.close(file);
+    }
+  }
+
+  /** Makes a folder; with `recursive` also those above it. Resolves to the first one made, with `recursive`. */
+  async mkdir(
+    name: Name,
+    options: { recursive?: boolean | undefined; mode?: number | string | undefined } = {},
+  ): Promise<string | undefined> {
+    const checked = checkName(name);
+    validateObject(options, "options");
+    const { recursive = false, mode } = options;
+    const bits = parseMode(mode, "mode", FOLDER_MODE);
+    if (!recursive) {
+      await this.#inParent(checked, (path) => this.#backend.mkdir(path, bits));
+      return undefined;
+    }
+    return this.#makePath(checked, bits);
+  }
+
+  async #makePath(name: string | Buffer, mode: number): Promise<string | undefined> {
+    let above: string | undefined;
+    const make = (): Promise<void> => this.#inParent(name, (path) => this.#backend.mkdir(path, mode));
+    try {
+      await make();
+      return String(name);
+    } catch (error) {
+      if (codeOf(error) === "EEXIST") {
+        if ((await this.#stat(name, 0)).isDirectory()) return undefined;
+        throw error;
+      }
+      const { folder } = splitName(name);
+      if (codeOf(error) !== "ENOENT" || String(folder) === ".") throw error;
+      above = await this.#makePath(folder, mode);
+    }
+    try {
+      await make();
+    } catch (error) {
+      // Somebody else has made it meanwhile.
+      if (codeOf(error) !== "EEXIST" || !(await this.#stat(name, 0)).isDirectory()) throw error;
+    }
+    return above ?? String(name);
+  }
+
+  /** Removes a file, a link or, with `recursive`, a folder with all in it. The root itself is refused (EINVAL). */
+  async rm(name: Name, options: RmOptions = {}): Promise<void> {
+    const checked = checkName(name);
+    validateObject(options, "options");
+    const force = options.force === true;
+    try {
+      await this.#inParent(checked, (path) => rm(path as string, { ...options }));
+    } catch (error) {
+      // The parent is missing, too.
+      if (!force || codeOf(error) !== "ENOENT") throw error;
+    }
+  }
+
+  async unlink(name: Name): Promise<void> {
+    await this.#inParent(checkName(name), (path) => this.#backend.unlink(path));
+  }
+
+  async rmdir(name: Name): Promise<void> {
+    await this.#inParent(checkName(name), (path) => this.#backend.rmdir(path));
+  }
+
+  /** Gives another name, in place of a file that has it. Neither name's last component is followed. */
+  async rename(from: Name, to: Name): Promise<void> {
+    const [source, target] = [checkName(from), checkName(to)];
+    await this.#inParent(source, (oldPath) =>
+      this.#inParent(target, (newPath) => named(source, this.#backend.rename(oldPath, newPath), target)),
+    );
+  }
+
+  /** Copies a file's content and mode. `mode`: COPYFILE_EXCL refuses a target that exists. */
+  async copyFile(from: Name, to: Name, mode = 0): Promise<void> {
+    const [source, target] = [checkName(from), checkName(to)];
+    if (mode !== 0 && mode !== COPYFILE_EXCL) throw invalidArgValue("mode", mode, "must be 0 or COPYFILE_EXCL");
+    const input = await this.#open(source, 0, 0);
+    try {
+      const stats = (await this.#backend.fstat(input, false)) as Stats;
+      const exclusive = mode === COPYFILE_EXCL ? O_EXCL : 0;
+      const output = await this.#open(target, O_WRONLY | O_CREAT | exclusive, stats.mode & 0o777);
+      try {
+        await named(source, copyFile(procPath(input), procPath(output)), target);
+      } finally {
+        await this.#backend.close(output);
+      }
+    } finally {
+      await this.#backend.close(input);
+    }
+  }
+
+  /** Closes the root's descriptor. Handles that it gave stay open; calls that begin later reject with ERR_ROOT_CLOSED. */
+  async close(): Promise<void> {
+    collected.unregister(this.#folder);
+    for (const leave of this.#onClose) leave();
+    this.#onClose.clear();
+    await this.#backend.close(this.#folder);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Opens beneath the folder; a look-up that raced with a rename is repeated. */
+  async #open(name: string | Buffer, flags: number, mode: number): Promise<OpenFile> {
+    if (this.#folder.fd < 0) throw rootClosed();
+    // openat2 refuses a mode where nothing can be created.
+    const bits = (flags & O_CREAT) !== 0 || (flags & O_TMPFILE) === O_TMPFILE ? mode : 0;
+    for (let races = 0; ; races++) {
+      try {
+        return await this.#backend.openBeneath(this.#folder.fd, name, flags, bits, this.#resolve);
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === "EAGAIN" && races < MAX_RACES) continue;
+        if (code === "EXDEV") throw new OutsideRootError(name, "leads out of the root", error);
+        if (code === "ELOOP" && this.symlinks === "never")
+          throw new OutsideRootError(name, "is, or goes through, a symbolic link", error);
+        throw error;
+      }
+    }
+  }
+
+  /** Runs an operation on the last component of a name, by a path that leads through the open parent to it. */
+  async #inParent<T>(name: string | Buffer, act: (path: Path) => Promise<T>): Promise<T> {
+    const { folder, base } = splitName(name);
+    if (base.length === 0 || String(base) === ".") throw systemError(-22, "open", name);
+    const parent = await this.#open(folder, O_PATH | O_DIRECTORY, 0).catch((error) => {
+      throw renamed(error, name);
+    });
+    try {
+      const place = `${procPath(parent)}/`;
+      return await named(
+        name,
+        act(typeof base === "string" ? place + base : Buffer.concat([Buffer.from(place), base])),
+      );
+    } finally {
+      await this.#backend.close(parent);
+    }
+  }
+}
+
+/** A path of an open file that leads nowhere else, whatever happens to its name. */
+export const procPath = (file: OpenFile): string => `/proc/self/fd/${file.fd}`;
+
+/** An operation's result; its error with the names that the caller knows in place of those it was given. */
+async function named<T>(name: string | Buffer, operation: Promise<T>, dest?: string | Buffer): Promise<T> {
+  try {
+    return await operation;
+  } catch (error) {
+    throw renamed(error, name, dest);
+  }
+}
+
+function renamed(error: unknown, name: string | Buffer, dest?: string | Buffer): unknown {
+  const { errno, syscall, path } = error as ErrnoError;
+  const { dest: target } = error as { dest?: string };
+  const inside = [path, target].some((text) => text?.startsWith("/proc/self/fd/"));
+  if (typeof errno !== "number" || !inside) return error;
+  return systemError(errno, syscall ?? "open", name, dest ?? (target === undefined ? undefined : name));
+}

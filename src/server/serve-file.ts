@@ -1,0 +1,314 @@
+// serveFile: a request answered with a file beneath a root, in the request's own turn wherever the file's bytes are at hand.
+// That matters twice: Bun sends such an answer with one system call, and nothing here waits on the JavaScript thread for a
+// disk or a file server. Conditions, ranges, encodings and headers are RFC 9110's.
+// Never opens anything but by the root's own opens; never answers with a folder, a FIFO or a device.
+
+import { readFileSync } from "node:fs";
+import { resolve as absolute } from "node:path";
+import { currentBackend } from "../backend/choose.ts";
+import type { Backend } from "../backend/interface.ts";
+import { O_PATH } from "../kernel/constants.ts";
+import { loadNative, type Native } from "../kernel/shim.ts";
+import { AT_FDCWD } from "../kernel/sqe.ts";
+import { invalidArgType } from "../node/arguments.ts";
+import { type Body, bodyLater, bodyNow, SENDFILE_BYTES, scratchMemory } from "./body.ts";
+import { acceptedEncodings, type Decision, decide } from "./conditional.ts";
+import { Entry, FileCache, type Missing } from "./file-cache.ts";
+import { internalsOf, Root } from "./root.ts";
+import { type Checked, type Encoding, headersOf, type ServeOptions, serveOptions, siblingOf } from "./serve-options.ts";
+
+/** Descriptors that one root's cache keeps at the most, and bytes of bodies. */
+const MAX_DESCRIPTORS = 1024;
+const BODY_BYTES = 64 * 1024 * 1024;
+/** Small files are read whole as they are looked at. */
+const LOOK_BYTES = SENDFILE_BYTES - 1;
+/** Answers begun anew because the file changed under them, before that is an error. */
+const MAX_CHANGES = 3;
+
+interface Site {
+  readonly cache: FileCache;
+  readonly backend: Backend;
+}
+
+const sites = new WeakMap<Root, Site>();
+/** For files by absolute path: names relative to nothing. */
+let paths: Site | Promise<Site> | null = null;
+let native: Native | null | undefined;
+
+/** One request on its way. */
+interface Answering {
+  readonly request: Request;
+  readonly site: Site;
+  readonly options: Checked;
+  /** Names that had to be waited for, and what they are. */
+  readonly found: Map<string, Entry | Missing>;
+  changes: number;
+}
+
+/**
+ * Answers GET and HEAD with a file: of a root, by the request's path (or `options.name`), or the one file at `path`. Everything
+ * else is 405. Returns a Response where the file is known and its bytes are in the page cache, a promise of one elsewhere;
+ * never rejects for what a client or a file can do. Throws for wrong arguments.
+ */
+export function serveFile(
+  request: Request,
+  where: Root | string,
+  options?: ServeOptions,
+): Response | Promise<Response> {
+  const checked = serveOptions(options);
+  const { method } = request;
+  if (method !== "GET" && method !== "HEAD")
+    return new Response("Method Not Allowed\n", { status: 405, headers: { allow: "GET, HEAD" } });
+  if (where instanceof Root) {
+    const name = checked.name ?? nameOf(request.url, checked);
+    if (name === null) return plain("Bad Request\n", 400);
+    const site = siteOf(where);
+    return answer({ request, site, options: checked, found: new Map(), changes: 0 }, name);
+  }
+  if (typeof where !== "string") throw invalidArgType("where", ["Root", "string"], where);
+  const name = absolute(where);
+  paths ??= pathSite();
+  const begin = (site: Site): Response | Promise<Response> =>
+    answer({ request, site, options: checked, found: new Map(), changes: 0 }, name);
+  return paths instanceof Promise ? paths.then(begin) : begin(paths);
+}
+
+/* ---- names --------------------------------------------------------------------------------------------------------- */
+
+/** The name beneath the root that a URL's path stands for; null if it is malformed. "" at its end or whole: a folder. */
+function nameOf(url: string, { prefix }: Checked): string | null {
+  const start = url.indexOf("/", url.indexOf("//") + 2);
+  let path = start < 0 ? "/" : url.slice(start).replace(/[?#].*$/s, "");
+  if (path.includes("%")) {
+    // A slash or a NUL that is written as a code stays one that no name has.
+    if (/%2f|%00/i.test(path)) return null;
+    try {
+      path = decodeURIComponent(path);
+    } catch {
+      return null;
+    }
+  }
+  if (path.includes("\0")) return null;
+  if (prefix !== "") {
+    if (path !== prefix && !path.startsWith(`${prefix}/`)) return null;
+    path = path.slice(prefix.length) || "/";
+  }
+  return path.replace(/^\/+/, "");
+}
+
+const isHidden = (name: string): boolean => /(^|\/)\.(?!well-known(\/|$))/.test(name);
+
+/* ---- sites --------------------------------------------------------------------------------------------------------- */
+
+function siteOf(root: Root): Site {
+  const { backend, folder, resolve, open, onClose } = internalsOf(root); // throws if it is closed
+  let site = sites.get(root);
+  if (site === undefined) {
+    native ??= loadNative().native ?? null;
+    const cache = new FileCache(backend, native, folder.fd, resolve, !folder.slow, open, {
+      capacity: capacity(),
+      bodyBytes: BODY_BYTES,
+    });
+    site = { cache, backend };
+    sites.set(root, site);
+    onClose.add(() => cache.close());
+  }
+  return site;
+}
+
+async function pathSite(): Promise<Site> {
+  const backend = currentBackend();
+  native ??= loadNative().native ?? null;
+  const top = await backend.open("/", O_PATH, 0);
+  const local = !top.slow;
+  await backend.close(top);
+  const open = (name: string, flags: number) => backend.open(name, flags, 0);
+  const cache = new FileCache(backend, native, AT_FDCWD, 0, local, open, {
+    capacity: capacity(),
+    bodyBytes: BODY_BYTES,
+  });
+  paths = { cache, backend };
+  return paths;
+}
+
+/** A quarter of what this process may have open. */
+function capacity(): number {
+  try {
+    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+    return Math.max(4, Math.min(MAX_DESCRIPTORS, Math.floor(Number(limit ?? MAX_DESCRIPTORS) / 4)));
+  } catch {
+    return 64;
+  }
+}
+
+/* ---- the answer ---------------------------------------------------------------------------------------------------- */
+
+/** Goes as far as it can at once; what has to be waited for is waited for, and then it goes the same way again. */
+function answer(state: Answering, name: string): Response | Promise<Response> {
+  const { options } = state;
+  if (!options.dotfiles && isHidden(name)) return notFound(state);
+  const isFolder = name === "" || name.endsWith("/");
+  if (isFolder && options.index === false) return notFound(state);
+  const wanted = isFolder ? name + options.index : name;
+  return choose(state, wanted, name);
+}
+
+function find(state: Answering, name: string): Entry | Missing | Promise<unknown> {
+  const known = state.found.get(name);
+  if (known !== undefined) return known;
+  const found = state.site.cache.find(name, performance.now(), state.options.revalidateMs);
+  return found instanceof Promise ? found.then((made) => state.found.set(name, made)) : found;
+}
+
+/** The file, or the one of its encoded siblings that the client likes best. */
+function choose(state: Answering, name: string, asked: string): Response | Promise<Response> {
+  const { options, request } = state;
+  const again = (): Response | Promise<Response> => choose(state, name, asked);
+  if (options.encodings.length > 0) {
+    for (const encoding of acceptedEncodings(request.headers.get("accept-encoding"), options.encodings)) {
+      if (encoding === "") break;
+      const sibling = find(state, siblingOf(name, encoding));
+      if (sibling instanceof Promise) return sibling.then(again);
+      if (sibling instanceof Entry && sibling.kind === "file") return send(state, sibling, name, encoding);
+    }
+  }
+  const found = find(state, name);
+  if (found instanceof Promise) return found.then(again);
+  if (!(found instanceof Entry)) return refuse(state, found.error);
+  if (found.kind === "file") return send(state, found, name, "");
+  if (found.kind === "folder" && options.index !== false && name === asked && options.name === undefined)
+    return redirect(state, name);
+  return notFound(state);
+}
+
+/** To the same path with a slash at its end, if there is an index; relative, so that no host or scheme is guessed. */
+function redirect(state: Answering, name: string): Response | Promise<Response> {
+  const index = find(state, `${name}/${state.options.index}`);
+  if (index instanceof Promise) return index.then(() => redirect(state, name));
+  if (!(index instanceof Entry) || index.kind !== "file") return notFound(state);
+  const { url } = state.request;
+  const query = url.indexOf("?");
+  const last = name.slice(name.lastIndexOf("/") + 1);
+  const location = `./${encodeURIComponent(last)}/${query < 0 ? "" : url.slice(query)}`;
+  return new Response(null, { status: 301, headers: { location } });
+}
+
+function send(state: Answering, entry: Entry, name: string, encoding: Encoding | ""): Response | Promise<Response> {
+  const { cache } = state.site;
+  const { request, options } = state;
+  const isHead = request.method === "HEAD";
+  // A file that is kept in memory needs no bytes, only to be looked at.
+  const capacity = isHead || entry.body !== null ? 0 : LOOK_BYTES;
+  const cached = cache.look(entry, scratchMemory(), capacity);
+  if (entry.kind !== "file") return notFound(state);
+  entry.hits++;
+  let headers: Headers;
+  try {
+    headers = headersOf(entry, name, encoding, options);
+  } catch (error) {
+    return failed(state, error as Error);
+  }
+  const decision = decide(request.headers, entry);
+  const part = partOf(decision, entry, headers);
+  if (part instanceof Response) return part;
+  if (isHead)
+    return new Response(null, { status: part.status, headers: withLength(part.headers, part.end - part.start) });
+  const body = bodyNow(cache, entry, part.start, part.end, cached);
+  if (body !== null || part.start === part.end) return respond(state, entry, part, body);
+  return bodyLater(cache, state.site.backend, entry, part.start, part.end).then(
+    (later) => respond(state, entry, part, later),
+    (error) => {
+      if ((error as { code?: string }).code !== "ERR_FILE_CHANGED" || ++state.changes > MAX_CHANGES)
+        return failed(state, error as Error);
+      return send(state, entry, name, encoding);
+    },
+  );
+}
+
+interface Part {
+  status: number;
+  headers: Headers;
+  start: number;
+  end: number;
+}
+
+function partOf(decision: Decision, entry: Entry, headers: Headers): Part | Response {
+  switch (decision.status) {
+    case 200:
+      return { status: 200, headers, start: 0, end: entry.size };
+    case 206: {
+      const { start, end } = decision;
+      const own = new Headers(headers);
+      own.set("content-range", `bytes ${start}-${end - 1}/${entry.size}`);
+      return { status: 206, headers: own, start, end };
+    }
+    case 304: {
+      // What a cache would update (15.4.5), not the body's own description.
+      const own = new Headers(headers);
+      for (const name of ["content-type", "content-encoding", "content-disposition", "accept-ranges"]) own.delete(name);
+      return new Response(null, { status: 304, headers: own });
+    }
+    case 412:
+      return plain("Precondition Failed\n", 412);
+    case 416:
+      return new Response("Range Not Satisfiable\n", {
+        status: 416,
+        headers: { "content-range": `bytes */${entry.size}`, "content-type": "text/plain;charset=utf-8" },
+      });
+  }
+}
+
+function withLength(headers: Headers, length: number): Headers {
+  const own = new Headers(headers);
+  own.set("content-length", String(length));
+  return own;
+}
+
+function respond(state: Answering, entry: Entry, { status, headers }: Part, body: Body): Response {
+  const response = new Response(body, { status, headers });
+  // Bun opens it by its path when it sends it.
+  if (body instanceof Blob && body !== entry.body && body.size >= SENDFILE_BYTES)
+    state.site.cache.handOver(entry, response);
+  return response;
+}
+
+const plain = (text: string, status: number): Response =>
+  new Response(text, { status, headers: { "content-type": "text/plain;charset=utf-8" } });
+
+/** What can't be opened is, to a client, not there; only what it may not see, and what failed, is said to be so. */
+function refuse(state: Answering, error: Error & { code?: string }): Response | Promise<Response> {
+  switch (error.code) {
+    case "ENOENT":
+    case "ENOTDIR":
+    case "ENAMETOOLONG":
+    case "ELOOP":
+    case "ENXIO":
+    case "ERR_OUTSIDE_ROOT":
+      return notFound(state);
+    case "EACCES":
+    case "EPERM":
+      return plain("Forbidden\n", 403);
+    default:
+      return failed(state, error);
+  }
+}
+
+function notFound(state: Answering): Response | Promise<Response> {
+  const { options, request } = state;
+  const { fallback } = options;
+  // A page, not a script or an image that is missing.
+  if (
+    fallback !== undefined &&
+    !state.found.has("") &&
+    /text\/html|^\*\/\*$/.test(request.headers.get("accept") ?? "*/*")
+  ) {
+    state.found.set("", { error: new Error("the fallback is asked for once") });
+    return choose(state, fallback, "");
+  }
+  return options.notFound === undefined ? plain("Not Found\n", 404) : options.notFound(request);
+}
+
+function failed(state: Answering, error: Error): Response | Promise<Response> {
+  const { onError } = state.options;
+  return onError === undefined ? plain("Internal Server Error\n", 500) : onError(error, state.request);
+}
