@@ -23,7 +23,7 @@ const libraryOutside: Bun.BunPlugin = {
 };
 
 const result = await Bun.build({
-  entrypoints: ["src/index.ts", "src/promises.ts", "src/cli/main.ts"],
+  entrypoints: ["src/index.ts", "src/promises.ts", "src/server.ts", "src/cli/main.ts"],
   outdir: "dist",
   target: "bun",
   format: "esm",

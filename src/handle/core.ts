@@ -89,11 +89,6 @@ export class OpenHandle extends EventEmitter {
     return this.#file.fd;
   }
 
-  /** A path of the open file for APIs that want one, such as `Bun.file`: it leads to this file whatever becomes of its name. */
-  get procPath(): string {
-    return `/proc/self/fd/${this.#file.fd}`;
-  }
-
   /** Whether reads and writes go past the page cache: asked for with `direct: true` or O_DIRECT, and to be had here. */
   get direct(): boolean {
     return this.#file.direct;

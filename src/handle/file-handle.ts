@@ -51,6 +51,11 @@ export class FileHandle extends OpenHandle {
   /** Bun's own (handle/bun-class.ts), experimental in Node. */
   declare readonly writer: NodeFileHandle["writer"];
 
+  /** A path of the open file for APIs that want one, as `Bun.file`: it leads to this file whatever becomes of its name. */
+  get procPath(): string {
+    return `/proc/self/fd/${this.fd}`;
+  }
+
   /**
    * Reads from the file's own position to its end, up to 2 GiB - 1. Resolves to a Buffer, or to a string if an encoding
    * is given. With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part

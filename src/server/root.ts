@@ -363,7 +363,8 @@ export class Root {
     const { folder, base } = splitName(name);
     if (base.length === 0 || String(base) === ".") throw systemError(-22, "open", name);
     const parent = await this.#open(folder, O_PATH | O_DIRECTORY, 0).catch((error) => {
-      throw renamed(error, name);
+      const { errno } = error as ErrnoError;
+      throw typeof errno === "number" ? systemError(errno, "open", name) : error;
     });
     try {
       const place = `${procPath(parent)}/`;

@@ -1,0 +1,6 @@
+// bun-uring/server: files in a Bun server. A list of what there is.
+
+export { OutsideRootError } from "./server/outside.ts";
+export { openRoot, Root, type RootOptions, type RootReaddirOptions, type RootWriteOptions } from "./server/root.ts";
+export { serveFile } from "./server/serve-file.ts";
+export type { Encoding, FileFacts, ServeOptions } from "./server/serve-options.ts";
