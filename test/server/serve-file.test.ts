@@ -129,12 +129,13 @@ describe("conditions and ranges (RFC 9110)", () => {
   const dir = tmp.folder("rfc");
   writeFileSync(join(dir, "f.txt"), CONTENT);
   utimesSync(join(dir, "f.txt"), TIME, TIME);
+  let server: Bun.Server<undefined> | undefined;
   let port = 0;
   let etag = "";
+  afterAll(() => server?.stop(true));
   const ready = (async () => {
     const root = await openRoot(dir);
-    const server = Bun.serve({ port: 0, fetch: (request) => serveFile(request, root) });
-    afterAll(() => server.stop(true));
+    server = Bun.serve({ port: 0, fetch: (request) => serveFile(request, root) });
     port = server.port!;
     etag = (await rawRequest(port, "HEAD /f.txt HTTP/1.1")).headers.etag!;
   })();
@@ -237,9 +238,9 @@ describe("names", () => {
     }
     // The sibling leads out: it is as if it were not there.
     const plain = await s.get("/in/file.txt", { "Accept-Encoding": "br" });
-    expect([plain.status, plain.headers["content-encoding"], plain.body.toString()]).toEqual([
+    expect([plain.status, plain.headers["content-encoding"] ?? "none", plain.body.toString()]).toEqual([
       200,
-      undefined,
+      "none",
       "inside",
     ]);
   });
