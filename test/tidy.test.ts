@@ -155,6 +155,22 @@ describe("rooms", () => {
     expect(ground.map(({ from, specifier }) => `${from}.ts imports ${specifier}`)).toEqual([]);
   });
 
+  test("timers and clocks come from node/clock.ts, which took them before a fake was in their place", () => {
+    const strays = sources.flatMap(({ name, text }) => {
+      if (name === "node/clock" || roomOf(name) === "cli") return [];
+      const code = text.replace(/^\s*(\/\/|\*|\/\*).*$/gm, "");
+      const taken = /import \{([^}]*)\} from "[./\w]*clock\.ts";/.exec(code)?.[1] ?? "";
+      const used = code.matchAll(
+        /(?<![.\w#])(set(?:Immediate|Timeout|Interval)|clear(?:Immediate|Timeout|Interval)|queueMicrotask)\b/g,
+      );
+      const bare = [...used].map((match) => match[1]!).filter((timer) => !taken.includes(timer));
+      const direct =
+        code.match(/\b(performance\.now|Date\.now|process\.(nextTick|hrtime|uptime)|globalThis\.set\w+)/g) ?? [];
+      return [...new Set([...bare, ...direct])].map((one) => `${name}.ts uses ${one}`);
+    });
+    expect(strays).toEqual([]);
+  });
+
   test("the library needs no installed package; the command line bundles its own", () => {
     const foreign = imports.filter(
       (one) => neighbour(one) === undefined && !BUILTIN.test(one.specifier) && roomOf(one.from) !== "cli",

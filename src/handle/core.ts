@@ -10,6 +10,7 @@ import { byteLengthOf, bytesOf, MAX_VECTOR, writeLongVector, writeThenSync } fro
 import { cancellable } from "../backend/uring/request.ts";
 import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
 import { invalidArgType, validateBufferArray, validateInteger } from "../node/arguments.ts";
+import { setImmediate } from "../node/clock.ts";
 import { closedError, errnoOf, notAHandleError, systemError } from "../node/errors.ts";
 import { type HandleReadRange as ReadRange, statOptions, stringBytes, type TransferOptions } from "../node/options.ts";
 import {

@@ -2,6 +2,7 @@
 // Assumes that whoever owns the operation keeps its memory until it has really ended: what ends here is the waiting, and
 // with it go the listener and the timer.
 
+import { after, clearTimeout, nextTick, setImmediate, setTimeout } from "./clock.ts";
 import { abortError, errnoOf, systemError } from "./errors.ts";
 import { offAbort, onAbort } from "./signal.ts";
 
@@ -70,13 +71,13 @@ export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSigna
 /** Settles as `operation` does, which obeys the signal itself; but soon after an abort even if a server never answers. */
 export function soonAfterAbort<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let stop: (() => void) | undefined;
     const abort = (): void => {
-      timer = setTimeout(() => reject(abortError(signal)), GRACE_MS);
+      stop = after(GRACE_MS, () => reject(abortError(signal)));
     };
     const settled = (): void => {
       offAbort(signal, abort);
-      clearTimeout(timer);
+      stop?.();
     };
     if (signal.aborted) abort();
     else onAbort(signal, abort);
@@ -85,7 +86,7 @@ export function soonAfterAbort<T>(operation: Promise<T>, signal: AbortSignal): P
 }
 
 function afterTicks<T>(operation: Promise<T>): Promise<T> {
-  return operation.finally(() => new Promise<void>((resolve) => process.nextTick(resolve)));
+  return operation.finally(() => new Promise<void>((resolve) => nextTick(resolve)));
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   validateObject,
   validateStringData,
 } from "./arguments.ts";
+import { epochMs } from "./clock.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -136,7 +137,7 @@ export function stringBytes(data: string, encoding: unknown): Buffer {
  */
 export function bunTime(time: unknown): number | Date {
   if (typeof time === "string" && String(Number(time)) !== "NaN") return dateIfNegative(Number(time));
-  if (typeof time === "number" && Number.isFinite(time)) return time < 0 ? Date.now() / 1000 : time;
+  if (typeof time === "number" && Number.isFinite(time)) return time < 0 ? epochMs() / 1000 : time;
   if (time instanceof Date) return dateIfNegative(time.getTime() / 1000);
   throw invalidArgType("time", ["Date", "Time in seconds"], time); // so Node names it
 }

@@ -3,6 +3,7 @@
 
 import type { Native } from "../kernel/shim.ts";
 import { SqeFlag } from "../kernel/sqe.ts";
+import { after, clockMs, setImmediate } from "../node/clock.ts";
 import { DirectTable } from "./direct-descriptors.ts";
 import { Loop } from "./loop.ts";
 import { Lanes } from "./read-buffer.ts";
@@ -69,12 +70,12 @@ export class RingThread {
 
   async #drainAndClose(deadlineMs: number): Promise<void> {
     const { ring, loop } = this;
-    const until = performance.now() + deadlineMs;
+    const until = clockMs() + deadlineMs;
     do {
       loop.flush();
       // At least once, and before looking: what has just ended may be about to begin its next step.
-      await new Promise((resolve) => (ring.inFlight > 0 ? setTimeout(resolve, 1) : setImmediate(resolve)));
-    } while ((ring.inFlight > 0 || ring.queued > 0) && performance.now() < until && ring.poisoned === null);
+      await new Promise<void>((resolve) => (ring.inFlight > 0 ? after(1, resolve) : setImmediate(resolve)));
+    } while ((ring.inFlight > 0 || ring.queued > 0) && clockMs() < until && ring.poisoned === null);
     for (const prepare of this.beforeClose) prepare();
     loop.close();
     ring.close(100);

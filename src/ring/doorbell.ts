@@ -3,6 +3,7 @@
 // A doorbell keeps the process alive only while it is held.
 
 import type { Address, Native } from "../kernel/shim.ts";
+import { after } from "../node/clock.ts";
 
 export interface Doorbell {
   readonly kind: "socket" | "timer";
@@ -92,7 +93,7 @@ class SocketDoorbell implements Doorbell {
 class TimerDoorbell implements Doorbell {
   readonly kind = "timer";
   readonly #ring: () => void;
-  #timer: ReturnType<typeof setTimeout> | null = null;
+  #cancel: (() => void) | null = null;
   #waitMs = 1;
 
   constructor(ring: () => void) {
@@ -100,17 +101,17 @@ class TimerDoorbell implements Doorbell {
   }
 
   arm(): number {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = null;
+    this.#cancel ??= after(this.#waitMs, () => {
+      this.#cancel = null;
       this.#ring();
-    }, this.#waitMs);
+    });
     this.#waitMs = Math.min(4, this.#waitMs * 2);
     return 0;
   }
 
   disarm(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#cancel?.();
+    this.#cancel = null;
   }
 
   rest(): void {

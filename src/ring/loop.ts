@@ -1,6 +1,7 @@
 // When the ring runs: at the end of the JavaScript turn that staged something, then a few rounds of looking, then sleep
 // until the doorbell rings. It never lets a chain of inline completions keep timers and sockets from their turn.
 
+import { after, clockMs, queueMicrotask, setImmediate } from "../node/clock.ts";
 import { errnoCode } from "../node/errors.ts";
 import { type Doorbell, openDoorbell } from "./doorbell.ts";
 import { type Ring, SetupFlag } from "./ring.ts";
@@ -97,14 +98,14 @@ export class Loop {
   /** End of a JavaScript turn: everything staged goes out, everything that is done comes back. */
   flush(): void {
     if (this.#stopped()) return;
-    if (this.#rounds++ === 0) this.#turnStart = this.#lookedAt = performance.now();
+    if (this.#rounds++ === 0) this.#turnStart = this.#lookedAt = clockMs();
     else if ((this.#rounds & 3) === 0 || this.#longFlushes) this.#lookAtClock();
     this.#run();
   }
 
   /** After some flushes, every one where they are long: the event loop may be due. */
   #lookAtClock(): void {
-    const now = performance.now();
+    const now = clockMs();
     this.#longFlushes = now - this.#lookedAt > LONG_MS;
     this.#lookedAt = now;
     if (now - this.#turnStart > this.limits.microtaskMs) this.#rounds = this.limits.microtaskRounds;
@@ -130,7 +131,7 @@ export class Loop {
       return;
     }
     if (this.#polling) return;
-    this.#wait(performance.now());
+    this.#wait(clockMs());
     this.#yield();
   }
 
@@ -151,11 +152,11 @@ export class Loop {
     if (this.#stopped()) return;
     const done = ring.completed > completed;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
-      if (done && waited) this.#learn(performance.now());
+      if (done && waited) this.#learn(clockMs());
       this.#doorbell?.rest();
       return;
     }
-    const now = performance.now();
+    const now = clockMs();
     if (done && waited) this.#learn(now);
     if (done || !waited) this.#wait(now);
     if (ring.unsubmitted > 0) return this.#submitAgain();
@@ -180,7 +181,7 @@ export class Loop {
     }
     if (this.#polling) return;
     this.#polling = true;
-    setTimeout(this.#step, 1);
+    after(1, this.#step);
   }
 
   #wait(now: number): void {

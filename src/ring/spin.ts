@@ -8,6 +8,8 @@ const PROBE_EVERY = 32;
 const MARGIN = 3;
 /** Longer ones are told apart no more. */
 const LONGEST_US = 1000;
+/** Looks in a row at the same time after which the clock counts as stopped, as Bun's jest.useFakeTimers() does it. */
+const MAX_STOOD = 64;
 
 export class Patience {
   /** Microseconds that are looked out in any case, where what is waited for takes no longer on average. */
@@ -21,12 +23,15 @@ export class Patience {
   #startMs = 0;
   #untilUs = 0;
   #waits = 0;
+  #lookedAtMs = 0;
+  #stood = 0;
   #isProbe = false;
 
   /** A wait begins. */
   begin(nowMs: number): void {
     const { lookUs, maxLookUs } = this;
     this.#startMs = nowMs;
+    this.#stood = 0;
     const isWorth = this.#latencyUs <= Math.max(lookUs, Math.min(this.#wakeUs, maxLookUs));
     this.#isProbe = !isWorth && ++this.#waits % PROBE_EVERY === 0;
     if (isWorth) this.#untilUs = Math.max(lookUs, Math.min(MARGIN * this.#latencyUs, maxLookUs));
@@ -35,6 +40,9 @@ export class Patience {
 
   /** Whether to look once more. */
   mayLook(nowMs: number): boolean {
+    if (nowMs !== this.#lookedAtMs) this.#stood = 0;
+    else if (++this.#stood > MAX_STOOD) return false;
+    this.#lookedAtMs = nowMs;
     return (nowMs - this.#startMs) * 1000 < this.#untilUs;
   }
 
@@ -57,6 +65,6 @@ export class Patience {
   }
 
   #tookUs(nowMs: number): number {
-    return Math.min((nowMs - this.#startMs) * 1000, LONGEST_US);
+    return Math.max(0, Math.min((nowMs - this.#startMs) * 1000, LONGEST_US)); // a fake clock may go back
   }
 }

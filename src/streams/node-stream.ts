@@ -13,6 +13,7 @@ import {
   validateInt32,
   validateInteger,
 } from "../node/arguments.ts";
+import { nextTick } from "../node/clock.ts";
 import { ReadAhead, type StreamSource } from "./read-ahead.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -225,7 +226,7 @@ function readStreamMaker(): ReadStreamMaker {
       this.#asked = false;
       this.#failed = true;
       if (this.autoClose) this.destroy(error);
-      else process.nextTick(() => this.emit("error", error));
+      else nextTick(() => this.emit("error", error));
     }
 
     override _destroy(error: Error | null, callback: Callback): void {
@@ -355,7 +356,7 @@ function writeStreamMaker(): WriteStreamMaker {
     /** Writes what is waiting, then closes. */
     close(callback?: Callback): void {
       if (callback !== undefined) {
-        if (this.closed) return void process.nextTick(callback);
+        if (this.closed) return void nextTick(callback);
         this.on("close", callback);
       }
       // Nobody else would destroy it then.

@@ -10,6 +10,7 @@ import { onRemote, SMALL_FILE_BYTES } from "../backend/uring/copy-small.ts";
 import { type Facts, factsOf, isDirectory, isRegular, isSymbolicLink, permissions } from "../backend/uring/statx.ts";
 import { type Limits, limited } from "../node/abort.ts";
 import { codedError, validateBoolean, validateFunction, validateInteger, validateObject } from "../node/arguments.ts";
+import { clockMs, setImmediate } from "../node/clock.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -156,7 +157,7 @@ class TreeCopy {
   #failure: { reason: unknown } | null = null;
   #finished: () => void = () => {};
   #toldAt = 0;
-  #sliceStart = performance.now();
+  #sliceStart = clockMs();
 
   constructor(backend: Backend, dest: Path, concurrency: number, request: CopyRequest, options: CopyTreeOptions) {
     this.#backend = backend;
@@ -246,7 +247,7 @@ class TreeCopy {
   #tell(): void {
     const { onProgress } = this.#options;
     if (onProgress === undefined || this.#failure !== null) return;
-    const now = performance.now();
+    const now = clockMs();
     if (now - this.#toldAt < PROGRESS_EVERY_MS) return;
     this.#toldAt = now;
     onProgress({ ...this.#counts });
@@ -279,7 +280,7 @@ class TreeCopy {
     folder.fresh = await this.#makeFolder(folder);
     for (const name of await namesIn(folder.from)) {
       if (this.#failure !== null) return;
-      if (performance.now() - this.#sliceStart > SLICE_MS) await this.#pause();
+      if (clockMs() - this.#sliceStart > SLICE_MS) await this.#pause();
       const from = join(folder.from, name);
       const to = join(folder.to, name);
       // No await where the answer is at hand: most of the time.
@@ -306,7 +307,7 @@ class TreeCopy {
   #pause(): Promise<void> {
     return new Promise((resume) =>
       setImmediate(() => {
-        this.#sliceStart = performance.now();
+        this.#sliceStart = clockMs();
         resume();
       }),
     );

@@ -9,6 +9,7 @@ import { type Facts, factsOf, isDirectory, isRegular, isSymbolicLink, permission
 import { delegate } from "../fs/delegated.ts";
 import { constants } from "../kernel/constants.ts";
 import { bun } from "../node/bun-fs.ts";
+import { clockMs, setImmediate } from "../node/clock.ts";
 import { refusal } from "../node/cp-errors.ts";
 import { systemError } from "../node/errors.ts";
 import { type Attributes, attributesBelow, KEEP_MODE } from "./attributes.ts";
@@ -132,7 +133,7 @@ export class CopyRun {
   readonly #large: Places = new Places(LARGE);
   readonly #folders: Places = new Places(FOLDERS);
   #failure: { reason: unknown } | null = null;
-  #sliceStart = performance.now();
+  #sliceStart = clockMs();
 
   constructor(backend: Backend, request: CpRequest, from: string, to: string) {
     this.#backend = backend;
@@ -179,7 +180,7 @@ export class CopyRun {
     const sourceOf = pathsIn(from);
     const targetOf = pathsIn(to);
     for (const name of await namesIn(from)) {
-      if (performance.now() - this.#sliceStart > SLICE_MS) await this.#pause();
+      if (clockMs() - this.#sliceStart > SLICE_MS) await this.#pause();
       if (this.#failure !== null) return;
       const source = sourceOf(name);
       const target = targetOf(name);
@@ -210,7 +211,7 @@ export class CopyRun {
   #pause(): Promise<void> {
     return new Promise((resume) =>
       setImmediate(() => {
-        this.#sliceStart = performance.now();
+        this.#sliceStart = clockMs();
         resume();
       }),
     );

@@ -5,6 +5,7 @@
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
+import { setTimeout } from "../../node/clock.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";

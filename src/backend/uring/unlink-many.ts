@@ -6,6 +6,7 @@
 import { AT_REMOVEDIR } from "../../kernel/constants.ts";
 import { type Address, memoryAt } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
+import { after, queueMicrotask, setImmediate } from "../../node/clock.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { highOfMany, lowOfMany, MAX_MANY, type Operation } from "../../ring/operation.ts";
 import { Ring, SetupFlag } from "../../ring/ring.ts";
@@ -120,7 +121,7 @@ class Unlinker {
     this.#looking = true;
     // Nobody rings for this ring: what takes long is asked for ever more rarely.
     if (ring.inFlight < FEW && this.#emptyLooks < SPIN_ROUNDS) setImmediate(this.#look);
-    else setTimeout(this.#look, Math.min(MAX_PAUSE_MS, 1 + (this.#emptyLooks >>> 3)));
+    else after(Math.min(MAX_PAUSE_MS, 1 + (this.#emptyLooks >>> 3)), this.#look);
   }
 
   /** Stages and submits until enough is in flight; a name of each folder in turn, as the kernel locks a folder for each. */
