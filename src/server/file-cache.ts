@@ -8,6 +8,7 @@ import { OpenFile } from "../backend/interface.ts";
 import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV } from "../kernel/constants.ts";
 import type { Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
+import { clockMs, setTimeout } from "../node/clock.ts";
 import { encodePath } from "../node/path.ts";
 
 const { O_NONBLOCK, S_IFDIR, S_IFMT, S_IFREG } = constants;
@@ -223,7 +224,7 @@ export class FileCache {
       try {
         await this.#stat(place, words);
         entry.update(words);
-        entry.checkedAt = performance.now();
+        entry.checkedAt = clockMs();
         if (known instanceof Entry && known.identity === entry.identity) {
           const { body } = known;
           if (known.update(words) && body !== null) this.#bodyBytes -= body.size;
@@ -240,7 +241,7 @@ export class FileCache {
       return this.#put(name, entry);
     } catch (error) {
       const missing: Missing = { error: error as Error };
-      this.#missedAt.set(missing, performance.now());
+      this.#missedAt.set(missing, clockMs());
       return this.#put(name, missing);
     }
   }
@@ -299,7 +300,7 @@ export class FileCache {
 
   /** Closes what nobody can open any more. */
   #sweep(): void {
-    const now = performance.now();
+    const now = clockMs();
     for (const entry of this.#leaving) {
       const { file } = entry;
       if (file !== null && (entry.handedOver > 0 || now - entry.handedOverAt < HANDED_OVER_MS)) continue;
@@ -337,7 +338,7 @@ export class FileCache {
   /** Lets an answer open the file by its path: it stays open until the answer has been collected, and a while. */
   handOver(entry: Entry, answer: object): void {
     entry.handedOver++;
-    entry.handedOverAt = performance.now();
+    entry.handedOverAt = clockMs();
     this.#answers.register(answer, entry);
   }
 

@@ -11,6 +11,7 @@ import { O_PATH } from "../kernel/constants.ts";
 import { loadNative, type Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
 import { invalidArgType } from "../node/arguments.ts";
+import { clockMs } from "../node/clock.ts";
 import { type Body, bodyLater, bodyNow, SENDFILE_BYTES, scratchMemory } from "./body.ts";
 import { acceptedEncodings, type Decision, decide } from "./conditional.ts";
 import { Entry, FileCache, type Missing } from "./file-cache.ts";
@@ -156,7 +157,7 @@ function answer(state: Answering, name: string): Response | Promise<Response> {
 function find(state: Answering, name: string): Entry | Missing | Promise<unknown> {
   const known = state.found.get(name);
   if (known !== undefined) return known;
-  const found = state.site.cache.find(name, performance.now(), state.options.revalidateMs);
+  const found = state.site.cache.find(name, clockMs(), state.options.revalidateMs);
   return found instanceof Promise ? found.then((made) => state.found.set(name, made)) : found;
 }
 
