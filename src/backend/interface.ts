@@ -97,6 +97,15 @@ export interface Backend {
    */
   openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile>;
 
+  /** A descriptor that somebody else has opened, as a file of this backend. */
+  adopt(fd: number): OpenFile;
+
+  /**
+   * lseek(2): the new position, or -errno. Null where the backend has none: there only reads and writes move a file's own
+   * position.
+   */
+  readonly seek: ((file: OpenFile, offset: number, whence: number) => number) | null;
+
   /** Takes the descriptor out of use at once, waits for the file's operations in flight, then closes. A second call
    * resolves without doing anything. */
   close(file: OpenFile): Promise<void>;

@@ -111,6 +111,7 @@ const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 class NodeBackend implements Backend {
   readonly name = "node";
+  readonly seek = null;
 
   open(path: Path, flags: number, mode: number): Promise<OpenFile>;
   open<T>(path: Path, flags: number, mode: number, wrap: (file: OpenFile) => T): Promise<T>;
@@ -139,6 +140,10 @@ class NodeBackend implements Backend {
       if (fd === ENOSYS || fd === EPERM) throw unavailable("openat2(2) is refused (Linux 5.6 and newer have it)");
       if (fd !== EINTR) throw systemError(fd, "open", path);
     }
+  }
+
+  adopt(fd: number): OpenFile {
+    return new OpenFile(fd);
   }
 
   async close(file: OpenFile): Promise<void> {

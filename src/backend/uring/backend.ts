@@ -43,6 +43,8 @@ export const uringBackend: Backend = {
   name: "io_uring",
   open: rejecting(path.open as Backend["open"]),
   openBeneath: rejecting(path.openBeneath),
+  adopt: path.adopt,
+  seek: file.seek,
   close: rejecting(close),
   read,
   write,

@@ -59,6 +59,18 @@ function finishOpen(operation: Operation, res: number): void {
   resolve(state === null ? file : (state as (file: OpenFile) => unknown)(file));
 }
 
+/** A descriptor that somebody else has opened. */
+export function adopt(fd: number): OpenFile {
+  const t = thread();
+  const file = new OpenFile(fd);
+  if (t.mounts.any) {
+    const cell = t.cells.take();
+    file.slow = t.mounts.holdsFile(fd, cell);
+    t.cells.give(cell);
+  }
+  return file;
+}
+
 export function open<T>(
   path: Path,
   flags: number,

@@ -117,6 +117,11 @@ export function advance(operation: Operation, res: number): void {
   else native.seek(fd, (position as number) + res, SEEK_SET);
 }
 
+/** lseek(2). */
+export function seek(file: OpenFile, offset: number, whence: number): number {
+  return thread().native.seek(file.fd, offset, whence);
+}
+
 /** Whether the file takes positions. The ring itself ignores them on pipes, where Node and pread(2) refuse. */
 export function isSeekable(file: OpenFile): boolean {
   file.seekable = thread().native.seekable(file.fd) !== ESPIPE;
