@@ -1,9 +1,12 @@
 // Makes FileHandle a descendant of Bun's own class, so that what takes only that one takes ours too: fs.createReadStream
-// and fs.createWriteStream with `fd: handle`, and a transfer to a Worker, where Bun makes a handle of its own of it.
+// and fs.createWriteStream with `fd: handle`, pull and writer, and a transfer to a Worker, where Bun makes a handle of its
+// own of it.
 // Assumes the names of Bun's hidden symbols; where one is missing nothing is changed. This package never relies on it.
 
+import type { EventEmitter } from "node:events";
 import { closeSync } from "node:fs";
 import type { FileHandle as BunFileHandle } from "node:fs/promises";
+import { codedError } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 
 /** What Bun's code wants of a handle. */
@@ -13,13 +16,14 @@ export interface Kin {
   readonly inUse: boolean;
   /** The promise of `close()`, once it was called. */
   readonly closed: Promise<void> | null;
-  /** Keeps the file open until `until` is resolved. */
-  hold(until: Promise<void>): void;
-  /** Gives the descriptor away without closing it. */
+  /** Keeps the file open until the function that it returns is called; not the handle from being collected. */
+  keepOpen(): () => void;
+  /** Gives the descriptor away without closing it; the handle is closed by that. */
   disown(): number;
 }
 
-type Symbols = Record<"kFd" | "kRef" | "kUnref" | "kClosePromise" | "kTransfer", symbol>;
+const NAMES = ["kFd", "kRef", "kUnref", "kClosePromise", "kCloseSync", "kTransfer"] as const;
+type Symbols = Record<(typeof NAMES)[number], symbol>;
 type Transfer = { data: object };
 
 /** A starved thread pool must not keep the first file from being opened. */
@@ -56,20 +60,29 @@ async function meet(prototype: object, kinOf: (handle: object) => Kin): Promise<
 function symbolsOf(handle: BunFileHandle): Symbols | null {
   const all = [...Object.getOwnPropertySymbols(handle), ...Object.getOwnPropertySymbols(Object.getPrototypeOf(handle))];
   const find = (name: string): symbol | undefined => all.find((symbol) => symbol.description === name);
-  const names = ["kFd", "kRef", "kUnref", "kClosePromise", "kTransfer"];
-  if (names.some((name) => find(name) === undefined)) return null;
-  return Object.fromEntries(names.map((name) => [name, find(name)])) as Symbols;
+  if (NAMES.some((name) => find(name) === undefined)) return null;
+  return Object.fromEntries(NAMES.map((name) => [name, find(name)])) as Symbols;
 }
 
 function membersOf(symbols: Symbols, transfer: Transfer, kinOf: (handle: object) => Kin): PropertyDescriptorMap {
   const releases = new WeakMap<object, (() => void)[]>();
   function ref(this: object): void {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    kinOf(this).hold(promise);
-    releases.set(this, [...(releases.get(this) ?? []), resolve]);
+    releases.set(this, [...(releases.get(this) ?? []), kinOf(this).keepOpen()]);
   }
   function unref(this: object): void {
     releases.get(this)?.pop()?.();
+  }
+  /** How a writer or pullSync with `autoClose` ends: at once, unless an operation of the ring still uses the descriptor. */
+  function closeAtOnce(this: object): void {
+    const handle = this as BunFileHandle & EventEmitter;
+    const kin = kinOf(handle);
+    if (kin.fd < 0) return;
+    if (kin.closed !== null) {
+      throw codedError(Error, "ERR_INVALID_STATE", "Invalid state: The FileHandle is closing");
+    }
+    if (kin.inUse) return void handle.close().catch(() => {});
+    closeSync(kin.disown());
+    handle.emit("close");
   }
   function handOver(this: object): Transfer {
     const kin = kinOf(this);
@@ -89,6 +102,7 @@ function membersOf(symbols: Symbols, transfer: Transfer, kinOf: (handle: object)
     }),
     [symbols.kRef]: method(ref),
     [symbols.kUnref]: method(unref),
+    [symbols.kCloseSync]: method(closeAtOnce),
     [symbols.kTransfer]: method(handOver),
   };
 }

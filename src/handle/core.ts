@@ -43,7 +43,7 @@ function soon<T>(value: T): Promise<T> {
 export let fileOf: (handle: OpenHandle) => OpenFile;
 
 /** The same with what its operations go through, for the methods that are built of several. */
-export let sourceOf: (handle: OpenHandle) => StreamSource;
+export let sourceOf: (handle: OpenHandle) => StreamSource & { turns: Turns };
 
 /** What Bun's own streams and Workers want of a handle. */
 export let kinOf: (handle: object) => Kin;
@@ -373,11 +373,12 @@ export class OpenHandle extends EventEmitter {
 
   /** Closes the file once all operations that were started have ended. Further calls give the same promise. */
   close(): Promise<void> {
-    if (this.#closed !== null) return this.#closed;
+    if (this.#closed !== null || this.#file.fd < 0) return this.#closed ?? Promise.resolve();
     collected.unregister(this.#file);
     const drained = this.#turns.drain();
     const close = (): Promise<void> => this.#backend.close(this.#file);
     this.#closed = drained === null ? close() : drained.then(close);
+    this.#turns.tellUsers();
     this.emit("close");
     return this.#closed;
   }
@@ -391,9 +392,9 @@ export class OpenHandle extends EventEmitter {
     const file = this.#file;
     return {
       fd: file.fd,
-      inUse: !this.#turns.isIdle,
+      inUse: this.#turns.isUsed,
       closed: this.#closed,
-      hold: (until) => void this.#turns.hold(() => until),
+      keepOpen: () => this.#turns.keepOpen(),
       disown: () => disown(file),
     };
   }

@@ -18,6 +18,8 @@ export class Turns {
   readonly #handle: object;
   /** Operations of several steps, or waiting for their turn. */
   #held: number = 0;
+  /** What keeps the file open without being under way, and what it wants done when somebody closes the handle. */
+  readonly #users: Set<() => void> = new Set();
   /** The last operation at the file's own position, and the last that read and wrote there; they may have ended. */
   #last: Pending = null;
   #lastRead: Pending = null;
@@ -68,7 +70,7 @@ export class Turns {
       if (--this.#held > 0) return;
       busy.delete(this.#handle);
       if (this.#file.inFlight === 0) this.#last = this.#lastRead = this.#lastWrite = null;
-      this.#drained?.();
+      this.#settle();
     };
     if (this.#held++ === 0) busy.add(this.#handle);
     try {
@@ -81,17 +83,44 @@ export class Turns {
     }
   }
 
+  /**
+   * Keeps the file open until the function that it returns is called; `onClose` is called when the handle is being
+   * closed. Unlike an operation under way it doesn't keep the handle: a stream that was left in the middle is collected,
+   * and the file closed with it.
+   */
+  keepOpen(onClose: () => void = () => {}): () => void {
+    const user = (): void => onClose();
+    this.#users.add(user);
+    return () => {
+      if (this.#users.delete(user)) this.#settle();
+    };
+  }
+
   /** Null if nothing keeps the file open, else a promise for the moment when nothing does. */
   drain(): Promise<void> | null {
-    if (this.#held === 0) return null;
+    if (this.#held === 0 && this.#users.size === 0) return null;
     return new Promise<void>((resolve) => {
       this.#drained = resolve;
     });
   }
 
+  /** The handle is being closed, as `drain` was asked for: whoever keeps the file open hears of it. */
+  tellUsers(): void {
+    for (const onClose of [...this.#users]) onClose();
+  }
+
   /** Nothing is under way on this file, at any position. */
   get isIdle(): boolean {
     return this.#file.inFlight === 0 && this.#held === 0;
+  }
+
+  /** Something is under way, or keeps the file open. */
+  get isUsed(): boolean {
+    return !this.isIdle || this.#users.size > 0;
+  }
+
+  #settle(): void {
+    if (this.#held === 0 && this.#users.size === 0) this.#drained?.();
   }
 
   #remember<T>(operation: Promise<T>, byteLength: number, isRead: boolean): Promise<T> {

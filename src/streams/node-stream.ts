@@ -26,8 +26,6 @@ export interface StreamHandle {
   sync(): Promise<void>;
   write(buffer: View, offset: number, length: number, position: number | null): Promise<{ bytesWritten: number }>;
   writev(buffers: View[], position: number | null): Promise<{ bytesWritten: number }>;
-  on(event: "close", listener: () => void): unknown;
-  off(event: "close", listener: () => void): unknown;
 }
 
 export interface ReadStreamOptions {
@@ -70,21 +68,15 @@ const EMPTY_WRITES = 5;
 /** Keeps the handle from being closed under a stream, and ends the stream when somebody closes the handle. */
 class Tie {
   readonly #handle: StreamHandle;
-  readonly #onClose: () => void;
   readonly #release: () => void;
 
   constructor(handle: StreamHandle, source: StreamSource, onClose: () => void) {
-    const { promise, resolve } = Promise.withResolvers<void>();
     this.#handle = handle;
-    this.#onClose = onClose;
-    this.#release = resolve;
-    source.turns.hold(() => promise);
-    handle.on("close", onClose);
+    this.#release = source.turns.keepOpen(onClose);
   }
 
   /** Nothing of the stream uses the file any more: closes it, together with whoever asked for that before. */
   close(): Promise<void> {
-    this.#handle.off("close", this.#onClose);
     this.#release();
     return this.#handle.close();
   }

@@ -14,8 +14,6 @@ export interface WebStreamOptions {
 
 interface WebStreamHandle {
   close(): Promise<void>;
-  once(event: "close", listener: () => void): unknown;
-  off(event: "close", listener: () => void): unknown;
 }
 
 /** What `new ReadableStream` takes for a byte stream. */
@@ -54,14 +52,13 @@ export function openWebStream(
   return new globalThis.ReadableStream(bytes) as unknown as ReadableStream;
 }
 
-/** The source of one web stream. It holds the handle open until it is done. */
+/** The source of one web stream. It keeps the file open until it is done, or is collected. */
 class FileByteSource implements ByteSource {
   readonly type = "bytes";
   readonly #handle: WebStreamHandle;
   readonly #source: StreamSource;
   readonly #autoClose: boolean;
   readonly #ahead: ReadAhead;
-  readonly #onClose: () => void = () => this.#handleClosed();
   readonly #release: () => void;
   #controller: ReadableByteStreamController | null = null;
   /** Ends the waiting of `pull`. */
@@ -78,10 +75,7 @@ class FileByteSource implements ByteSource {
       chunkBytes: CHUNK_BYTES,
       onReady: () => this.#wakeUp(),
     });
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#release = resolve;
-    source.turns.hold(() => promise);
-    handle.once("close", this.#onClose);
+    this.#release = source.turns.keepOpen(() => this.#handleClosed());
   }
 
   start(controller: ReadableByteStreamController): void {
@@ -149,7 +143,6 @@ class FileByteSource implements ByteSource {
   /** Lets go of the handle once the kernel is done with all memory, and closes it if that was asked for. */
   #finish(): Promise<void> {
     this.#done ??= this.#ahead.stop().then(() => {
-      this.#handle.off("close", this.#onClose);
       this.#release();
       return this.#autoClose ? this.#handle.close() : undefined;
     });
