@@ -58,8 +58,6 @@ const BREACHES: readonly string[] = [
   "memory/pool -> backend/choose",
   "promises -> backend/uring/request",
   "raw/ring -> backend/uring/request",
-  "streams/read-ahead -> handle/order",
-  "streams/read-ahead -> ring/context",
   "tree/attributes -> backend/uring/request",
   "tree/attributes -> backend/uring/statx",
   "tree/attributes -> ring/scratch",

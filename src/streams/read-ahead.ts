@@ -1,18 +1,27 @@
-// Reads a file ahead of whoever takes its bytes: several reads in flight, chunks handed out in order, at most a window
-// of them in memory. Regular files are read in parallel up to the size they had; all else, and what lies behind that
-// size, one read after the other. Every chunk has memory of its own, which the kernel is done with when it is taken.
+// Reads a file ahead of whoever takes its bytes: several reads in flight, chunks handed out in order. Regular files are
+// read in parallel up to the size they had; all else, and what lies behind that size, one read after the other and only
+// when it is asked for, since an end counts when all before it has been taken: the file may grow meanwhile.
+// How much is read ahead follows how fast it is taken; a reader that stalls holds nothing. Every chunk has memory of its
+// own, which the kernel is done with when it is taken. Nothing here keeps a reader that everybody else has dropped.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import type { Turns } from "../handle/order.ts";
 import { systemError } from "../node/errors.ts";
-import { existingThread } from "../ring/context.ts";
-import { ChunkMemory } from "./chunk-memory.ts";
+
+/** What orders the operations at a file's own position, and keeps the file open. */
+export interface Order {
+  /** Runs a read now if it has a position of its own, else in its turn. */
+  read<T>(position: number | bigint, byteLength: number, run: () => Promise<T>): Promise<T>;
+  /** Runs something that reads at the own position after all earlier operations there. */
+  readInOrder<T>(run: () => Promise<T>): Promise<T>;
+  /** Keeps the file open, but not the handle, until the result is called; `onClose`: somebody closes the handle. */
+  keepOpen(onClose?: () => void): () => void;
+}
 
 /** An open file as the streams of its handle see it. */
 export interface StreamSource {
   backend: Backend;
   file: OpenFile;
-  turns: Turns;
+  turns: Order;
 }
 
 export interface ReadAheadOptions {
@@ -26,17 +35,21 @@ export interface ReadAheadOptions {
   onReady: () => void;
 }
 
-/** Bytes of one read, and how many are in flight or waiting to be taken: a window of 1 MiB stays in the caches. */
+/** Bytes of one read, and of all that are in flight or waiting to be taken: 1 MiB stays in the caches. */
 const PIECE_BYTES = 256 * 1024;
-const WINDOW = 4;
-/** The same for who asks for chunks of more than a window. */
+const WINDOW_BYTES = 1024 * 1024;
+/** Pieces at a time for who asks for chunks of more than a window. */
 const WINDOW_OF_LARGE = 2;
 /** Chunks below this are copied out of a piece: as a view, the smallest of them would keep all of it alive. */
 const SMALL_CHUNK_BYTES = 64 * 1024;
-/** Behind the end there is usually nothing: the first look takes little memory. */
-const TAIL_BYTES = 4096;
+/** Who takes nothing for so long has stalled: what was read ahead is given up, and read again when it is asked for. */
+const STALL_MS = 50;
 const SEEK_SET = 0;
 const SEEK_CUR = 1;
+
+// As they were at load: a program may replace them (fake timers), and a stall is one of real time.
+const { setTimeout, clearTimeout } = globalThis;
+const now = performance.now.bind(performance);
 
 /** One read: its memory in chunks, and how much of it is filled. */
 interface Piece {
@@ -48,30 +61,29 @@ interface Piece {
   filled: number;
   /** Bytes taken. */
   taken: number;
+  /** Begun before all that lies in front of it was taken: that nothing was there says nothing of the end. */
+  isAhead: boolean;
   error: unknown;
 }
-
-/** Moves the own position of a file, as lseek(2) does. */
-type Seek = (offset: number, whence: number) => number;
 
 export class ReadAhead {
   readonly #source: StreamSource;
   readonly #own: boolean;
   readonly #chunkBytes: number;
   readonly #pieceBytes: number;
-  readonly #window: number;
+  readonly #maxWindow: number;
   readonly #onReady: () => void;
-  readonly #memory: ChunkMemory = new ChunkMemory();
   readonly #pieces: Piece[] = [];
+  /** Pieces that may be in flight or wait: doubled while they are taken at once, 0 for who takes them slowly. */
+  #window = 1;
+  /** Somebody waits for a chunk. */
+  #wanted = false;
   /** Where the next read begins; for own positions where the last one ended, Infinity if that can't be known. */
   #next: number;
   /** Bytes that may still be asked for. */
   #left: number;
   /** Up to here a regular file may be read in parallel; 0 otherwise. */
   #parallelEnd = 0;
-  #regular = false;
-  #tailBytes = TAIL_BYTES;
-  #seek: Seek | null = null;
   #looked = false;
   /** Steps under way that come before further reads: the first look, a claim of own positions, a step back. */
   #preparing = 0;
@@ -81,6 +93,10 @@ export class ReadAhead {
   #ended = false;
   #failure: unknown = null;
   #onSettled: (() => void) | null = null;
+  /** When something was last taken, or has arrived. */
+  #movedAt = 0;
+  /** Looks for a stall. It knows this reader weakly. */
+  #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(source: StreamSource, options: ReadAheadOptions) {
     const { position, byteLimit, chunkBytes, onReady } = options;
@@ -90,7 +106,7 @@ export class ReadAhead {
     this.#left = byteLimit;
     this.#chunkBytes = chunkBytes;
     this.#pieceBytes = Math.max(PIECE_BYTES - (PIECE_BYTES % chunkBytes), chunkBytes);
-    this.#window = chunkBytes > WINDOW * PIECE_BYTES ? WINDOW_OF_LARGE : WINDOW;
+    this.#maxWindow = chunkBytes > WINDOW_BYTES ? WINDOW_OF_LARGE : WINDOW_BYTES / PIECE_BYTES;
     this.#onReady = onReady;
   }
 
@@ -99,16 +115,23 @@ export class ReadAhead {
     const piece = this.#pieces[0];
     if (piece === undefined || piece.filled < 0) {
       if (piece === undefined && this.#failure !== null) throw this.#failure;
-      if (piece === undefined && this.#isOver) {
-        this.#memory.close();
-        return null;
-      }
-      this.#fill(true);
+      if (piece === undefined && this.#isOver) return null;
+      this.#wanted = true;
+      this.#fill();
       return undefined;
     }
+    this.#wanted = false;
+    const time = now();
+    const hasStalled = time - this.#movedAt >= STALL_MS;
+    this.#movedAt = time;
     const chunk = this.#chunkOf(piece);
-    if (piece.taken === piece.filled) this.#pieces.shift();
-    this.#fill(false);
+    if (piece.taken === piece.filled) {
+      this.#pieces.shift();
+      if (!hasStalled) this.#window = Math.min(this.#maxWindow, this.#window * 2 || 1);
+    }
+    if (hasStalled) this.#window = 0;
+    this.#fill();
+    if (this.#pieces.length > 0) this.#timer ??= lookLater(this, STALL_MS);
     return chunk;
   }
 
@@ -125,13 +148,47 @@ export class ReadAhead {
     const settled = new Promise<void>((resolve) => {
       this.#onSettled = resolve;
     });
+    if (this.#timer !== null) clearTimeout(this.#timer);
     if (this.#reading > 0 || this.#preparing > 0) await settled;
-    this.#memory.close();
     const first = this.#pieces[0];
     this.#pieces.length = 0;
-    if (first !== undefined && first.start >= 0 && this.#seek !== null) {
+    if (this.#own && first !== undefined && first.start >= 0) {
       await this.#stepBack(this.#next, first.start + first.taken);
     }
+  }
+
+  /** What waits, and is not taken, is given up: it can be read again, and may be for a client that never comes back. */
+  lookForStall(): void {
+    this.#timer = null;
+    if (this.#pieces.length === 0 || this.#onSettled !== null) return;
+    const idleMs = now() - this.#movedAt;
+    // What is in flight may be waited for; a step that is under way, too.
+    if (idleMs < STALL_MS || this.#wanted || this.#preparing > 0) {
+      this.#timer = lookLater(this, Math.max(1, STALL_MS - idleMs));
+      return;
+    }
+    const { start, taken } = this.#pieces[0]!;
+    if (start < 0) return;
+    if (!this.#own) return this.#giveUp(start + taken);
+    const claimed = this.#next;
+    this.#prepare(
+      this.#stepBack(claimed, start + taken, () => {
+        // Taken meanwhile, it is as before; and so it is where others read behind it, who would leave a gap.
+        const first = this.#pieces[0];
+        if (first === undefined || first.start !== start || first.taken !== taken || this.#next !== claimed)
+          return false;
+        this.#giveUp(start + taken);
+        return true;
+      }),
+    );
+  }
+
+  #giveUp(position: number): void {
+    for (const { length, taken } of this.#pieces) this.#left += length - taken;
+    // Where the kernel still writes, the operations keep the memory.
+    this.#pieces.length = 0;
+    this.#next = position;
+    this.#window = 0;
   }
 
   get #isOver(): boolean {
@@ -149,20 +206,25 @@ export class ReadAhead {
     return length > chunk.length / 2 ? chunk.subarray(0, length) : Buffer.copyBytesFrom(chunk, 0, length);
   }
 
-  /** Starts what may be started. `wanted`: somebody waits, so that also a pipe may be asked. */
-  #fill(wanted: boolean): void {
+  /** Starts what may be started. */
+  #fill(): void {
     if (this.#preparing > 0 || this.#onSettled !== null || this.#ended || this.#failure !== null) return;
     if (this.#left <= 0) return;
     if (!this.#looked) return this.#prepare(this.#look());
     const waiting = this.#pieces.length;
     if (this.#next < this.#parallelEnd) {
-      if (waiting >= this.#window) return;
+      if (waiting >= this.#room) return;
       if (this.#own) return this.#prepare(this.#claim());
       this.#readUpTo(this.#parallelEnd);
-    } else if (this.#reading === 0 && (wanted ? waiting === 0 : this.#regular && waiting < this.#window)) {
-      // One at a time: only what is read tells where the next begins, or whether there is a next.
+    } else if (this.#wanted && waiting === 0 && this.#reading === 0) {
+      // Only what is read tells where the next begins, or whether there is a next; and a pipe gives to who comes first.
       this.#readNext();
     }
+  }
+
+  /** Pieces that there may be now. */
+  get #room(): number {
+    return this.#window > 0 ? this.#window : this.#wanted ? 1 : 0;
   }
 
   /** A step during which no read is started. */
@@ -171,7 +233,7 @@ export class ReadAhead {
     const done = (): void => {
       this.#preparing--;
       if (this.#onSettled !== null) return this.#settle();
-      this.#fill(true);
+      this.#fill();
       if (this.#isOver || this.#failure !== null) this.#onReady();
     };
     step.then(done, (error) => {
@@ -185,18 +247,13 @@ export class ReadAhead {
     const { backend, file } = this.#source;
     const stats = await backend.fstat(file, false);
     this.#looked = true;
-    this.#regular = stats.isFile();
-    if (!this.#regular) return;
-    const size = Number(stats.size);
-    if (size === 0) this.#tailBytes = this.#chunkBytes; // as /proc says
+    if (!stats.isFile()) return;
     if (this.#own) {
-      // Another backend has no lseek: there the file is read at its own position throughout.
-      const native = backend.name === "io_uring" ? existingThread()?.native : undefined;
-      if (native === undefined) return;
-      this.#seek = (offset, whence) => native.seek(file.fd, offset, whence);
-      this.#next = this.#seek(0, SEEK_CUR); // only a guess while others are at it: each claim looks again
+      // Without lseek it is read at its own position throughout, and only when wanted: nothing could be given back.
+      if (backend.seek === null) return;
+      this.#next = backend.seek(file, 0, SEEK_CUR); // only a guess while others are at it: each claim looks again
     }
-    this.#parallelEnd = size;
+    this.#parallelEnd = Number(stats.size);
   }
 
   /**
@@ -204,16 +261,17 @@ export class ReadAhead {
    * operations there: whoever reads next reads behind it.
    */
   #claim(): Promise<void> {
-    const { file, turns } = this.#source;
+    const { backend, file, turns } = this.#source;
     const cuts = this.#cuts;
     return turns.readInOrder(async () => {
       if (file.fd < 0 || this.#onSettled !== null || this.#cuts !== cuts) return;
-      const from = this.#seek!(0, SEEK_CUR);
-      const room = (this.#window - this.#pieces.length) * this.#pieceBytes;
+      const from = backend.seek!(file, 0, SEEK_CUR);
+      const each = this.#window > 0 ? this.#pieceBytes : this.#chunkBytes;
+      const room = (this.#room - this.#pieces.length) * each;
       const length = Math.min(room, this.#parallelEnd - from, this.#left);
       this.#next = from;
       if (length <= 0) return;
-      const end = this.#seek!(length, SEEK_CUR);
+      const end = backend.seek!(file, length, SEEK_CUR);
       if (end < 0) throw systemError(end, "read");
       // Another process with the same open file may have moved it in between: what was moved over is ours.
       this.#next = end - length;
@@ -222,14 +280,15 @@ export class ReadAhead {
   }
 
   #readUpTo(end: number): void {
-    while (this.#next < end && this.#left > 0 && this.#pieces.length < this.#window) {
-      this.#readAt(this.#next, Math.min(this.#pieceBytes, end - this.#next, this.#left));
+    const each = this.#window > 0 ? this.#pieceBytes : this.#chunkBytes;
+    while (this.#next < end && this.#left > 0 && this.#pieces.length < this.#room) {
+      this.#readAt(this.#next, Math.min(each, end - this.#next, this.#left), true);
     }
   }
 
-  #readAt(start: number, length: number): void {
+  #readAt(start: number, length: number, isAhead: boolean): void {
     const { backend, file } = this.#source;
-    const piece = this.#newPiece(start, length);
+    const piece = this.#newPiece(start, length, isAhead);
     const { memory } = piece;
     this.#next = start + length;
     this.#await(
@@ -241,22 +300,21 @@ export class ReadAhead {
   /** Reads once where the last read has ended. */
   #readNext(): void {
     const { backend, file, turns } = this.#source;
-    const length = Math.min(this.#regular ? this.#tailBytes : Infinity, this.#chunkBytes, this.#left);
-    this.#tailBytes *= 4;
-    if (!this.#own) return this.#readAt(this.#next, length);
-    const piece = this.#newPiece(-1, length);
+    const length = Math.min(this.#chunkBytes, this.#left);
+    if (!this.#own) return this.#readAt(this.#next, length, false);
+    const piece = this.#newPiece(-1, length, false);
     const read = turns.read(-1, length, () => {
-      if (this.#seek !== null) piece.start = this.#seek(0, SEEK_CUR);
+      if (backend.seek !== null && this.#next < Infinity) piece.start = backend.seek(file, 0, SEEK_CUR);
       return backend.read(file, piece.memory[0]!, 0, length, -1);
     });
     this.#await(piece, read);
   }
 
-  #newPiece(start: number, length: number): Piece {
+  #newPiece(start: number, length: number, isAhead: boolean): Piece {
     const memory: Buffer[] = [];
     const each = this.#chunkBytes < SMALL_CHUNK_BYTES ? length : this.#chunkBytes;
-    for (let rest = length; rest > 0; rest -= each) memory.push(this.#memory.take(Math.min(each, rest)));
-    const piece = { start, length, memory, filled: -1, taken: 0, error: null };
+    for (let rest = length; rest > 0; rest -= each) memory.push(Buffer.allocUnsafeSlow(Math.min(each, rest)));
+    const piece = { start, length, memory, filled: -1, taken: 0, isAhead, error: null };
     this.#left -= length;
     this.#pieces.push(piece);
     return piece;
@@ -276,6 +334,7 @@ export class ReadAhead {
   /** A read has ended: what is first in order and complete can be taken. */
   #arrived(piece: Piece, bytesRead: number): void {
     this.#reading--;
+    this.#movedAt = now();
     piece.filled = bytesRead;
     // A piece that was given up says nothing of where to go on.
     if (this.#own && piece.start >= 0 && this.#pieces.includes(piece))
@@ -284,7 +343,7 @@ export class ReadAhead {
     const gap = this.#pieces.findIndex(({ filled, length }) => filled < length);
     if (gap >= 0 && this.#pieces[gap]!.filled >= 0) this.#cutAt(gap);
     const first = this.#pieces[0];
-    this.#fill(first === undefined);
+    this.#fill();
     if (first === undefined ? this.#isOver || this.#failure !== null : first.filled > 0) this.#onReady();
   }
 
@@ -299,6 +358,7 @@ export class ReadAhead {
     piece.length = filled;
     this.#cuts++;
     if (piece.error !== null) this.#failure = piece.error;
+    else if (filled === 0 && piece.isAhead) this.#parallelEnd = Math.min(this.#parallelEnd, start);
     else if (filled === 0) this.#ended = true;
     const claimed = this.#next;
     const wasClaimed = this.#next < Infinity && this.#next >= start + length;
@@ -308,14 +368,26 @@ export class ReadAhead {
   }
 
   /** Sets the own position back from what was claimed to what was used, if nobody has moved it since. */
-  #stepBack(claimed: number, used: number): Promise<void> {
-    const { file, turns } = this.#source;
+  #stepBack(claimed: number, used: number, stillWanted: () => boolean = () => true): Promise<void> {
+    const { backend, file, turns } = this.#source;
     return turns.readInOrder(async () => {
-      if (file.fd >= 0 && this.#seek!(0, SEEK_CUR) === claimed) this.#seek!(used, SEEK_SET);
+      if (file.fd < 0 || backend.seek === null || backend.seek(file, 0, SEEK_CUR) !== claimed) return;
+      if (stillWanted()) backend.seek(file, used, SEEK_SET);
     });
   }
 
   #settle(): void {
     if (this.#reading === 0 && this.#preparing === 0) this.#onSettled!();
   }
+}
+
+/** A timer that keeps neither the reader nor the process. */
+function lookLater(ahead: ReadAhead, ms: number): ReturnType<typeof setTimeout> {
+  const timer = setTimeout(look, ms, new WeakRef(ahead));
+  timer.unref();
+  return timer;
+}
+
+function look(reader: WeakRef<ReadAhead>): void {
+  reader.deref()?.lookForStall();
 }

@@ -4,7 +4,7 @@
 
 import { expect } from "bun:test";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { appendFileSync, readFileSync, truncateSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -291,5 +291,65 @@ forEachImplementation((fs, name, it) => {
     const lines: string[] = [];
     for await (const line of (await fs.open(tmp.file())).readLines()) lines.push(line);
     expect(lines).toEqual([]);
+  });
+
+  const readAll: Record<string, (handle: FileHandle) => AsyncIterable<any>> = {
+    "createReadStream()": (handle) => handle.createReadStream(),
+    "createReadStream({ start: 0 })": (handle) => handle.createReadStream({ start: 0 }),
+    "createReadStream({ start, end })": (handle) => handle.createReadStream({ start: 0, end: 799_999 }),
+    "createReadStream({ end })": (handle) => handle.createReadStream({ end: 799_999 }),
+    "createReadStream({ highWaterMark })": (handle) => handle.createReadStream({ highWaterMark: 1000 }),
+    "readableWebStream()": (handle) => handle.readableWebStream() as AsyncIterable<Uint8Array>,
+  };
+  for (const [title, stream] of Object.entries(readAll)) {
+    it(`${title} ends where the file ends when all before it was taken`, async () => {
+      const path = tmp.file(data.subarray(0, 400_000));
+      await using handle = await fs.open(path);
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of stream(handle)) {
+        // By then whoever reads ahead has seen the old end.
+        for (let i = 0; chunks.length === 0 && i < 20; i++) await handle.stat();
+        if (chunks.length === 0) appendFileSync(path, data.subarray(400_000, 800_000));
+        chunks.push(chunk);
+      }
+      expect(Buffer.concat(chunks).equals(data.subarray(0, 800_000))).toBe(true);
+    });
+  }
+
+  it("readLines gives the lines of a file that grows while it is read", async () => {
+    const path = tmp.file("first\n".repeat(50_000));
+    const handle = await fs.open(path);
+    const seen = { first: 0, second: 0 };
+    for await (const line of handle.readLines()) {
+      if (seen.first === 0) {
+        for (let i = 0; i < 20; i++) await handle.stat();
+        appendFileSync(path, "second\n".repeat(50_000));
+      }
+      seen[line as "first"]++;
+    }
+    expect(seen).toEqual({ first: 50_000, second: 50_000 });
+  });
+
+  it("a file that shrinks under a stream and grows again is read on where the stream is", async () => {
+    const path = tmp.file(data.subarray(0, 800_000));
+    await using handle = await fs.open(path);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of handle.createReadStream({ start: 0, autoClose: false })) {
+      if (chunks.length === 0) {
+        truncateSync(path, 300_000);
+        for (let i = 0; i < 20; i++) await handle.stat();
+        appendFileSync(path, data.subarray(300_000, 700_000));
+      }
+      chunks.push(chunk);
+    }
+    expect(Buffer.concat(chunks).length).toBeGreaterThanOrEqual(700_000);
+    expect(Buffer.concat(chunks).equals(data.subarray(0, Buffer.concat(chunks).length))).toBe(true);
+  });
+
+  it("createReadStream gives whole chunks from the first on", async () => {
+    const handle = await fs.open(tmp.file(data));
+    const sizes: number[] = [];
+    for await (const chunk of handle.createReadStream()) sizes.push(chunk.length);
+    expect(sizes.slice(0, -1).every((size) => size === 65_536)).toBe(true);
   });
 }, "streams");

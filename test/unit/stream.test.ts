@@ -7,7 +7,6 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import { open } from "../../src/promises.ts";
-import { headroomBytes } from "../../src/streams/chunk-memory.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const MIB = 1024 * 1024;
@@ -204,15 +203,6 @@ describe("reading", () => {
     expect(error.name).toBe("AbortError");
     if (!stream.closed) await once(stream, "close");
     expect(handle.fd).toBe(-1);
-  });
-
-  test("the collector's headroom goes with the last stream", async () => {
-    const large = tmp.file(Buffer.alloc(12 * MIB));
-    const handle = await open(large);
-    let most = 0;
-    for await (const _ of handle.createReadStream()) most = Math.max(most, headroomBytes());
-    expect(most).toBeGreaterThan(0);
-    expect(headroomBytes()).toBe(0);
   });
 });
 
