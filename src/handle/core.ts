@@ -375,9 +375,7 @@ export class OpenHandle extends EventEmitter {
   close(): Promise<void> {
     if (this.#closed !== null || this.#file.fd < 0) return this.#closed ?? Promise.resolve();
     collected.unregister(this.#file);
-    const drained = this.#turns.drain();
-    const close = (): Promise<void> => this.#backend.close(this.#file);
-    this.#closed = drained === null ? close() : drained.then(close);
+    this.#closed = this.#turns.whenUnused(() => this.#backend.close(this.#file));
     this.#turns.tellUsers();
     this.emit("close");
     return this.#closed;

@@ -96,15 +96,15 @@ export class Turns {
     };
   }
 
-  /** Null if nothing keeps the file open, else a promise for the moment when nothing does. */
-  drain(): Promise<void> | null {
-    if (this.#held === 0 && this.#users.size === 0) return null;
+  /** Runs something, the closing of the file, when nothing keeps it open: now, if that is so now. */
+  whenUnused<T>(run: () => Promise<T>): Promise<T> {
+    if (this.#held === 0 && this.#users.size === 0) return run();
     return new Promise<void>((resolve) => {
       this.#drained = resolve;
-    });
+    }).then(run);
   }
 
-  /** The handle is being closed, as `drain` was asked for: whoever keeps the file open hears of it. */
+  /** The handle is being closed: whoever keeps the file open hears of it. */
   tellUsers(): void {
     for (const onClose of [...this.#users]) onClose();
   }

@@ -5,6 +5,7 @@
 // own, which the kernel is done with when it is taken. Nothing here keeps a reader that everybody else has dropped.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { clearTimeout, clockMs, setTimeout } from "../node/clock.ts";
 import { systemError } from "../node/errors.ts";
 
 /** What orders the operations at a file's own position, and keeps the file open. */
@@ -46,10 +47,6 @@ const SMALL_CHUNK_BYTES = 64 * 1024;
 const STALL_MS = 50;
 const SEEK_SET = 0;
 const SEEK_CUR = 1;
-
-// As they were at load: a program may replace them (fake timers), and a stall is one of real time.
-const { setTimeout, clearTimeout } = globalThis;
-const now = performance.now.bind(performance);
 
 /** One read: its memory in chunks, and how much of it is filled. */
 interface Piece {
@@ -121,7 +118,7 @@ export class ReadAhead {
       return undefined;
     }
     this.#wanted = false;
-    const time = now();
+    const time = clockMs();
     const hasStalled = time - this.#movedAt >= STALL_MS;
     this.#movedAt = time;
     const chunk = this.#chunkOf(piece);
@@ -161,7 +158,7 @@ export class ReadAhead {
   lookForStall(): void {
     this.#timer = null;
     if (this.#pieces.length === 0 || this.#onSettled !== null) return;
-    const idleMs = now() - this.#movedAt;
+    const idleMs = clockMs() - this.#movedAt;
     // What is in flight may be waited for; a step that is under way, too.
     if (idleMs < STALL_MS || this.#wanted || this.#preparing > 0) {
       this.#timer = lookLater(this, Math.max(1, STALL_MS - idleMs));
@@ -334,7 +331,7 @@ export class ReadAhead {
   /** A read has ended: what is first in order and complete can be taken. */
   #arrived(piece: Piece, bytesRead: number): void {
     this.#reading--;
-    this.#movedAt = now();
+    this.#movedAt = clockMs();
     piece.filled = bytesRead;
     // A piece that was given up says nothing of where to go on.
     if (this.#own && piece.start >= 0 && this.#pieces.includes(piece))
