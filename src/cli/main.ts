@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 import { version } from "../../package.json";
 import { copy, type Library } from "./cp.ts";
 import { examine, reportText } from "./doctor.ts";
+import { type ServeRequest, serve } from "./serve.ts";
 import { errorText } from "./text.ts";
 
 const USAGE = `bun-uring ${version}: file I/O for Bun on io_uring
@@ -19,6 +20,17 @@ const USAGE = `bun-uring ${version}: file I/O for Bun on io_uring
       -r, --recursive   copy a directory with all that is in it
       --direct          past the page cache (O_DIRECT), for files much larger than memory
       --verify          compare source and copy byte by byte afterwards
+
+  bun-uring serve [DIR] [--port N] [--host NAME] [--workers N] [--spa] [--cors] [--cache SECONDS] [--listing]
+                  [--tls CERT KEY]
+      Serves the files of a folder (default: this one) over HTTP: ranges, ETags, .br .zst .gz siblings, nothing outside.
+      --port, --host    where (default 3000, localhost)
+      --workers         threads that share the port (default 1)
+      --spa             answers a missing page with index.html
+      --cors            any origin may read
+      --cache           seconds that clients may keep a file
+      --listing         shows what is in a folder that has no index.html
+      --tls             certificate and key, two files in PEM form
 
   -h, --help            this text
   -v, --version         the version
@@ -81,11 +93,54 @@ async function runCopy(args: string[]): Promise<void> {
   await copy(await loadLibrary(), { source, destination, ...values }, controller.signal);
 }
 
+async function runServe(args: string[]): Promise<void> {
+  const text = { type: "string" } as const;
+  const flag = { type: "boolean", default: false } as const;
+  const { values, positionals } = parse({
+    args,
+    allowPositionals: true,
+    options: {
+      port: text,
+      host: text,
+      workers: text,
+      cache: text,
+      spa: flag,
+      cors: flag,
+      listing: flag,
+      tls: flag,
+      help: HELP,
+    },
+  });
+  if (values.help) return console.log(USAGE);
+  const [cert, key] = values.tls ? positionals.splice(-2) : [];
+  if (values.tls && (cert === undefined || key === undefined))
+    throw new UsageError("--tls takes a certificate and a key");
+  if (positionals.length > 1) throw new UsageError(`serve takes one folder, not ${positionals.length}`);
+  const number = (name: string, given: string | undefined, fallback: number, least: number): number => {
+    const value = given === undefined ? fallback : Number(given);
+    if (!Number.isInteger(value) || value < least) throw new UsageError(`--${name} takes a number from ${least} on`);
+    return value;
+  };
+  const request: ServeRequest = {
+    folder: positionals[0] ?? ".",
+    port: number("port", values.port, 3000, 0),
+    hostname: values.host ?? "localhost",
+    workers: number("workers", values.workers, 1, 1),
+    cache: values.cache === undefined ? null : number("cache", values.cache, 0, 0),
+    spa: values.spa,
+    cors: values.cors,
+    listing: values.listing,
+    tls: cert === undefined || key === undefined ? null : { cert, key },
+  };
+  await serve(await import("../server.ts"), request, controller.signal);
+}
+
 async function run([command, ...args]: string[]): Promise<void> {
   if (command === "-v" || command === "--version") return console.log(version);
   if (command === "-h" || command === "--help" || command === "help") return console.log(USAGE);
   if (command === "doctor") return runDoctor(args);
   if (command === "cp") return runCopy(args);
+  if (command === "serve") return runServe(args);
   throw new UsageError(command === undefined ? "a command is missing" : `there is no command '${command}'`);
 }
 

@@ -19,8 +19,7 @@ export async function rawRequest(port: number, head: string): Promise<RawAnswer>
     socket: {
       data: (_, data) => void chunks.push(Buffer.from(data)),
       close: () => resolve(),
-      error: (_, error) => reject(error),
-      connectError: (_, error) => reject(error),
+      error: (_, error) => reject(error), // a refused connection rejects `connect` itself
     },
   });
   socket.write(`${head.replaceAll("\n", "\r\n")}\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
