@@ -71,7 +71,7 @@ check: setup ## types, lint, formatting, C warnings and gcc's static analyser
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -c -o /dev/null $(SHIM)
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -DBUN_URING_FAULT -c -o /dev/null $(SHIM)
 
-fault: build/liburing-shim-fault.so ## a second shim with fault injection (never packed)
+fault: build/liburing-shim-fault.so build/liburing-shim-sim.so ## a shim with fault injection, and one that answers as older kernels do (never packed)
 
 asan: build/liburing-shim-asan.so ## a third one, with fault injection, AddressSanitizer and UBSan
 
@@ -106,6 +106,10 @@ build/liburing-shim.so: $(SHIM) $(HEADERS) Makefile | liburing
 build/liburing-shim-fault.so: $(SHIM) $(HEADERS) Makefile | liburing
 	@mkdir -p build
 	$(CC) $(SHIMFLAGS) -O2 -g -DBUN_URING_FAULT -o $@ $< $(LINK)
+
+build/liburing-shim-sim.so: $(SHIM) $(HEADERS) test/kernels/simulated-kernel.h Makefile | liburing
+	@mkdir -p build
+	$(CC) $(SHIMFLAGS) -O2 -include test/kernels/simulated-kernel.h -o $@ $< $(LINK)
 
 # z,defs would refuse the sanitizer's own symbols, which come from the preloaded runtime.
 build/liburing-shim-asan.so: $(SHIM) $(HEADERS) Makefile | liburing

@@ -299,10 +299,17 @@ EXPORT int32_t bun_uring_register_files(struct ring *ring, uint32_t count)
     return rc < 0 ? rc : 0;
 }
 
-// Registers a table of `count` empty fixed buffers.
+// Registers a table of `count` empty fixed buffers: sparse (5.19), or dense, each entry without memory (5.13).
 EXPORT int32_t bun_uring_register_buffers(struct ring *ring, uint32_t count)
 {
-    return io_uring_register_buffers_sparse(&ring->uring, count);
+    if (io_uring_register_buffers_sparse(&ring->uring, count) == 0)
+        return 0;
+    struct iovec *none = calloc(count, sizeof(*none));
+    if (!none)
+        return -ENOMEM;
+    const int rc = io_uring_register_buffers(&ring->uring, none, count);
+    free(none);
+    return rc < 0 ? rc : 0;
 }
 
 // Puts memory into (length 0: takes it out of) one slot of the fixed-buffer table.
@@ -334,6 +341,34 @@ EXPORT int32_t bun_uring_enable(struct ring *ring)
     const int rc = io_uring_enable_rings(&ring->uring);
     if (rc == 0)
         ring->enabled = 1;
+    return rc;
+}
+
+// Whether a direct descriptor is closed when the CQE of its CLOSE has come: 1, or 0 for kernels that close it up to two
+// seconds later (before 6.12 or so). Seen from a pipe, whose write end is put into slot 0 and closed there. Before any use
+// of the ring.
+EXPORT int32_t bun_uring_closes_at_once(struct ring *ring)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
+        return -errno;
+    int rc = io_uring_register_files_update(&ring->uring, 0, &ends[1], 1);
+    close(ends[1]);
+    if (rc == 1) {
+        struct io_uring_cqe *cqe = NULL;
+        io_uring_prep_close_direct(io_uring_get_sqe(&ring->uring), 0);
+        rc = io_uring_submit_and_wait(&ring->uring, 1);
+        if (rc == 1)
+            rc = io_uring_peek_cqe(&ring->uring, &cqe);
+        if (cqe) {
+            rc = cqe->res;
+            io_uring_cqe_seen(&ring->uring, cqe);
+        }
+        char byte;
+        if (rc == 0)
+            rc = read(ends[0], &byte, 1) == 0;
+    }
+    close(ends[0]);
     return rc;
 }
 

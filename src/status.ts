@@ -36,6 +36,11 @@ export interface Capabilities {
   opcodes: string[];
   /** The kernel refuses, on this ring, every opcode that this package doesn't use. */
   restricted: boolean;
+  /**
+   * The kernel closes direct descriptors up to two seconds after their CLOSE has completed (before Linux 6.12 or so), as was
+   * seen when the ring was made. What is written or copied then takes ordinary descriptors, and so do most reads.
+   */
+  lateClose: boolean;
   limits: Limits;
   /** How completions wake the event loop; null until it first had to sleep. */
   doorbell: "socket" | "timer" | null;
@@ -95,6 +100,7 @@ export function capabilities(): Capabilities {
     features: featureNames(ring?.features ?? 0),
     opcodes: setup === undefined ? [] : opcodeNames(setup.opcodes),
     restricted: setup?.restricted ?? false,
+    lateClose: setup !== undefined && setup.directDescriptors > 0 && !setup.closesAtOnce,
     limits: {
       sqEntries: ring?.sqEntries ?? 0,
       cqEntries: ring?.cqEntries ?? 0,

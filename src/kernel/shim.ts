@@ -19,6 +19,8 @@ export interface Native {
   updateBuffer(ring: Address, index: number, address: Address, length: number): number;
   restrict(ring: Address, rules: Uint32Array, count: number): number;
   enable(ring: Address): number;
+  /** 1: a direct descriptor is closed when its CLOSE has completed; 0: some time later. */
+  closesAtOnce(ring: Address): number;
   tick(ring: Address, staged: Uint32Array, first: number, count: number, room: number): number;
   cancel(ring: Address, userDataLow: number, userDataHigh: number): number;
   bellOpen(ring: Address): number;
@@ -75,6 +77,7 @@ const SYMBOLS = {
   bun_uring_update_buffer: { args: [pointer, u32, pointer, f64], returns: i32 },
   bun_uring_restrict: { args: [pointer, pointer, u32], returns: i32 },
   bun_uring_enable: { args: [pointer], returns: i32 },
+  bun_uring_closes_at_once: { args: [pointer], returns: i32 },
   bun_uring_tick: { args: [pointer, pointer, u32, u32, u32], returns: i32 },
   bun_uring_cancel: { args: [pointer, u32, u32], returns: i32 },
   bun_uring_bell_open: { args: [pointer], returns: i32 },
@@ -167,6 +170,7 @@ function load(path: string): Loaded {
       updateBuffer: symbols.bun_uring_update_buffer,
       restrict: symbols.bun_uring_restrict,
       enable: symbols.bun_uring_enable,
+      closesAtOnce: symbols.bun_uring_closes_at_once,
       tick: symbols.bun_uring_tick,
       cancel: symbols.bun_uring_cancel,
       bellOpen: symbols.bun_uring_bell_open,

@@ -39,7 +39,7 @@ export class RingThread {
     this.loop = new Loop(setup.ring);
     this.cells = new Cells(this.native, this.ring.address);
     this.lanes = new Lanes(this.native, this.ring.address);
-    this.direct = new DirectTable(setup.directDescriptors);
+    this.direct = new DirectTable(setup.directDescriptors, setup.closesAtOnce);
     this.mounts = new Mounts(this.native, this.ring.address, this.cells);
   }
 

@@ -1,6 +1,12 @@
 // The table of direct descriptors: files that live in the ring and never get an fd. A slot is taken before its OPENAT is
 // staged and is free again only when the CLOSE's own CQE has come (DESIGN D8: earlier reuse reads other files).
 
+/**
+ * Where the kernel closes late: so many files may be read by direct descriptors within so many milliseconds, after which
+ * the last of them is closed. What is beyond takes an ordinary descriptor.
+ */
+const [LATE_FILES, LATE_MS] = [256, 2000];
+
 /** Free list of the ring's direct descriptors; who finds none waits in line. Nobody may wait where the size is 0. */
 export class DirectTable {
   readonly size: number;
@@ -8,15 +14,39 @@ export class DirectTable {
   /** In the order of asking. */
   readonly #waiting = new Set<(slot: number) => void>();
   #giving = false;
+  readonly #closesAtOnce: boolean;
+  #lateSince = 0;
+  #lateFiles = 0;
 
-  constructor(size: number) {
+  /** `closesAtOnce`: whether a file is closed when the CQE of its CLOSE has come. */
+  constructor(size: number, closesAtOnce = true) {
     this.size = size;
+    this.#closesAtOnce = closesAtOnce;
     for (let slot = size - 1; slot >= 0; slot--) this.#free.push(slot);
   }
 
   /** Slots in use. */
   get used(): number {
     return this.size - this.#free.length;
+  }
+
+  /**
+   * Whether a file that is written may be opened here. Not where it would stay open after its promise has settled: a
+   * script just written could not be executed (ETXTBSY).
+   */
+  get forWriting(): boolean {
+    return this.size > 0 && this.#closesAtOnce;
+  }
+
+  /** Whether one more file that is only read may be opened here; where the kernel closes late each `true` counts. */
+  forReading(): boolean {
+    if (this.#closesAtOnce || this.size === 0) return this.size > 0;
+    const now = performance.now();
+    if (now - this.#lateSince > LATE_MS) {
+      this.#lateSince = now;
+      this.#lateFiles = 0;
+    }
+    return ++this.#lateFiles <= LATE_FILES;
   }
 
   /** A free slot, or -1. Never overtakes those who wait. */

@@ -27,6 +27,8 @@ export interface Setup {
   restricted: boolean;
   workers: { bounded: number; unbounded: number };
   directDescriptors: number;
+  /** A direct descriptor is closed when its CLOSE has completed, and not up to two seconds later. */
+  closesAtOnce: boolean;
   fixedBuffers: number;
 }
 
@@ -61,7 +63,7 @@ const FLAG_SETS = [
 
 /** IORING_RESTRICTION_ kinds. */
 const Restriction = { registerOp: 0, sqeOp: 1, sqeFlagsAllowed: 2 } as const;
-/** IORING_REGISTER_ operations allowed after the start: eventfd, files and buffers updates, io-wq workers, sync cancel. */
+/** IORING_REGISTER_ operations allowed after the start, oldest first: eventfd, files and buffers updates, io-wq workers, sync cancel. */
 const REGISTER_ALLOWED = [4, 5, 6, 14, 16, 19, 24];
 /** Every SQE flag but BUFFER_SELECT and CQE_SKIP_SUCCESS. */
 const SQE_FLAGS_ALLOWED = 0b11111;
@@ -113,13 +115,14 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const fixedBuffers = native.registerBuffers(address, FIXED_BUFFERS) < 0 ? 0 : FIXED_BUFFERS;
   let restricted = false;
   if ((ring.setupFlags & SetupFlag.R_DISABLED) !== 0) {
-    if (options.restrict !== false) restricted = restrict(native, address);
+    if (options.restrict !== false) restricted = restrict(native, address, opcodes);
     const enabled = native.enable(address);
     if (enabled < 0) return enabled;
   }
   const proof = roundTrip(ring);
   if (proof < 0) return proof;
-  return { ring, library, opcodes, restricted, workers: { ...workers }, directDescriptors, fixedBuffers };
+  const closesAtOnce = directDescriptors > 0 && native.closesAtOnce(address) === 1;
+  return { ring, library, opcodes, restricted, workers: { ...workers }, directDescriptors, closesAtOnce, fixedBuffers };
 }
 
 /** Whether openat2 keeps to the dentry cache (5.12, and no sandbox refuses it): asked once, and if not, never again. */
@@ -138,12 +141,20 @@ function registerFiles(native: Native, address: number): number {
   return 0;
 }
 
-/** Allows this package's opcodes, flags and registrations and nothing else (5.10). */
-function restrict(native: Native, address: number): boolean {
+/**
+ * Allows this package's opcodes, flags and registrations and nothing else (5.10). The kernel refuses a whole list for one
+ * entry that it does not know: so opcodes are those of its own probe, and registrations, which no probe tells, are left
+ * out from the youngest on until it takes the rest.
+ */
+function restrict(native: Native, address: number, opcodes: Uint8Array): boolean {
   const rules = [Restriction.sqeFlagsAllowed, SQE_FLAGS_ALLOWED];
-  for (const opcode of Object.values(Opcode)) rules.push(Restriction.sqeOp, opcode);
-  for (const operation of REGISTER_ALLOWED) rules.push(Restriction.registerOp, operation);
-  return native.restrict(address, Uint32Array.from(rules), rules.length / 2) === 0;
+  for (const opcode of Object.values(Opcode)) if (opcodes[opcode] === 1) rules.push(Restriction.sqeOp, opcode);
+  for (let count = REGISTER_ALLOWED.length; count >= 0; count--) {
+    const all = [...rules, ...REGISTER_ALLOWED.slice(0, count).flatMap((op) => [Restriction.registerOp, op])];
+    const refusal = native.restrict(address, Uint32Array.from(all), all.length / 2);
+    if (refusal !== EINVAL) return refusal === 0;
+  }
+  return false;
 }
 
 /** Sends one NOP and expects its CQE at once: some sandboxes let a ring be made but not used. */

@@ -85,3 +85,14 @@ test("who steps out of the line is not called, and is not in the way", () => {
   expect(got).toEqual(["first", "third"]);
   expect(table.used).toBe(1);
 });
+
+test("where the kernel closes late nothing is written here, and reads are bounded", () => {
+  const late = new DirectTable(8, false);
+  expect(late.forWriting).toBe(false);
+  const reads = Array.from({ length: 1000 }, () => late.forReading());
+  expect(reads.filter(Boolean).length).toBe(256);
+  const atOnce = new DirectTable(8);
+  expect(atOnce.forWriting && Array.from({ length: 1000 }, () => atOnce.forReading()).every(Boolean)).toBe(true);
+  const none = new DirectTable(0);
+  expect([none.forWriting, none.forReading()]).toEqual([false, false]);
+});

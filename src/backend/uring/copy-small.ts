@@ -81,7 +81,7 @@ function stageLink(
  */
 export function copySmall(source: Path, dest: Path, size: number, flags: number, mode: number): Promise<Outcome> {
   const t = thread();
-  if (t.direct.size === 0) return Promise.resolve(Outcome.untouched);
+  if (!t.direct.forWriting) return Promise.resolve(Outcome.untouched);
   const operation = t.ring.acquire(finish, size > 0 ? 5 : 4);
   const promise = promiseFor(operation);
   t.direct.take((slot) => start(t, operation, slot, source, dest, size, flags, mode));

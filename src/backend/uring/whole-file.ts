@@ -54,13 +54,18 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
   const encoding = known == null || known === "buffer" ? null : known;
   const answer = readCached(t, path, flags, encoding, options.signal ?? null);
   if (answer !== null) return answer;
-  if (t.direct.size === 0) return readByDescriptor(t, path, flags, encoding, options.signal ?? null);
+  if (!mayStayOpen(t, flags)) return readByDescriptor(t, path, flags, encoding, options.signal ?? null);
   const operation = t.ring.acquire(finishRead, READ_LINKS);
   const chain = newChain(t, path, flags, 0o666, options.signal);
   chain.encoding = encoding;
   const promise = promiseFor(operation);
   startChain(operation, chain, stageRead);
   return promise;
+}
+
+/** Whether the chain's direct descriptor does no harm if the kernel closes it a little later. */
+function mayStayOpen({ direct }: RingThread, flags: number): boolean {
+  return (flags & (constants.O_WRONLY | constants.O_RDWR)) === 0 ? direct.forReading() : direct.forWriting;
 }
 
 /**
@@ -139,7 +144,7 @@ async function closing<T>(file: OpenFile, work: Promise<T>): Promise<T> {
   }
 }
 
-/** For a ring without a table of direct descriptors. */
+/** For a ring without a table of direct descriptors, or whose direct descriptors would stay open too long. */
 async function readByDescriptor(
   t: RingThread,
   path: Path,
@@ -218,7 +223,7 @@ export function writeFile(
 ): Promise<void> {
   if (options.signal?.aborted) return Promise.reject(abortError(options.signal));
   const t = thread();
-  if (t.direct.size === 0) return writeByDescriptor(t, path, data, flags, mode, options);
+  if (!t.direct.forWriting) return writeByDescriptor(t, path, data, flags, mode, options);
   const operation = t.ring.acquire(finishWrite, 1);
   const chain = newChain(t, path, flags, mode, options.signal);
   chain.data = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
@@ -232,7 +237,7 @@ export function writeFile(
   return promise;
 }
 
-/** For a ring without a table of direct descriptors. */
+/** For a ring without a table of direct descriptors, or whose direct descriptors would stay open too long. */
 async function writeByDescriptor(
   t: RingThread,
   path: Path,
