@@ -1,6 +1,8 @@
 // The table of direct descriptors: files that live in the ring and never get an fd. A slot is taken before its OPENAT is
 // staged and is free again only when the CLOSE's own CQE has come (DESIGN D8: earlier reuse reads other files).
 
+import { clockMs } from "../node/clock.ts";
+
 /**
  * Where the kernel closes late: so many files may be read by direct descriptors within so many milliseconds, after which
  * the last of them is closed. What is beyond takes an ordinary descriptor.
@@ -41,7 +43,7 @@ export class DirectTable {
   /** Whether one more file that is only read may be opened here; where the kernel closes late each `true` counts. */
   forReading(): boolean {
     if (this.#closesAtOnce || this.size === 0) return this.size > 0;
-    const now = performance.now();
+    const now = clockMs();
     if (now - this.#lateSince > LATE_MS) {
       this.#lateSince = now;
       this.#lateFiles = 0;
