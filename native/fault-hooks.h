@@ -21,6 +21,12 @@ static inline int fault_held(const struct ring *ring)
     return 0;
 }
 
+static inline int fault_rules(const struct ring *ring)
+{
+    (void)ring;
+    return 0;
+}
+
 static inline void fault_free(struct ring *ring)
 {
     (void)ring;
@@ -293,6 +299,12 @@ static uint32_t fault_copied(struct ring *ring, uint32_t ready)
 static int fault_held(const struct ring *ring)
 {
     return ring->faults && ring->faults->late_count > 0;
+}
+
+// Rules are for what the kernel does: everything goes to the ring then.
+static int fault_rules(const struct ring *ring)
+{
+    return ring->faults && ring->faults->rule_count > 0;
 }
 
 static void fault_free(struct ring *ring)

@@ -27,7 +27,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 // Raised whenever a signature, struct or the shared header below changes; src/layout.ts holds the same number.
-#define BUN_URING_ABI 4
+#define BUN_URING_ABI 5
 
 // Words of the header at the start of the memory shared with JavaScript; the CQE table follows it.
 enum {
@@ -37,6 +37,7 @@ enum {
     HEADER_ENTERS,    // io_uring_enter calls made so far
     HEADER_OVERFLOWS, // times the CQ was found overflown
     HEADER_REFUSAL,   // errno with which the last tick's submit failed; 0 if it did not, or had nothing to submit
+    HEADER_HELPER,    // 1 while the ring has a helper thread, 2 more if the processors are contended for, 4 if it has all
     HEADER_BYTES = 64
 };
 
@@ -67,12 +68,16 @@ struct ring {
     int bell_pending; // CQEs that the bell ring still owes
     int enabled;
     uint64_t event_count; // written by the bell's READ
+    struct helper *helper;
 #ifdef BUN_URING_FAULT
     struct faults *faults;
 #endif
 };
 
+enum { OP_FIXED_FD_INSTALL = 54, OP_FTRUNCATE = 55 }; // newer than liburing 2.3's header
+
 #include "fault-hooks.h"
+#include "helper.h"
 
 // What create tells JavaScript; addresses are split so that no BigInt is made.
 struct ring_info {
@@ -95,7 +100,7 @@ struct attributes {
 
 static void close_thread_rings(void *first);
 
-// The only variable of the library: written once, before any other code of it can run.
+// The only variable of the library besides the count of helpers: written once, before any other code of it can run.
 static pthread_key_t thread_rings;
 
 __attribute__((constructor)) static void create_thread_key(void)
@@ -374,8 +379,6 @@ EXPORT int32_t bun_uring_closes_at_once(struct ring *ring)
 
 /* ---- submit and reap ------------------------------------------------------------------------------------------- */
 
-enum { OP_FIXED_FD_INSTALL = 54 }; // newer than liburing 2.3's header
-
 // Notes whether the slot (the low 24 bits of user_data) opens a descriptor, for discard below.
 static void remember_open(struct ring *ring, const struct io_uring_sqe *sqe)
 {
@@ -398,7 +401,19 @@ static void remember_open(struct ring *ring, const struct io_uring_sqe *sqe)
     ring->opens[slot] = 1;
 }
 
-// Copies up to `count` staged SQEs, at most `room` of them, into the SQ. A chain is never cut in two.
+// Copies a staged SQE into the SQ. What only the helper can do becomes an operation that does nothing.
+static void put(struct ring *ring, const struct io_uring_sqe *staged)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    memcpy(sqe, staged, sizeof(*sqe));
+    sqe->flags &= (uint8_t)~SQE_HELPER;
+    if (sqe->opcode < LOCAL_FIRST)
+        return;
+    io_uring_prep_nop(sqe);
+    sqe->user_data = staged->user_data;
+}
+
+// Copies up to `count` staged SQEs, at most `room` of them, into the SQ or the helper's mailbox. A chain is never cut in two.
 static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint32_t count, uint32_t room)
 {
     const uint32_t space = io_uring_sq_space_left(&ring->uring);
@@ -410,11 +425,19 @@ static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint
     if (take < count)
         while (take > 0 && (staged[take - 1].flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK)))
             take--;
+    uint32_t posted = 0;
     for (uint32_t i = 0; i < take; i++) {
-        memcpy(io_uring_get_sqe(&ring->uring), &staged[i], sizeof(*staged));
         remember_open(ring, &staged[i]);
+        if (posted == 0 && (staged[i].flags & SQE_HELPER)) {
+            posted = helper_post(ring, &staged[i], take - i);
+            for (uint32_t end = i + posted; posted && i + 1 < end; i++)
+                remember_open(ring, &staged[i + 1]);
+            if (posted)
+                continue;
+        }
+        put(ring, &staged[i]);
     }
-    fault_staged(ring, take);
+    fault_staged(ring, take - posted);
     return take;
 }
 
@@ -464,6 +487,7 @@ static uint32_t copy_out(struct ring *ring)
     for (uint32_t i = 0; i < ready; i++)
         ring->cqes[i] = ring->uring.cq.cqes[(head + i) & mask];
     io_uring_cq_advance(&ring->uring, ready);
+    ready = helper_reap(ring, ready);
     ready = fault_copied(ring, ready);
     ring->header[HEADER_IN_FLIGHT] -= ready;
     return ready;
@@ -475,7 +499,9 @@ static uint32_t copy_out(struct ring *ring)
 EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *staged, uint32_t first, uint32_t count,
                               uint32_t room)
 {
+    const uint32_t held = helper_holds(ring);
     const uint32_t taken = count ? stage(ring, staged + first, count, room) : 0;
+    const int posted = held == 0 && helper_holds(ring);
     ring->header[HEADER_CONSUMED] = taken;
     ring->header[HEADER_IN_FLIGHT] += taken;
     ring->header[HEADER_REFUSAL] = 0;
@@ -488,10 +514,14 @@ EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *stag
         ring->header[HEADER_ENTERS]++;
         io_uring_get_events(&ring->uring); // a polled completion is found only by looking for it
     }
+    if (posted && ring->header[HEADER_IN_FLIGHT] == helper_holds(ring))
+        helper_wait(ring->helper);
     if (kernel_wants_us(ring))
         run_task_work(ring);
     ring->header[HEADER_SQ_READY] = io_uring_sq_ready(&ring->uring);
-    return (int32_t)copy_out(ring);
+    const uint32_t ready = copy_out(ring);
+    helper_tell(ring);
+    return (int32_t)ready;
 }
 
 // Asks the kernel at once, without an SQE, to cancel the request with this user_data: for when no SQE can be submitted.
@@ -573,12 +603,23 @@ static int bell_hang(struct ring *ring)
     return rc < 0 ? rc : -EAGAIN;
 }
 
+// Awake: CQEs no longer signal the eventfd.
+EXPORT void bun_uring_disarm(struct ring *ring)
+{
+    helper_disarm(ring);
+    io_uring_cq_eventfd_toggle(&ring->uring, false);
+}
+
 // Before sleeping: lets CQEs signal the eventfd, looks once more, then hangs the chain READ(eventfd) -> SEND(byte)
 // on the bell ring. Returns 1 if CQEs are ready (do not sleep), 0 if the bell will ring, -errno if it cannot.
 EXPORT int32_t bun_uring_arm(struct ring *ring)
 {
     if (!ring->bell_ready)
         return -ENOTCONN;
+    if (helper_arm(ring))
+        return 1;
+    if (helper_holds(ring) == ring->header[HEADER_IN_FLIGHT])
+        return 0; // the helper rings itself
     io_uring_cq_eventfd_toggle(&ring->uring, true);
     ring->header[HEADER_ENTERS]++;
     io_uring_get_events(&ring->uring);
@@ -588,14 +629,8 @@ EXPORT int32_t bun_uring_arm(struct ring *ring)
     const int here = io_uring_cq_ready(&ring->uring) || kernel_wants_us(ring) || fault_held(ring);
     const int rc = here ? 1 : bell_hang(ring);
     if (rc != 0)
-        io_uring_cq_eventfd_toggle(&ring->uring, false);
+        bun_uring_disarm(ring);
     return rc;
-}
-
-// Awake: CQEs no longer signal the eventfd.
-EXPORT void bun_uring_disarm(struct ring *ring)
-{
-    io_uring_cq_eventfd_toggle(&ring->uring, false);
 }
 
 /* ---- calls that cannot block, where a ring operation would go to a thread --------------------------------------- */
@@ -897,7 +932,10 @@ static void unlink_from_thread(struct ring *ring)
 // that never completed; if that is not 0, all memory they may still write to is leaked on purpose.
 EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
 {
-    const uint32_t lost = cancel_and_wait(ring, deadline_ms);
+    const int stuck = helper_stop(ring, deadline_ms);
+    uint32_t lost = cancel_and_wait(ring, deadline_ms);
+    if (stuck && lost == 0)
+        lost = 1;
     unlink_from_thread(ring);
     bell_close(ring);
     if (ring->eventfd >= 0)
@@ -913,6 +951,8 @@ EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
         munmap(region->address, region->length);
         free(region);
     }
+    if (ring->helper)
+        helper_release(ring);
     fault_free(ring);
     release_shared(ring);
     return 0;

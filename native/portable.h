@@ -11,6 +11,9 @@
 __asm__(".symver pthread_key_create,pthread_key_create@" FIRST_GLIBC);
 __asm__(".symver pthread_getspecific,pthread_getspecific@" FIRST_GLIBC);
 __asm__(".symver pthread_setspecific,pthread_setspecific@" FIRST_GLIBC);
+__asm__(".symver pthread_create,pthread_create@" FIRST_GLIBC);
+__asm__(".symver pthread_attr_setstacksize,pthread_attr_setstacksize@" FIRST_GLIBC);
+__asm__(".symver pthread_sigmask,pthread_sigmask@" FIRST_GLIBC);
 #endif
 
 // glibc 2.28, musl 1.2.5. Older musl has not the struct either; the kernel's header has.

@@ -2,7 +2,7 @@
 // Every number here is compared with the compiled shim when it is loaded; a difference refuses that shim.
 
 /** Number of the shim's binary interface; native/liburing-shim.c holds the same. */
-export const ABI = 4;
+export const ABI = 5;
 
 /** Sizes and offsets in bytes, in the order in which the shim reports them. */
 export const LAYOUT: ReadonlyArray<readonly [name: string, value: number]> = [
@@ -42,7 +42,7 @@ export const CQE_WORDS = 4;
 export const CQE_TABLE = 16;
 
 /** Words of the shared header. */
-export const Header = { consumed: 0, sqReady: 1, inFlight: 2, enters: 3, overflows: 4, refusal: 5 } as const;
+export const Header = { consumed: 0, sqReady: 1, inFlight: 2, enters: 3, overflows: 4, refusal: 5, helper: 6 } as const;
 
 /** Words of `struct ring_info`. */
 export const RingInfo = {

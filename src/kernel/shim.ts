@@ -42,6 +42,10 @@ export interface Native {
   removeXattr(path: Address, fd: number, name: Address): number;
   seekable(fd: number): number;
   mountsChanged(ring: Address): number;
+  /** Starts the ring's helper thread, if the process has fewer than `limit` of them; `mayLinger`: 0 or 1. */
+  helperStart(ring: Address, limit: number, mayLinger: number): number;
+  /** Whether the helper is there; calls posted, wake-ups, penalties, calls taken back since it was started. */
+  helperCounts(ring: Address, out: Uint32Array): void;
   /** openat2(2) as a plain call: the descriptor or -errno. `resolve`: RESOLVE_ flags. */
   openBeneath(dir: number, path: Address | Uint8Array, flags: number, mode: number, resolve: number): number;
   /** statx into `out`, and a small file's cached bytes into `into`: how many, -EAGAIN if not all, or -errno. */
@@ -96,6 +100,8 @@ const SYMBOLS = {
   bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
   bun_uring_seekable: { args: [i32], returns: i32 },
   bun_uring_mounts_changed: { args: [pointer], returns: i32 },
+  bun_uring_helper_start: { args: [pointer, i32, i32], returns: i32 },
+  bun_uring_helper_counts: { args: [pointer, pointer], returns: nothing },
   bun_uring_open_beneath: { args: [i32, pointer, i32, u32, u32], returns: i32 },
   bun_uring_look: { args: [i32, pointer, pointer, u32], returns: i32 },
   bun_uring_read_now: { args: [i32, pointer, u32, f64], returns: i32 },
@@ -189,6 +195,8 @@ function load(path: string): Loaded {
       removeXattr: symbols.bun_uring_remove_xattr,
       seekable: symbols.bun_uring_seekable,
       mountsChanged: symbols.bun_uring_mounts_changed,
+      helperStart: symbols.bun_uring_helper_start,
+      helperCounts: symbols.bun_uring_helper_counts,
       openBeneath: symbols.bun_uring_open_beneath,
       look: symbols.bun_uring_look,
       readNow: symbols.bun_uring_read_now,

@@ -111,6 +111,7 @@ export const SqeFlag = {
   /** 5.3. The next SQE starts when this one has succeeded in full; else it is cancelled. */ IO_LINK: 4,
   /** 5.5. The next SQE starts when this one has ended, however. */ IO_HARDLINK: 8,
   /** 5.6. Run in an io-wq thread from the start. */ ASYNC: 16,
+  /** The shim's own: the helper thread may run it and what is linked to it. */ HELPER: 128,
 } as const;
 
 /** IORING_CQE_F_ flags of a CQE, with the first kernel that has each. */

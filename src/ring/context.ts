@@ -1,19 +1,16 @@
-// This thread's ring and what goes with it: loop, cells, direct descriptors, mounts. There is one for each JavaScript
+// This thread's ring and what goes with it: loop, placement, cells, direct descriptors, mounts. There is one for each JavaScript
 // thread, kept on globalThis so that `bun --hot` and a second copy of the module find it; shutting it down makes room for a new one.
 
 import type { Native } from "../kernel/shim.ts";
-import { SqeFlag } from "../kernel/sqe.ts";
 import { after, clockMs, setImmediate } from "../node/clock.ts";
 import { DirectTable } from "./direct-descriptors.ts";
 import { Loop } from "./loop.ts";
+import { Placement } from "./placement.ts";
 import { Lanes } from "./read-buffer.ts";
 import { Mounts } from "./remote-mounts.ts";
 import type { Ring } from "./ring.ts";
 import { Cells } from "./scratch.ts";
 import { type Reason, type Setup, setUp } from "./setup.ts";
-
-/** Path operations under way with which one more is still alone. */
-const FEW = 3;
 
 export class RingThread {
   readonly setup: Setup;
@@ -21,15 +18,12 @@ export class RingThread {
   readonly native: Native;
   readonly loop: Loop;
   readonly cells: Cells;
+  readonly placement: Placement;
   readonly lanes: Lanes;
   readonly direct: DirectTable;
   readonly mounts: Mounts;
   /** Called before the ring is closed, for whoever has memory of it in use. */
   readonly beforeClose: Set<() => void> = new Set();
-  /** Bytes that one submit may copy on this JavaScript thread; what is beyond goes to io-wq threads (DESIGN D6). */
-  inlineBudget: number = 1024 * 1024;
-  #inlineLeft = 0;
-  #budgetOf = -1;
   #shutDown: Promise<void> | null = null;
 
   constructor(setup: Setup) {
@@ -38,28 +32,10 @@ export class RingThread {
     this.native = setup.ring.native;
     this.loop = new Loop(setup.ring);
     this.cells = new Cells(this.native, this.ring.address);
+    this.placement = new Placement(this.ring, this.loop, this.cells);
     this.lanes = new Lanes(this.native, this.ring.address);
     this.direct = new DirectTable(setup.directDescriptors, setup.closesAtOnce);
     this.mounts = new Mounts(this.native, this.ring.address, this.cells);
-  }
-
-  /** The SQE flag for a transfer of so many cached bytes: 0 inline, ASYNC where this submit copies enough already. */
-  transferFlag(length: number): number {
-    if (this.#budgetOf !== this.ring.nativeCalls) {
-      this.#budgetOf = this.ring.nativeCalls;
-      this.#inlineLeft = this.inlineBudget;
-    }
-    this.#inlineLeft -= length;
-    return this.#inlineLeft >= 0 ? 0 : SqeFlag.ASYNC;
-  }
-
-  /**
-   * Whether a call on a path has next to no company: it is the first of its turn, and few others are under way. Only then
-   * plain calls that can't block are its fastest way (measured at 8 at once: stat 2.2 µs by threads, 3.7 with each turn's
-   * first by plain calls; readFile at 64: 5.9 by chains, 6.4 with such first ones).
-   */
-  isAlone(): boolean {
-    return this.cells.used <= FEW && this.loop.firstOfTurn();
   }
 
   /** Waits until nothing is staged or in the kernel, then closes the ring and frees its memory. */

@@ -132,7 +132,8 @@ export class Loop {
     }
     if (this.#polling) return;
     this.#wait(clockMs());
-    this.#yield();
+    if (ring.mustSleep && ring.queued === 0) this.#sleep();
+    else this.#yield();
   }
 
   /** One round of looking, from the event loop. */
@@ -163,7 +164,7 @@ export class Loop {
     this.#refused = 0;
     // What is queued goes out as long as some of it can: what is in flight may be waiting for just that.
     const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
-    if (moving || this.#mustLook || this.patience.mayLook(now)) this.#yield();
+    if (moving || this.#mustLook || (!ring.contended && this.patience.mayLook(now))) this.#yield();
     else this.#sleep();
   }
 

@@ -229,6 +229,21 @@ export class Ring {
     return this.#header[Header.sqReady]!;
   }
 
+  /** Whether the helper thread is there. */
+  get hasHelper(): boolean {
+    return this.#header[Header.helper] !== 0;
+  }
+
+  /** Whether the processors are contended for, as the helper has seen: who looks takes from whom it looks for. */
+  get contended(): boolean {
+    return (this.#header[Header.helper]! & 2) !== 0;
+  }
+
+  /** Whether that is so, and the helper has all that is in flight: to sleep costs no system call then. */
+  get mustSleep(): boolean {
+    return (this.#header[Header.helper]! & 6) === 6;
+  }
+
   /** The errno with which the kernel refused the last submit; 0 if it did not. */
   get refusal(): number {
     return this.#header[Header.refusal]!;

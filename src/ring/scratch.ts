@@ -2,6 +2,7 @@
 // paths, statx results and iovecs. Cells live in regions that outlive the JavaScript heap and are never given back.
 
 import { type Address, addressOf, memoryAt, type Native } from "../kernel/shim.ts";
+import { clockMs } from "../node/clock.ts";
 
 /** The most bytes one read or write moves: the kernel's MAX_RW_COUNT. */
 export const MAX_TRANSFER = 0x7fff_f000;
@@ -22,6 +23,8 @@ export const CELL_BYTES = 512;
 /** Where a cell's second half starts. */
 export const CELL_HALF = 256;
 const CELLS_PER_CHUNK = 128;
+/** Milliseconds after which a new epoch begins, if there is cause to ask. */
+const EPOCH_MS = 5;
 /** Bun's and Node's own encoder, present on every Buffer (19 ns for a path). */
 type Utf8Buffer = Buffer & { utf8Write(text: string, offset: number, length: number): number };
 
@@ -32,6 +35,8 @@ export class Cell {
   readonly bytes: Buffer;
   readonly words: Uint32Array;
   readonly offset: number;
+  /** When the operation on a path began that has it: an epoch of `Cells`; -1 where it is not such a one's. */
+  epoch: number = -1;
 
   constructor(address: Address, bytes: Buffer, words: Uint32Array, offset: number) {
     this.address = address;
@@ -52,6 +57,11 @@ export class Cells {
   readonly #ring: Address;
   readonly #free: Cell[] = [];
   #made = 0;
+  /** Operations on paths under way that began in this epoch, in the one before it. */
+  #young = 0;
+  #middling = 0;
+  #epoch = 0;
+  #epochSince = 0;
 
   constructor(native: Native, ring: Address) {
     this.#native = native;
@@ -68,8 +78,37 @@ export class Cells {
     return this.#free.pop()!;
   }
 
+  /** As `take`, for an operation on a path: such are counted. */
+  takeForPath(): Cell {
+    const cell = this.take();
+    cell.epoch = this.#epoch;
+    this.#young++;
+    return cell;
+  }
+
+  /**
+   * Whether more than `few` operations on paths are under way that keep the processors busy: what has not ended after some
+   * milliseconds (the open of a FIFO) sleeps.
+   */
+  hasPathsUnderWay(few: number): boolean {
+    if (this.#young + this.#middling <= few) return false;
+    const now = clockMs();
+    if (now - this.#epochSince > EPOCH_MS) {
+      this.#epochSince = now;
+      this.#epoch++;
+      this.#middling = this.#young;
+      this.#young = 0;
+    }
+    return this.#young + this.#middling > few;
+  }
+
   /** The kernel is done with the cell. */
   give(cell: Cell): void {
+    if (cell.epoch >= 0) {
+      if (cell.epoch === this.#epoch) this.#young--;
+      else if (cell.epoch === this.#epoch - 1) this.#middling--;
+      cell.epoch = -1;
+    }
     this.#free.push(cell);
   }
 

@@ -20,10 +20,17 @@ export interface Tuning {
   inlineBytes: number;
 }
 
-function inForce({ loop, inlineBudget }: RingThread): Tuning {
+function inForce({ loop, placement }: RingThread): Tuning {
   const { microtaskMs, microtaskRounds, inlineUs } = loop.limits;
   const { lookUs, maxLookUs } = loop.patience;
-  return { lookUs, maxLookUs, turnMs: microtaskMs, turnRounds: microtaskRounds, inlineUs, inlineBytes: inlineBudget };
+  return {
+    lookUs,
+    maxLookUs,
+    turnMs: microtaskMs,
+    turnRounds: microtaskRounds,
+    inlineUs,
+    inlineBytes: placement.inlineBytes,
+  };
 }
 
 /** Sets the bounds that are given. Returns all that are in force. Throws ERR_OUT_OF_RANGE for what is no number from 0 on. */
@@ -42,6 +49,6 @@ export function tune(t: RingThread, bounds: Partial<Tuning>): Tuning {
   loop.limits.inlineUs = wanted.inlineUs;
   loop.patience.lookUs = wanted.lookUs;
   loop.patience.maxLookUs = wanted.maxLookUs;
-  t.inlineBudget = wanted.inlineBytes;
+  t.placement.inlineBytes = wanted.inlineBytes;
   return wanted;
 }

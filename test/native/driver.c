@@ -5,6 +5,7 @@
 #include "../../native/liburing-shim.c"
 
 #include <stdio.h>
+#include <sys/wait.h>
 
 #define CHECK(condition)                                                      \
     do {                                                                      \
@@ -185,6 +186,53 @@ static void plain_calls(void)
     CHECK(bun_uring_abi() == BUN_URING_ABI && bun_uring_layout(layout, 64) > 20 && bun_uring_layout(layout, 1) > 20);
 }
 
+// What the helper is given it does, and its owner gets the answer; in a forked child it is not there.
+static void helper_thread(void)
+{
+    char from[4096], to[4096];
+    snprintf(from, sizeof(from), "%s/helped", folder);
+    snprintf(to, sizeof(to), "%s/helped-too", folder);
+    struct ring *ring = made(8, 16, 0);
+    uint32_t counts[8];
+    CHECK(bun_uring_register_files(ring, 8) >= 0);
+    CHECK(bun_uring_helper_start(ring, 0, 1) == -EAGAIN);
+    CHECK(bun_uring_helper_start(ring, 1, 1) == 0 && bun_uring_helper_start(ring, 1, 1) == 0);
+    struct ring *second = made(8, 16, 0);
+    CHECK(bun_uring_helper_start(second, 1, 1) == -EAGAIN);
+    CHECK(bun_uring_close(second, 100) == 0);
+    for (int i = 0; i < 50; i++) {
+        struct io_uring_sqe sqe = {
+            .opcode = IORING_OP_MKDIRAT, .flags = SQE_HELPER, .fd = AT_FDCWD, .addr = (uintptr_t)from, .len = 0700};
+        CHECK(run_one(ring, &sqe) == 0);
+        CHECK(run_one(ring, &sqe) == -EEXIST);
+        sqe = (struct io_uring_sqe){.opcode = IORING_OP_RENAMEAT, .flags = SQE_HELPER, .fd = AT_FDCWD,
+                                    .addr = (uintptr_t)from, .addr2 = (uintptr_t)to, .len = (uint32_t)AT_FDCWD};
+        CHECK(run_one(ring, &sqe) == 0);
+        sqe = (struct io_uring_sqe){.opcode = LOCAL_ACCESS, .flags = SQE_HELPER, .addr = (uintptr_t)to, .len = W_OK};
+        CHECK(run_one(ring, &sqe) == 1);
+        sqe = (struct io_uring_sqe){.opcode = IORING_OP_UNLINKAT, .flags = SQE_HELPER, .fd = AT_FDCWD,
+                                    .addr = (uintptr_t)to, .unlink_flags = AT_REMOVEDIR};
+        CHECK(run_one(ring, &sqe) == 0);
+    }
+    bun_uring_helper_counts(ring, counts);
+    CHECK(counts[0] == 1 && counts[1] == 250 && counts[4] == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        bun_uring_helper_counts(ring, counts);
+        CHECK(counts[0] == 0);
+        CHECK(helper_stop(ring, 1000) == 0);
+        _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    CHECK(bun_uring_close(ring, 1000) == 0 && __atomic_load_n(&helpers, __ATOMIC_SEQ_CST) == 0);
+    // Without it, nobody runs what only it can do.
+    ring = made(8, 16, 0);
+    struct io_uring_sqe sqe = {.opcode = LOCAL_ACCESS, .flags = SQE_HELPER, .addr = (uintptr_t)folder};
+    CHECK(run_one(ring, &sqe) == 0);
+    CHECK(bun_uring_close(ring, 100) == 0);
+}
+
 // Ends with a read in the kernel, a bell and a region: the thread's destructor has to see to all.
 static void *ends_early(void *unused)
 {
@@ -211,6 +259,7 @@ int main(int argc, char **argv)
     transfers();
     doorbell();
     plain_calls();
+    helper_thread();
     pthread_t thread;
     void *pipes;
     CHECK(pthread_create(&thread, NULL, ends_early, NULL) == 0);

@@ -54,6 +54,19 @@ faultTest(
   },
 );
 
+faultTest("the helper and its owner share nothing unguarded", { needs: ["gcc", "ioUring"] }, () => {
+  mkdirSync(join(build, "test"), { recursive: true });
+  const program = join(build, "test", `driver-threads.${process.pid}`);
+  const source = join(import.meta.dir, "driver.c");
+  try {
+    const flags = ["-std=gnu11", "-O1", "-g", "-fsanitize=thread"];
+    expect(run(["gcc", ...flags, "-o", program, source, "-l:liburing.a", "-lpthread"])).toEqual({ code: 0, text: "" });
+    expect(run([program, dir])).toEqual({ code: 0, text: "" });
+  } finally {
+    rmSync(program, { force: true });
+  }
+});
+
 const RUNS: Record<string, string[]> = {
   "the ring and its rooms": ["ring", "operation", "loop", "doorbell", "buffer", "batch", "uring", "chain"].map(
     (name) => `test/unit/${name}.test.ts`,

@@ -99,7 +99,7 @@ function start(
   mode: number,
 ): void {
   const lane = t.lanes.take();
-  const cell = t.cells.take();
+  const cell = t.cells.takeForPath();
   operation.cell = cell;
   const from = pathAddress(operation, cell, 0, source);
   const to = pathAddress(operation, cell, CELL_HALF, dest);
@@ -120,7 +120,7 @@ function start(
   const i = stageLink(operation, OPEN_SOURCE, Opcode.OPENAT, IO_LINK, AT_FDCWD, from, 0, O_RDONLY);
   setFileIndex(ring.words, i, slot);
   // A file without a size (/proc) is read to see that it is empty: that read is short, and must not break the chain.
-  const readFlags = FIXED_FILE | (size > 0 ? IO_LINK : IO_HARDLINK) | t.transferFlag(size);
+  const readFlags = FIXED_FILE | (size > 0 ? IO_LINK : IO_HARDLINK) | t.placement.transfer(size);
   stageLink(operation, READ, Opcode.READ, readFlags, slot, lane.address, size > 0 ? size : LANE_BYTES, 0);
   const j = stageLink(operation, OPEN_TARGET, Opcode.OPENAT, IO_LINK, AT_FDCWD, to, mode, flags);
   setFileIndex(ring.words, j, slot);

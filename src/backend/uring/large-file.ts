@@ -213,7 +213,7 @@ async function readSized(
       while (done < stop) {
         const address = target.address + done;
         // Never here: what costs is not the copy, but the new memory, whose first huge pages take milliseconds.
-        const flag = target.memory === null ? SqeFlag.ASYNC : t.transferFlag(stop - done);
+        const flag = target.memory === null ? SqeFlag.ASYNC : t.placement.transfer(stop - done);
         const res = await run(t, Opcode.READ, flag, source, done, address, stop - done, target.memory, signal);
         if (res < 0) throw systemError(res, "read");
         if (res === 0) {

@@ -105,7 +105,7 @@ export function startChain(operation: Operation, chain: Chain, stageLinks: Stage
 function begin(operation: Operation, chain: Chain, stageLinks: StageLinks, slot: number): void {
   chain.slot = slot;
   try {
-    const cell = chain.t.cells.take();
+    const cell = chain.t.cells.takeForPath();
     operation.cell = cell;
     chain.address = pathAddress(operation, cell, 0, chain.path);
     stageLinks(operation, chain);

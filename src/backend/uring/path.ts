@@ -20,6 +20,7 @@ import {
   onPath,
   pathAddress,
   pathFlag,
+  puntFlag,
   stage,
   stageAgain,
   thread,
@@ -32,8 +33,9 @@ const ENXIO = -6;
 function stageOpen(operation: Operation): void {
   const t = thread();
   const { path, position, length, offset } = operation;
-  const waits = operation.fd === WAITS ? SqeFlag.ASYNC : 0;
-  const flags = waits | pathFlag(t, path!);
+  const creates = (offset & constants.O_CREAT) !== 0; // never inline, then
+  const place = creates ? puntFlag(t, path!) : pathFlag(t, path!);
+  const flags = operation.fd === WAITS ? SqeFlag.ASYNC : place;
   stage(t, operation, Opcode.OPENAT, flags, AT_FDCWD, 0, position as number, length, offset | O_CLOEXEC);
 }
 
@@ -78,7 +80,7 @@ export function open<T>(
   wrap: ((file: OpenFile) => T) | null = null,
 ): Promise<T | OpenFile> {
   const t = thread();
-  const cell = t.cells.take();
+  const cell = t.cells.takeForPath();
   const operation = begin(t, finishOpen, "open", null);
   operation.path = path;
   operation.offset = flags;
@@ -98,7 +100,7 @@ const OPEN_HOW_BYTES = 24;
 /** As `open`, from the folder open as `dir` and with RESOLVE_ flags: OPENAT2, which a filter of system calls does not see. */
 export function openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
   const t = thread();
-  const cell = t.cells.take();
+  const cell = t.cells.takeForPath();
   const operation = begin(t, finishOpen, "open", null);
   operation.path = path;
   operation.offset = flags;
@@ -120,13 +122,13 @@ export function openBeneath(dir: number, path: Path, flags: number, mode: number
 
 function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats | BigIntStats> {
   const t = thread();
-  const alone = t.isAlone();
-  const cell = t.cells.take();
+  const alone = t.placement.isAlone();
+  const cell = t.cells.takeForPath();
   const syscall = noFollow ? "lstat" : "stat";
   const address = putPath(cell, 0, path);
   // DESIGN D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
   // as long, because only an open can be told to keep to that cache.
-  if (alone && address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.loop.mayAnswerInline(2)) {
+  if (alone && address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.placement.mayCall(2)) {
     const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
     if (rc !== EAGAIN) {
       const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
@@ -164,14 +166,14 @@ function onTwoPaths(
   opFlags: number,
 ): Promise<void> {
   const t = thread();
-  const cell = t.cells.take();
+  const cell = t.cells.takeForPath();
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = from;
   operation.dest = to;
   operation.cell = cell;
   const first = pathAddress(operation, cell, 0, from);
   const second = pathAddress(operation, cell, CELL_HALF, to);
-  const flags = pathFlag(t, from) | pathFlag(t, to);
+  const flags = puntFlag(t, from, to);
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
   return promiseFor(operation);
 }

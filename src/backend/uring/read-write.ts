@@ -17,6 +17,8 @@ const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
 const ESPIPE = -29;
 const IOVEC_BYTES = 16;
+/** Data up to this length may be written by the helper, which does one thing after another. */
+const HELPER_WRITE_BYTES = 64 * 1024;
 /** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */
 const COPIED_WRITE_BYTES = 16 * 1024;
 const [SEEK_SET, SEEK_CUR, SEEK_END] = [0, 1, 2];
@@ -62,6 +64,17 @@ function finishWrite(operation: Operation, res: number): void {
   resolve({ bytesWritten: res, buffer: view });
 }
 
+/** The SQE flag of a transfer on a local file. */
+function placeOf(operation: Operation, opcode: number): number {
+  const { placement } = thread();
+  const file = operation.owner as OpenFile;
+  const { length } = operation;
+  if (file.direct) return 0;
+  // Alone on its file, or it might overtake one that is with the ring. Without positions it might wait for a reader.
+  const mayHelp = opcode === Opcode.WRITE && file.seekable && file.inFlight === 1 && length <= HELPER_WRITE_BYTES;
+  return placement.transfer(length) | (mayHelp && operation.retries === 0 ? placement.punted() : 0);
+}
+
 /** Stages a read or write of the operation's view, or of its stand-in. */
 function stageTransfer(operation: Operation, opcode: number): void {
   const t = thread();
@@ -72,7 +85,7 @@ function stageTransfer(operation: Operation, opcode: number): void {
   const view = operation.view!;
   if (standIn === null && view.byteLength !== operation.byteLength) return memoryTaken(operation);
   const address = standIn === null ? stableAddress(view, operation.offset) : stableAddress(standIn, 0);
-  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | (file.direct ? 0 : t.transferFlag(length));
+  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | placeOf(operation, opcode);
   const { fd, lease } = operation; // the file's own fd may be -1 by now: it is being closed, after us
   const fixed = lease instanceof LeasedMemory && lease.region.fixedIndex >= 0;
   const operationCode = fixed ? (opcode === Opcode.READ ? Opcode.READ_FIXED : Opcode.WRITE_FIXED) : opcode;
@@ -204,7 +217,9 @@ function stageVector(operation: Operation): void {
   const t = thread();
   const file = operation.owner as OpenFile;
   const vector = operation.state as Vector;
-  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | (file.direct ? 0 : t.transferFlag(vector.total));
+  const flags = file.slow
+    ? SqeFlag.ASYNC
+    : retryFlag(operation) | (file.direct ? 0 : t.placement.transfer(vector.total));
   const { fd, position } = operation;
   const at = typeof position === "number" ? position : 0;
   const i = stage(t, operation, vector.opcode, flags, fd, at, vector.address, vector.views.length, 0);
@@ -319,7 +334,7 @@ export function fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntSt
   if (file.fd < 0) return Promise.reject(closedError("fstat"));
   const t = thread();
   const cell = t.cells.take();
-  if (!file.slow && t.loop.mayAnswerInline(1)) {
+  if (!file.slow && t.placement.mayCall(1)) {
     const rc = t.native.fstat(file.fd, 0, cell.address + CELL_HALF);
     const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
     t.cells.give(cell);

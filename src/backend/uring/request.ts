@@ -151,6 +151,12 @@ export function pathFlag(t: RingThread, path: string | Buffer): number {
   return t.mounts.any && t.mounts.holdsPath(path) ? SqeFlag.ASYNC : 0;
 }
 
+/** The SQE flag of an operation that the ring always punts, on these paths: io-wq where one is remote, else the helper. */
+export function puntFlag(t: RingThread, path: string | Buffer, dest: string | Buffer | null = null): number {
+  if (t.mounts.any && (t.mounts.holdsPath(path) || (dest !== null && t.mounts.holdsPath(dest)))) return SqeFlag.ASYNC;
+  return t.placement.punted();
+}
+
 /** An operation on one path without a value: mkdir, unlink, rmdir. */
 export function onPath(
   opcode: number,
@@ -160,12 +166,12 @@ export function onPath(
   opFlags: number,
 ): Promise<void> {
   const t = thread();
-  const cell = t.cells.take(); // may throw: before anything waits for the operation's end
+  const cell = t.cells.takeForPath(); // may throw: before anything waits for the operation's end
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = path;
   operation.cell = cell;
   const address = pathAddress(operation, cell, 0, path);
-  const flags = pathFlag(t, path);
+  const flags = puntFlag(t, path);
   stageAgain(operation, () => stage(t, operation, opcode, flags, AT_FDCWD, 0, address, length, opFlags));
   return promiseFor(operation);
 }

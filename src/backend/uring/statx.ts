@@ -7,7 +7,7 @@ import { AT_FDCWD, Opcode } from "../../kernel/sqe.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, type Cell, putPath } from "../../ring/scratch.ts";
 import type { Backend, OpenFile, Path } from "../interface.ts";
-import { begin, EAGAIN, EINTR, end, pathAddress, pathFlag, stage, thread } from "./request.ts";
+import { begin, EAGAIN, EINTR, end, pathAddress, puntFlag, stage, thread } from "./request.ts";
 
 /** Facts of one file. */
 export interface Facts {
@@ -79,7 +79,7 @@ function stageFacts(operation: Operation): void {
   const address = pathAddress(operation, cell, 0, path);
   const { offset: atFlags } = operation;
   const into = cell.address + CELL_HALF;
-  stage(t, operation, Opcode.STATX, pathFlag(t, path), AT_FDCWD, into, address, STATX_BASIC_STATS, atFlags);
+  stage(t, operation, Opcode.STATX, puntFlag(t, path), AT_FDCWD, into, address, STATX_BASIC_STATS, atFlags);
 }
 
 function finishFacts(operation: Operation, res: number): void {
@@ -112,7 +112,7 @@ function uringFacts(path: Path, noFollow: boolean): Facts | number | Promise<Fac
   if (cached !== EAGAIN) return cached;
   const t = thread();
   const operation = begin(t, finishFacts, "statx", null);
-  operation.cell = t.cells.take();
+  operation.cell = t.cells.takeForPath();
   operation.path = path;
   operation.offset = noFollow ? AT_SYMLINK_NOFOLLOW : 0;
   stageFacts(operation);

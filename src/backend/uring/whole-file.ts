@@ -26,7 +26,7 @@ import {
   startChain,
 } from "./linked.ts";
 import { open } from "./path.ts";
-import { EAGAIN, ECANCELED, EINTR, honest, thread } from "./request.ts";
+import { EAGAIN, ECANCELED, EINTR, honest, puntFlag, thread } from "./request.ts";
 
 const EINPROGRESS = -115;
 /** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */
@@ -39,6 +39,8 @@ const INLINE_MAX_BYTES = 64 * 1024 * 1024;
 const LARGE_BYTES = 32 * 1024;
 /** Data up to this length is written by one chain. */
 const CHAIN_WRITE_BYTES = 512 * 1024;
+/** Data up to this length may be written by the helper, which does one thing after another. */
+const HELPER_WRITE_BYTES = 64 * 1024;
 /** OPENAT, READ, READ for the end. */
 const READ_LINKS = 3;
 /** `off` of an SQE: the file's own position. */
@@ -82,9 +84,9 @@ function readCached(
   signal: AbortSignal | null,
 ): Promise<Buffer | string> | null {
   if ((flags & ~CACHED_FLAGS) !== 0 || (t.mounts.any && t.mounts.holdsPath(path))) return null;
-  const { lanes, loop } = t;
-  if (!t.isAlone() && lanes.expected < LARGE_BYTES) return null;
-  if (!loop.mayAnswerInline(3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US)) return null;
+  const { lanes, placement } = t;
+  if (!t.placement.isAlone() && lanes.expected < LARGE_BYTES) return null;
+  if (!placement.mayCall(3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US)) return null;
   const cell = t.cells.take();
   const lane = lanes.take();
   const address = putPath(cell, 0, path);
@@ -112,8 +114,8 @@ function readLarger(
   size: number,
   encoding: BufferEncoding | null,
 ): Promise<Buffer | string> | null {
-  if (size < LANE_BYTES || size > Math.min(t.inlineBudget, INLINE_MAX_BYTES)) return null;
-  if (!t.loop.mayAnswerInline(size / BYTES_PER_US)) return null;
+  if (size < LANE_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES)) return null;
+  if (!t.placement.mayCall(size / BYTES_PER_US)) return null;
   let bytes: Buffer;
   try {
     bytes = Buffer.allocUnsafeSlow(size);
@@ -160,7 +162,7 @@ function stageRead(operation: Operation, chain: Chain): void {
   chain.lane ??= t.lanes.take();
   operation.pending = READ_LINKS;
   stageOpen(operation, chain, SqeFlag.IO_LINK);
-  const flags = SqeFlag.FIXED_FILE | t.transferFlag(t.lanes.expected);
+  const flags = SqeFlag.FIXED_FILE | t.placement.transfer(t.lanes.expected);
   const { address } = chain.lane;
   stageLink(t, operation, 1, Opcode.READ, flags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, LANE_BYTES, 0);
   stageLink(t, operation, 2, Opcode.READ, flags, slot, OWN_POSITION, address + LANE_BYTES, LANE_BYTES, 0);
@@ -269,7 +271,8 @@ function stageWrite(operation: Operation, chain: Chain): void {
     return stageOpen(operation, chain, SqeFlag.ASYNC);
   }
   operation.pending = 2 + (length > 0 ? 1 : 0) + (flush ? 1 : 0);
-  stageOpen(operation, chain, SqeFlag.IO_LINK | SqeFlag.ASYNC);
+  const helper = length <= HELPER_WRITE_BYTES && !flush ? puntFlag(t, chain.path) & SqeFlag.HELPER : 0;
+  stageOpen(operation, chain, SqeFlag.IO_LINK | SqeFlag.ASYNC | helper);
   const linked = SqeFlag.FIXED_FILE | SqeFlag.IO_LINK;
   // IO_LINK, not HARDLINK: a short write breaks the chain, and the rest is written before anything is synced or closed.
   if (length > 0) stageLink(t, operation, 1, Opcode.WRITE, linked, slot, 0, stableAddress(data, 0), length, 0);
