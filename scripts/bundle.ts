@@ -1,12 +1,51 @@
-// Bundles the two entry points and the command line into dist. Forty source files cost three times as much to load as
-// a bundle does; what the three share lies in one chunk, so that a process has one copy of the library and one ring.
-// Never minifies: a stack trace from a user must be readable.
+// Bundles the entry points and the command line into dist. A hundred source files cost several times as much to load as
+// a bundle does. All that `bun-uring/promises` needs to read and write files lies in one chunk, which everything else
+// imports, so that a process has one copy of the library and one ring; what is required by a function on its first call
+// (`require("./x.ts")` in src) becomes a file of its own, and is neither read nor parsed before.
+// Never minifies, and ships source maps: a stack trace from a user must be readable.
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 
 mkdirSync("dist", { recursive: true });
 // A chunk's name changes with its content: what an earlier run left would be packed.
-for (const name of readdirSync("dist")) if (name.endsWith(".js")) rmSync(`dist/${name}`);
+for (const name of readdirSync("dist")) if (/\.js(\.map)?$/.test(name)) rmSync(`dist/${name}`);
+
+const src = join(import.meta.dir, "../src");
+const PUBLIC = ["index.ts", "promises.ts", "server.ts", "cli/main.ts"].map((name) => join(src, name));
+const CORE = join(src, "promises.ts");
+
+/** The files that are loaded by a function's first call. */
+const deferred = new Set<string>();
+for (const name of readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"))) {
+  const text = readFileSync(join(src, name), "utf8");
+  for (const [, path] of text.matchAll(/\brequire\("(\.[^"]+\.ts)"\)/g)) deferred.add(join(src, dirname(name), path!));
+}
+const named = new Set([...deferred].map((path) => basename(path)));
+if (named.size !== deferred.size) throw new Error("two deferred files have one name");
+
+/** What gives a public module's exports their names back. */
+const naming = (path: string): string[] => [
+  `import * as self from ${JSON.stringify(path)};`,
+  `import { named } from ${JSON.stringify(join(src, "node/named.ts"))};`,
+  "named(self);",
+];
+
+/** A deferred file stays outside of what requires it, and every entry reaches the core, which makes that one chunk. */
+const deferredOutside: Bun.BunPlugin = {
+  name: "deferred-outside",
+  setup(build) {
+    build.onResolve({ filter: /^\..*\.ts$/ }, ({ kind, path }) =>
+      kind === "require-call" ? { path: `./${basename(path, ".ts")}.js`, external: true } : undefined,
+    );
+    build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+      if (path === CORE || !(deferred.has(path) || PUBLIC.includes(path))) return undefined;
+      const text = await Bun.file(path).text();
+      const core = `export { default as core } from ${JSON.stringify(CORE)};`;
+      return { contents: [text, core, ...(PUBLIC.includes(path) ? naming(path) : [])].join("\n"), loader: "ts" };
+    });
+  },
+};
 
 /**
  * The native library stays outside, named by its place in the package, and named in the way that the bundler of the
@@ -23,25 +62,42 @@ const libraryOutside: Bun.BunPlugin = {
 };
 
 const result = await Bun.build({
-  entrypoints: ["src/index.ts", "src/promises.ts", "src/server.ts", "src/cli/main.ts"],
+  entrypoints: [...PUBLIC, ...deferred],
   outdir: "dist",
   target: "bun",
   format: "esm",
   splitting: true,
   root: "src",
   naming: { entry: "[name].[ext]", chunk: "chunk-[hash].[ext]" },
-  plugins: [libraryOutside],
+  sourcemap: "linked",
+  plugins: [libraryOutside, deferredOutside],
 });
 if (!result.success) throw new AggregateError(result.logs, "the bundle could not be made");
-let named = 0;
+
+/**
+ * A plain `require` is what a user's bundler follows; a file that says "// @bun", and so is not parsed a second time by
+ * Bun, has only import.meta.require.
+ */
+const either = (path: string): string =>
+  `(typeof require === "function" ? require(${path}) : import.meta.require(${path}))`;
+let libraries = 0;
+let files = 0;
 for (const name of readdirSync("dist").filter((file) => file.endsWith(".js"))) {
   const text = readFileSync(`dist/${name}`, "utf8");
-  const plain = text.replace(/\b__require\((?="[^"]*\/liburing-shim\.so"\))/g, () => {
-    named++;
-    return "require(";
+  const plain = text.replace(/\b__require\(("[^"]*")\)/g, (all, path: string) => {
+    if (path.endsWith('/liburing-shim.so"')) {
+      libraries++;
+      return `require(${path})`;
+    }
+    if (!path.startsWith('"./')) return all;
+    files++;
+    return either(path);
   });
   if (plain !== text) writeFileSync(`dist/${name}`, plain);
 }
-if (named !== 3) throw new Error(`the bundle names the native library ${named} times, not 3`);
-renameSync("dist/main.js", "dist/cli.js");
+if (libraries !== 3) throw new Error(`the bundle names the native library ${libraries} times, not 3`);
+if (files < deferred.size) throw new Error(`the bundle requires ${files} files later, and has ${deferred.size}`);
+renameSync("dist/main.js.map", "dist/cli.js.map");
+writeFileSync("dist/cli.js", readFileSync("dist/main.js", "utf8").replace(/=main\.js\.map$/m, "=cli.js.map"));
+rmSync("dist/main.js");
 chmodSync("dist/cli.js", 0o755);

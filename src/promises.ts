@@ -5,65 +5,78 @@
 import type { BigIntStats, MakeDirectoryOptions, Mode, OpenMode, PathLike, StatOptions, Stats } from "node:fs";
 import { currentBackend } from "./backend/choose.ts";
 import { cancellable } from "./backend/uring/request.ts";
-import {
-  access,
-  chmod,
-  chown,
-  lchmod,
-  lchown,
-  link,
-  lutimes,
-  readlink,
-  realpath,
-  statfs,
-  symlink,
-  truncate,
-  utimes,
-} from "./fs/delegated.ts";
-import { glob, mkdtemp, mkdtempDisposable, opendir, readdir } from "./fs/directory.ts";
-import { makePath } from "./fs/mkdir-recursive.ts";
-import { openHandle } from "./fs/open.ts";
-import { watch } from "./fs/watch.ts";
 import { appendFile, readFile, writeFile } from "./fs/whole-file.ts";
 import type { FileHandle } from "./handle/file-handle.ts";
 import { constants } from "./kernel/constants.ts";
 import { abortable, type Limits, limited, throwIfAborted } from "./node/abort.ts";
 import { invalidArgValue, validateBoolean, validateObject } from "./node/arguments.ts";
+import "./node/bun-fs.ts"; // as it is now: what is loaded by a later call must not see another in its place
+import { named, withLengths } from "./node/named.ts";
 import { parseFlags, parseMode } from "./node/open-flags.ts";
 import { statOptions } from "./node/options.ts";
 import { toPath } from "./node/path.ts";
-import { copyFile } from "./tree/copy-file.ts";
-import { cp } from "./tree/cp.ts";
-import { rm } from "./tree/rm.ts";
 
-export {
-  access,
-  appendFile,
-  chmod,
-  chown,
-  constants,
-  copyFile,
-  cp,
-  glob,
-  lchmod,
-  lchown,
-  link,
-  lutimes,
-  mkdtemp,
-  mkdtempDisposable,
-  opendir,
-  readdir,
-  readFile,
-  readlink,
-  realpath,
-  rm,
-  statfs,
-  symlink,
-  truncate,
-  utimes,
-  watch,
-  writeFile,
-};
+export { appendFile, constants, readFile, writeFile };
+
+/* ---- loaded by the first call ------------------------------------------------------------------------------------- */
+
+// Parsing all of the package takes longer than a short program runs. `require`, since a call begins before it returns.
+
+type Directory = typeof import("./fs/directory.ts");
+type Delegated = typeof import("./fs/delegated.ts");
+type CopyFile = typeof import("./tree/copy-file.ts");
+type Cp = typeof import("./tree/cp.ts");
+type Rm = typeof import("./tree/rm.ts");
+type Watch = typeof import("./fs/watch.ts");
+type Module = Record<string, (...args: any[]) => any>;
+
+const handles = later(() => require("./fs/open.ts") as typeof import("./fs/open.ts"));
+const folders = later(() => require("./fs/mkdir-recursive.ts") as typeof import("./fs/mkdir-recursive.ts"));
+const directory = later(() => require("./fs/directory.ts") as Directory);
+const delegated = later(() => require("./fs/delegated.ts") as Delegated);
+const copyFileCode = later(() => require("./tree/copy-file.ts") as CopyFile);
+const cpCode = later(() => require("./tree/cp.ts") as Cp);
+const rmCode = later(() => require("./tree/rm.ts") as Rm);
+const watchCode = later(() => require("./fs/watch.ts") as Watch);
+
+function later<T>(load: () => T): () => T {
+  let loaded: T | null = null;
+  return () => {
+    loaded ??= load();
+    return loaded;
+  };
+}
+
+/** The function `name` of what `load` gives. */
+function deferred<T, K extends keyof T & string>(load: () => T, name: K): T[K] {
+  const call = (...args: any[]): any => (load() as Module)[name]!(...args);
+  return call as T[K];
+}
+
+export const access: Delegated["access"] = deferred(delegated, "access");
+export const chmod: Delegated["chmod"] = deferred(delegated, "chmod");
+export const chown: Delegated["chown"] = deferred(delegated, "chown");
+export const lchmod: Delegated["lchmod"] = deferred(delegated, "lchmod");
+export const lchown: Delegated["lchown"] = deferred(delegated, "lchown");
+export const link: Delegated["link"] = deferred(delegated, "link");
+export const lutimes: Delegated["lutimes"] = deferred(delegated, "lutimes");
+export const readlink: Delegated["readlink"] = deferred(delegated, "readlink");
+export const realpath: Delegated["realpath"] = deferred(delegated, "realpath");
+export const statfs: Delegated["statfs"] = deferred(delegated, "statfs");
+export const symlink: Delegated["symlink"] = deferred(delegated, "symlink");
+export const truncate: Delegated["truncate"] = deferred(delegated, "truncate");
+export const utimes: Delegated["utimes"] = deferred(delegated, "utimes");
+export const glob: Directory["glob"] = deferred(directory, "glob");
+export const mkdtemp: Directory["mkdtemp"] = deferred(directory, "mkdtemp");
+export const mkdtempDisposable: Directory["mkdtempDisposable"] = deferred(directory, "mkdtempDisposable");
+export const opendir: Directory["opendir"] = deferred(directory, "opendir");
+export const readdir: Directory["readdir"] = deferred(directory, "readdir");
+export const copyFile: CopyFile["copyFile"] = deferred(copyFileCode, "copyFile");
+export const cp: Cp["cp"] = deferred(cpCode, "cp");
+export const rm: Rm["rm"] = deferred(rmCode, "rm");
+export const watch: Watch["watch"] = deferred(watchCode, "watch");
+
+/* ---- the rest ----------------------------------------------------------------------------------------------------- */
 
 const FILE_MODE = 0o666;
 const FOLDER_MODE = 0o777;
@@ -74,7 +87,7 @@ const FOLDER_MODE = 0o777;
  */
 export function open(path: PathLike, flags?: OpenMode | null, mode?: Mode | null): Promise<FileHandle> {
   try {
-    return openHandle(toPath(path), parseFlags(flags), parseMode(mode, "mode", FILE_MODE));
+    return handles().openHandle(toPath(path), parseFlags(flags), parseMode(mode, "mode", FILE_MODE));
   } catch (error) {
     return Promise.reject(error);
   }
@@ -162,7 +175,7 @@ export function mkdir(path: unknown, options?: unknown): Promise<any> {
     validateBoolean(recursive, "options.recursive");
     const bits = parseMode(mode, "mode", FOLDER_MODE);
     const backend = currentBackend();
-    return recursive ? makePath(backend, checked, bits) : backend.mkdir(checked, bits);
+    return recursive ? folders().makePath(backend, checked, bits) : backend.mkdir(checked, bits);
   } catch (error) {
     return Promise.reject(error);
   }
@@ -204,6 +217,8 @@ function validateRmdirOptions(options: unknown): void {
   if (recursive !== undefined) throw invalidArgValue("options.recursive", recursive, "is no longer supported");
   validateObject(options, "options");
 }
+
+/* ---- as Node has it -------------------------------------------------------------------------------------------------- */
 
 /** Node's name for the module's own object: what `import fs from "bun-uring/promises"` gives. */
 const promises: {
@@ -275,5 +290,43 @@ const promises: {
   watch,
   writeFile,
 };
+
+/** Node's `Function.length`s: promisify, callbackify and others look at them. */
+const LENGTHS: Record<Exclude<keyof typeof promises, "constants">, number> = {
+  access: 1,
+  appendFile: 3,
+  chmod: 2,
+  chown: 3,
+  copyFile: 3,
+  cp: 3,
+  glob: 2,
+  lchmod: 2,
+  lchown: 3,
+  link: 2,
+  lstat: 1,
+  lutimes: 3,
+  mkdir: 2,
+  mkdtemp: 2,
+  mkdtempDisposable: 2,
+  open: 3,
+  opendir: 3,
+  readFile: 2,
+  readdir: 2,
+  readlink: 2,
+  realpath: 2,
+  rename: 2,
+  rm: 2,
+  rmdir: 2,
+  stat: 1,
+  statfs: 1,
+  symlink: 3,
+  truncate: 1,
+  unlink: 1,
+  utimes: 3,
+  watch: 1,
+  writeFile: 3,
+};
+named(promises);
+withLengths(promises, LENGTHS);
 
 export default promises;

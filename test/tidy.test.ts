@@ -91,10 +91,10 @@ const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf
   .filter((name) => name.endsWith(".ts"))
   .map((name) => ({ name: name.slice(0, -3), text: readFileSync(join(root, "src", name), "utf8") }));
 
-/** Static imports, re-exports and dynamic imports, as they are written; the formatter keeps them at this shape. */
+/** Static imports, re-exports, dynamic imports and requires, as they are written; the formatter keeps them at this shape. */
 function importsOf(name: string, text: string): Import[] {
   const statements = text.matchAll(/^(?:import|export)\s+(type\s)?(?:[\w*{}\s,$]+?\sfrom\s+)?"([^"]+)"/gm);
-  const dynamic = text.matchAll(/\bimport\("([^"]+)"\)/g);
+  const dynamic = text.matchAll(/\b(?:import\("|require\("(?=[^"]+\.ts"))([^"]+)"\)/g);
   return [
     ...Array.from(statements, (match) => ({ from: name, specifier: match[2]!, typeOnly: match[1] !== undefined })),
     ...Array.from(dynamic, (match) => ({ from: name, specifier: match[1]!, typeOnly: false })),

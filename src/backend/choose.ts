@@ -6,8 +6,14 @@ import { Opcode } from "../kernel/sqe.ts";
 import { ringThread } from "../ring/context.ts";
 import type { Reason } from "../ring/setup.ts";
 import type { Backend } from "./interface.ts";
-import { nodeBackend } from "./node.ts";
 import { uringBackend } from "./uring/backend.ts";
+
+type NodeBackend = typeof import("./node.ts").nodeBackend;
+
+/** The other backend's code, where it is needed. */
+function nodeBackend(): NodeBackend {
+  return (require("./node.ts") as typeof import("./node.ts")).nodeBackend;
+}
 
 let chosen: Backend | null = null;
 let reason: Reason | null = null;
@@ -33,7 +39,7 @@ function choose(): Backend {
       message: "BUN_URING_BACKEND=node asks for the node backend",
       remedy: "Unset BUN_URING_BACKEND to use io_uring.",
     };
-    return nodeBackend;
+    return nodeBackend();
   }
   if (wish !== "auto" && wish !== "uring")
     throw new TypeError(`bun-uring: BUN_URING_BACKEND must be "auto", "uring" or "node", not "${wish}"`);
@@ -41,7 +47,7 @@ function choose(): Backend {
   if ("ring" in thread) return delegateMissing(thread.setup.opcodes);
   if (wish === "uring") throw new Error(`bun-uring: io_uring is not available: ${thread.message}. ${thread.remedy}`);
   reason = thread;
-  return nodeBackend;
+  return nodeBackend();
 }
 
 type Delegable = "rename" | "unlink" | "rmdir" | "mkdir" | "symlink" | "link" | "ftruncate";
@@ -64,6 +70,7 @@ const YOUNGER: readonly (readonly [Delegable, number])[] = [
 export function delegateMissing(opcodes: Uint8Array): Backend {
   const missing = YOUNGER.filter(([, opcode]) => opcodes[opcode] !== 1).map(([name]) => name);
   if (missing.length === 0) return uringBackend;
-  const delegated = missing.map((name) => [name, (nodeBackend[name] as (...args: any[]) => unknown).bind(nodeBackend)]);
+  const node = nodeBackend();
+  const delegated = missing.map((name) => [name, (node[name] as (...args: any[]) => unknown).bind(node)]);
   return { ...uringBackend, ...Object.fromEntries(delegated) };
 }

@@ -3,7 +3,7 @@
 
 import type { Mode, OpenMode, PathLike } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
-import { alignmentOf, type DirectOptions, directBackend } from "../backend/direct.ts";
+import type { DirectOptions } from "../backend/direct.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { cancellable, thread } from "../backend/uring/request.ts";
 import { kinMet, meetKin } from "../handle/bun-class.ts";
@@ -14,6 +14,8 @@ import { validateBoolean } from "../node/arguments.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import { isLimited, validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
+
+export { FileHandle };
 
 const FILE_MODE = 0o666;
 const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_RDWR, O_TRUNC, O_WRONLY } = {
@@ -95,6 +97,8 @@ function isOptions(value: unknown): value is OpenOptions {
 
 /* ---- O_DIRECT ------------------------------------------------------------------------------------------------------ */
 
+type Direct = typeof import("../backend/direct.ts");
+
 async function openDirect(path: Path, flags: number, mode: number): Promise<FileHandle> {
   const buffered = flags & ~O_DIRECT;
   // Whole blocks can't be appended, and O_DIRECT means something else for a pipe.
@@ -135,6 +139,7 @@ async function handleOfDirect(
 ): Promise<FileHandle> {
   try {
     if (!kinMet) await meetKin(handlePrototype, kinOf);
+    const { alignmentOf, directBackend } = require("../backend/direct.ts") as Direct;
     const alignment = await alignmentOf(base, file);
     const stats = await base.fstat(file, false);
     const sized = stats.isFile();

@@ -6,7 +6,7 @@ import type { Mode, OpenMode, PathLike, ReadFileOptionsWithBuffer } from "node:f
 import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import { currentBackend } from "../backend/choose.ts";
 import { validateReadFileBuffer } from "../handle/contents.ts";
-import { FileHandle } from "../handle/file-handle.ts";
+import type { FileHandle } from "../handle/file-handle.ts";
 import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import {
@@ -20,7 +20,6 @@ import {
   type WholeData,
 } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
-import { openHandle, openUntil } from "./open.ts";
 
 type View = NodeJS.ArrayBufferView;
 /** A path, or a handle that `open` of this package gave. */
@@ -36,6 +35,20 @@ interface WriteOptions extends ReadOptions {
 }
 
 const FILE_MODE = 0o666;
+
+type Opening = typeof import("./open.ts");
+let opening: Opening | null = null;
+
+/** Handles, when there is one or one is needed: most files are read and written by path. */
+function handles(): Opening {
+  opening ??= require("./open.ts") as Opening;
+  return opening;
+}
+
+function isHandle(file: unknown): file is FileHandle {
+  if (typeof file !== "object" || file instanceof Uint8Array || file instanceof URL) return false;
+  return file instanceof handles().FileHandle;
+}
 
 /**
  * Reads a whole file, up to 2 GiB - 1: as a Buffer, or as a string if an encoding is given. `flag` is "r" by default.
@@ -60,7 +73,7 @@ export function readFile(
 ): Promise<string | Buffer<ArrayBuffer>>;
 export function readFile(file: unknown, options?: unknown): Promise<any> {
   try {
-    if (file instanceof FileHandle) return file.readFile(options as ReadOptions);
+    if (isHandle(file)) return file.readFile(options as ReadOptions);
     const checked = fileOptions(options);
     const encoding = checked.encoding || null;
     validateReadFileBuffer(checked);
@@ -108,6 +121,7 @@ async function thenClose<T>(handle: FileHandle, work: Promise<T>): Promise<T> {
 }
 
 function openFor(path: string | Buffer, flags: number, mode: number, signal?: AbortSignal): Promise<FileHandle> {
+  const { openHandle, openUntil } = handles();
   return signal === undefined ? openHandle(path, flags, mode) : openUntil(signal, path, flags, mode);
 }
 
@@ -135,7 +149,7 @@ export function appendFile(
 
 function write(file: unknown, data: unknown, options: unknown, defaultFlag: string): Promise<void> {
   try {
-    if (file instanceof FileHandle) return file.writeFile(data as WholeData, options as WriteOptions);
+    if (isHandle(file)) return file.writeFile(data as WholeData, options as WriteOptions);
     const checked = fileOptions(options);
     const flush = flushOption(checked);
     const mode = parseMode(checked.mode, "mode", FILE_MODE);

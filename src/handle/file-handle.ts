@@ -7,8 +7,9 @@ import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import type { Interface } from "node:readline";
 import type { ReadableStream } from "node:stream/web";
 import { bytesOf, writeAll } from "../backend/loops.ts";
-import { type ReadBatchOptions, readBatch } from "../fs/many.ts";
+import type { ReadBatchOptions } from "../fs/many.ts";
 import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import { withLengths } from "../node/named.ts";
 import {
   type DataPieces,
   type FileOptions,
@@ -21,17 +22,24 @@ import {
   type WholeData,
   type HandleWriteOptions as WriteFileOptions,
 } from "../node/options.ts";
-import * as streams from "../streams/node-stream.ts";
-import { openWebStream, type WebStreamOptions } from "../streams/web-stream.ts";
+import type { ReadStreamOptions, WriteStreamOptions } from "../streams/node-stream.ts";
+import type { WebStreamOptions } from "../streams/web-stream.ts";
 import { fchmod, fchown, futimes } from "./attributes.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
 import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
-import * as extras from "./space.ts";
-import * as xattr from "./xattr.ts";
+import type { Advice, AllocateOptions } from "./space.ts";
+import type { SetXattrOptions } from "./xattr.ts";
 
 export { fileOf, kinOf } from "./core.ts";
 
 type View = NodeJS.ArrayBufferView;
+
+// What few handles are asked for is loaded when one is.
+const many = () => require("../fs/many.ts") as typeof import("../fs/many.ts");
+const streams = () => require("../streams/node-stream.ts") as typeof import("../streams/node-stream.ts");
+const webStreams = () => require("../streams/web-stream.ts") as typeof import("../streams/web-stream.ts");
+const extras = () => require("./space.ts") as typeof import("./space.ts");
+const xattr = () => require("./xattr.ts") as typeof import("./xattr.ts");
 
 /** The prototype that Bun's own class is put behind: handle/bun-class.ts. */
 export const handlePrototype: object = OpenHandle.prototype;
@@ -155,68 +163,80 @@ export class FileHandle extends OpenHandle {
   }
 
   /** A node:stream Readable of the file, read ahead: from `start` (the file's own position) to `end`, inclusive. */
-  createReadStream(options?: streams.ReadStreamOptions): ReadStream {
-    return streams.createReadStream(this, sourceOf(this), options);
+  createReadStream(options?: ReadStreamOptions): ReadStream {
+    return streams().createReadStream(this, sourceOf(this), options);
   }
 
   /** A node:stream Writable into the file, from `start` (the file's own position) on. */
-  createWriteStream(options?: streams.WriteStreamOptions): WriteStream {
-    return streams.createWriteStream(this, sourceOf(this), options);
+  createWriteStream(options?: WriteStreamOptions): WriteStream {
+    return streams().createWriteStream(this, sourceOf(this), options);
   }
 
   /** The file's lines, for `for await`; takes the options of createReadStream. */
-  readLines(options?: streams.ReadStreamOptions): Interface {
-    return streams.readLines(this, sourceOf(this), options);
+  readLines(options?: ReadStreamOptions): Interface {
+    return streams().readLines(this, sourceOf(this), options);
   }
 
   /** A web stream of bytes from the file's own position on, also for BYOB readers; a handle gives one only. */
   readableWebStream(options?: WebStreamOptions): ReadableStream {
-    return openWebStream(this, sourceOf(this), kinOf(this).closed !== null, options);
+    return webStreams().openWebStream(this, sourceOf(this), kinOf(this).closed !== null, options);
   }
 
   /** Many positioned reads with one promise: `readBatch` of fs/many.ts says how. Resolves to each read's bytes or -errno. */
   readBatch(options: ReadBatchOptions): Promise<Int32Array> {
     const { file, backend } = sourceOf(this);
-    return readBatch(file, options, backend);
+    return many().readBatch(file, options, backend);
   }
 
   /**
    * Reserves space for a range, or with an option makes a hole or zeros of it: fallocate(2). Bytes; `length` above 0.
    * This and the methods below need io_uring: on the node backend they reject with ERR_FEATURE_UNAVAILABLE_ON_PLATFORM.
    */
-  allocate(offset: number, length: number, options?: extras.AllocateOptions): Promise<void> {
-    return extras.allocate(fileOf(this), offset, length, options);
+  allocate(offset: number, length: number, options?: AllocateOptions): Promise<void> {
+    return extras().allocate(fileOf(this), offset, length, options);
   }
 
   /** Says how a range is going to be used: posix_fadvise(2). `length` 0 is up to the end of the file. */
-  advise(offset: number, length: number, advice: extras.Advice): Promise<void> {
-    return extras.advise(fileOf(this), offset, length, advice);
+  advise(offset: number, length: number, advice: Advice): Promise<void> {
+    return extras().advise(fileOf(this), offset, length, advice);
   }
 
   /** Writes a range's dirty pages out and waits for that; no replacement for `sync()`. `length` 0 is up to the end. */
   syncRange(offset: number, length: number): Promise<void> {
-    return syncsOf(this).keepFailure("sync_file_range", extras.syncRange(fileOf(this), offset, length));
+    return syncsOf(this).keepFailure("sync_file_range", extras().syncRange(fileOf(this), offset, length));
   }
 
   /** The value of an extended attribute, "user.comment" for example; ENODATA if there is none. */
   getxattr(name: string, options: { encoding: BufferEncoding }): Promise<string>;
   getxattr(name: string, options?: { encoding?: null }): Promise<Buffer>;
   getxattr(name: string, options?: any): Promise<any> {
-    return xattr.getxattr(fileOf(this), name, options);
+    return xattr().getxattr(fileOf(this), name, options);
   }
 
   /** Sets an extended attribute; `create` and `replace` in the options say whether it may, or must, be there already. */
-  setxattr(name: string, value: string | View, options?: xattr.SetXattrOptions): Promise<void> {
-    return xattr.setxattr(fileOf(this), name, value, options);
+  setxattr(name: string, value: string | View, options?: SetXattrOptions): Promise<void> {
+    return xattr().setxattr(fileOf(this), name, value, options);
   }
 
   /** The names of the extended attributes. */
   listxattr(): Promise<string[]> {
-    return xattr.listxattr(fileOf(this));
+    return xattr().listxattr(fileOf(this));
   }
 
   /** Removes an extended attribute; ENODATA if there is none. */
   removexattr(name: string): Promise<void> {
-    return xattr.removexattr(fileOf(this), name);
+    return xattr().removexattr(fileOf(this), name);
   }
 }
+
+// Node's, which leave out what follows the first optional argument.
+withLengths(FileHandle.prototype, {
+  createReadStream: 0,
+  createWriteStream: 0,
+  readLines: 0,
+  readableWebStream: 0,
+  readv: 2,
+  write: 4,
+  writev: 2,
+});
+Object.defineProperty(FileHandle, "name", { value: "FileHandle", configurable: true }); // see node/named.ts

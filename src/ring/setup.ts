@@ -2,7 +2,6 @@
 // memory is short, opcodes probed, the ring restricted to what this package uses, and a NOP sent round to prove it.
 
 import { readFileSync } from "node:fs";
-import { cpus, release } from "node:os";
 import { addressOf, loadNative, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
 import { errnoCode } from "../node/errors.ts";
@@ -107,7 +106,7 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const last = native.probe(address, opcodes, opcodes.length);
   if (last < 0) return last;
   if (!hasCachedLookups(native)) native.statCached = native.readCached = () => EAGAIN;
-  const cores = cpus().length;
+  const cores = navigator.hardwareConcurrency;
   const workers = options.workers ?? { bounded: Math.max(4, cores), unbounded: Math.max(8, cores * 2) };
   if (native.capWorkers(address, workers.bounded, workers.unbounded) < 0) workers.bounded = workers.unbounded = 0;
   // The table is older than opening into it, which came with 5.15, and of which MKDIRAT is the sign.
@@ -202,7 +201,7 @@ export function explain(errno: number): Reason {
   }
   if (errno === ENOSYS)
     return reason(
-      `this kernel or sandbox (${release()}) has no io_uring`,
+      `this kernel or sandbox (${process.getBuiltinModule("node:os").release()}) has no io_uring`,
       "Use Linux 5.6 or newer (6.0 or newer for full speed), outside gVisor and emulation.",
     );
   if (errno === ENOMEM)

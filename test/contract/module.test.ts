@@ -8,15 +8,18 @@ import { forEachImplementation, ours } from "../helpers/backends.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const FUNCTIONS =
-  "access appendFile chmod chown copyFile cp glob lchmod lchown link lstat lutimes mkdir mkdtemp mkdtempDisposable open opendir readFile readdir readlink realpath rename rm rmdir stat statfs symlink truncate unlink utimes watch writeFile";
+  "access 1 appendFile 3 chmod 2 chown 3 copyFile 3 cp 3 glob 2 lchmod 2 lchown 3 link 2 lstat 1 lutimes 3 mkdir 2 mkdtemp 2 mkdtempDisposable 2 open 3 opendir 3 readFile 2 readdir 2 readlink 2 realpath 2 rename 2 rm 2 rmdir 2 stat 1 statfs 1 symlink 3 truncate 1 unlink 1 utimes 3 watch 1 writeFile 3";
 const METHODS =
-  "appendFile chmod chown close createReadStream createWriteStream datasync read readFile readLines readableWebStream readv stat sync truncate utimes write writeFile writev";
+  "appendFile 2 chmod 1 chown 2 close 0 createReadStream 0 createWriteStream 0 datasync 0 read 4 readFile 1 readLines 0 readableWebStream 0 readv 2 stat 1 sync 0 truncate 0 utimes 2 write 4 writeFile 2 writev 2";
+/** Names and Node 26's Function.lengths of a list as those above. */
+const entriesOf = (list: string): [name: string, length: number][] =>
+  Array.from(list.matchAll(/(\w+) (\d)/g), ([, name, length]) => [name!, Number(length)]);
 
 forEachImplementation((fs, _name, it) => {
   const tmp = scratch();
 
   it("has every function of node:fs/promises, under its own name", () => {
-    for (const name of FUNCTIONS.split(" ")) {
+    for (const [name] of entriesOf(FUNCTIONS)) {
       const member = (fs as any)[name];
       expect(`${name}: ${typeof member}`).toBe(`${name}: function`);
       if (name !== "watch") expect(member.name).toBe(name);
@@ -29,6 +32,17 @@ forEachImplementation((fs, _name, it) => {
     }
   });
 
+  it("functions and methods have Node's lengths", async () => {
+    await using handle: any = await fs.open(tmp.file());
+    const lengths = (of: any, list: string): string =>
+      entriesOf(list)
+        .map(([name]) => `${name} ${of[name].length}`)
+        .join(" ");
+    expect(lengths(fs, FUNCTIONS)).toBe(FUNCTIONS);
+    expect(lengths(handle, METHODS)).toBe(METHODS);
+    expect(handle.constructor.name).toBe("FileHandle");
+  });
+
   it("its functions need no this", async () => {
     const { readFile, stat, open } = fs;
     const path = tmp.file("content");
@@ -39,7 +53,7 @@ forEachImplementation((fs, _name, it) => {
 
   it("FileHandle has every method of Node's", async () => {
     await using handle: any = await fs.open(tmp.file());
-    for (const name of METHODS.split(" ")) expect(`${name}: ${typeof handle[name]}`).toBe(`${name}: function`);
+    for (const [name] of entriesOf(METHODS)) expect(`${name}: ${typeof handle[name]}`).toBe(`${name}: function`);
     expect(typeof handle[Symbol.asyncDispose]).toBe("function");
     for (const name of ["on", "once", "off", "emit"]) expect(typeof handle[name]).toBe("function");
   });

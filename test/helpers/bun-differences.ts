@@ -123,6 +123,10 @@ export const DIFFERENCES: readonly Difference[] = [
     tests: ["errors > own keys come in Node's order"],
   },
   {
+    id: "function-lengths",
+    tests: ["module > functions and methods have Node's lengths"],
+  },
+  {
     id: "long-path-syscall",
     tests: ["paths > a name of 255 bytes works, one of 256 and a path of 4096 do not"],
   },

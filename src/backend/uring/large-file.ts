@@ -2,7 +2,6 @@
 // files without a size (FIFO, /proc), read until their end; and the rest of a write that was short or too long for a chain.
 // The file stays open in its direct descriptor, so nothing is read twice and no other file can slip in.
 
-import { constants as bufferConstants } from "node:buffer";
 import type { BigIntStats, Stats } from "node:fs";
 import { type Address, memoryAt } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
@@ -177,9 +176,10 @@ async function readToEnd(
 
 function present(bytes: Buffer, encoding: BufferEncoding | null): Buffer | string {
   if (encoding === null) return bytes;
-  if (bytes.length > bufferConstants.MAX_STRING_LENGTH)
+  const { MAX_STRING_LENGTH } = process.getBuiltinModule("node:buffer").constants;
+  if (bytes.length > MAX_STRING_LENGTH)
     throw Object.assign(
-      new Error(`Cannot create a string longer than 0x${bufferConstants.MAX_STRING_LENGTH.toString(16)} characters`),
+      new Error(`Cannot create a string longer than 0x${MAX_STRING_LENGTH.toString(16)} characters`),
       { code: "ERR_STRING_TOO_LONG" },
     );
   return bytes.toString(encoding);
