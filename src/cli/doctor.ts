@@ -14,7 +14,7 @@ export interface Report extends Capabilities {
   bun: string;
   /** Platform and processor, "linux-x64" for example. */
   platform: string;
-  /** A file was written, synchronised, read back and compared. */
+  /** A file was written, synchronised, looked at, copied, read back in each of the ways that there are, and compared. */
   selfTest: { ok: boolean; error: string | null };
   /** One sentence each; empty if nothing can be bettered. */
   advice: string[];
@@ -41,7 +41,7 @@ export async function examine(library: Library, version: string): Promise<Report
     platform: `${process.platform}-${process.arch}`,
     ...found,
     selfTest,
-    advice: adviceOn(found),
+    advice: adviceOn(found, selfTest),
   };
 }
 
@@ -51,7 +51,12 @@ async function tryFile(library: Library): Promise<Report["selfTest"]> {
     const bytes = crypto.getRandomValues(Buffer.alloc(65536));
     const path = join(folder, "file");
     await library.writeFile(path, bytes, { flush: true });
-    const same = bytes.equals(await library.readFile(path));
+    await library.copyFile(path, join(folder, "copy"));
+    if ((await library.stat(path)).size !== bytes.length) return { ok: false, error: "stat tells a wrong size" };
+    // One alone, then many at once: they go different ways.
+    const alone = await library.readFile(path);
+    const many = await Promise.all(Array.from({ length: 8 }, () => library.readFile(join(folder, "copy"))));
+    const same = [alone, ...many].every((read) => bytes.equals(read));
     return { ok: same, error: same ? null : "what was read back is not what was written" };
   } catch (error) {
     return { ok: false, error: errorText(error) };
@@ -60,12 +65,14 @@ async function tryFile(library: Library): Promise<Report["selfTest"]> {
   }
 }
 
-function adviceOn({ backend, reason, setupFlags, opcodes, limits, doorbell }: Capabilities): string[] {
+function adviceOn(found: Capabilities, selfTest: Report["selfTest"]): string[] {
+  const { backend, reason, setupFlags, features, opcodes, limits, doorbell } = found;
   const advice: string[] = [];
   if (limits.nofile !== null && limits.nofile < WISHED_NOFILE)
     advice.push(`At most ${limits.nofile} files can be open: raise \`ulimit -n\` for work on many files at once.`);
   if (reason !== null) return [reason.remedy, ...advice];
   if (backend === "node") return advice;
+  if (!selfTest.ok) advice.unshift("io_uring does not work here: set BUN_URING_BACKEND=node, and report this, please.");
   if (!setupFlags.includes("COOP_TASKRUN"))
     advice.push("The kernel has no COOP_TASKRUN: Linux 5.19 or newer makes completions cheaper.");
   const missing = Object.keys(OPTIONAL_OPCODES).filter((name) => !opcodes.includes(name));
@@ -73,8 +80,21 @@ function adviceOn({ backend, reason, setupFlags, opcodes, limits, doorbell }: Ca
     const since = missing.map((name) => `${name} (Linux ${OPTIONAL_OPCODES[name]})`).join(", ");
     advice.push(`The kernel lacks ${since}: these go through node:fs.`);
   }
-  if (limits.sqEntries < WISHED_SQ_ENTRIES || limits.directDescriptors === 0 || limits.fixedBuffers === 0)
+  if (!found.restricted)
+    advice.push("The kernel can't restrict a ring to what this package uses: Linux 5.10 or newer can.");
+  if (found.lateClose)
+    advice.push(
+      "The kernel closes direct descriptors late, so most files take ordinary ones: Linux 6.12 or newer is faster.",
+    );
+  // Where the kernel has such tables (the second sign of each pair) and gives none, memory may not be locked for them.
+  const withoutTable = limits.directDescriptors === 0 && opcodes.includes("MKDIRAT");
+  const withoutBuffers = limits.fixedBuffers === 0 && features.includes("RSRC_TAGS");
+  if (limits.sqEntries < WISHED_SQ_ENTRIES || withoutTable || withoutBuffers)
     advice.push("The ring is smaller than wished, as RLIMIT_MEMLOCK is low: raise `ulimit -l` (8 MiB is enough).");
+  if (limits.directDescriptors === 0 && !withoutTable)
+    advice.push(
+      "The kernel can't open files into a ring's table: with Linux 5.15 or newer small files take fewer calls.",
+    );
   if (doorbell === "timer")
     advice.push(
       "Completions are looked for by timer, as no second ring could be had: raise `ulimit -l` or `ulimit -n`.",
@@ -110,8 +130,8 @@ function rowsOf(report: Report): ReportRow[] {
       ["set up with", report.setupFlags.join(" ") || "no flags"],
       ["features", report.features.join(" ")],
       ["opcodes", `${report.opcodes.length}: ${report.opcodes.join(" ")}`],
-      ["restricted", report.restricted ? "yes, to the opcodes this package uses" : "no"],
-      ["io-wq", `at most ${limits.workers.bounded} workers for files and ${limits.workers.unbounded} for the rest`],
+      ["restricted", report.restricted ? "yes, to the opcodes this package uses" : "no: the kernel can't (Linux 5.10)"],
+      ["io-wq", workers(report)],
       ["wake-up", report.doorbell ?? "not needed so far"],
     );
   rows.push(
@@ -121,7 +141,9 @@ function rowsOf(report: Report): ReportRow[] {
     ],
     [
       "self-test",
-      report.selfTest.ok ? "a file was written, synchronised and read back" : `FAILED: ${report.selfTest.error}`,
+      report.selfTest.ok
+        ? "a file was written, synchronised, copied and read back"
+        : `FAILED: ${report.selfTest.error}`,
     ],
     ["advice", report.advice.length === 0 ? "none, all is well" : report.advice.join("\n")],
   );
@@ -132,8 +154,13 @@ function tableText(rows: readonly ReportRow[]): string {
   return rows.map(([name, text]) => name.padEnd(13) + wrap(text)).join("\n");
 }
 
-function tables({ limits }: Report): string {
-  return `room for ${limits.directDescriptors} direct descriptors and ${limits.fixedBuffers} fixed buffers`;
+function workers({ limits: { workers } }: Report): string {
+  if (workers.bounded === 0) return "as many workers as the kernel starts: they can't be capped (Linux 5.15)";
+  return `at most ${workers.bounded} workers for files and ${workers.unbounded} for the rest`;
+}
+
+function tables({ limits, lateClose }: Report): string {
+  return `room for ${limits.directDescriptors} direct descriptors${lateClose ? " (closed late)" : ""} and ${limits.fixedBuffers} fixed buffers`;
 }
 
 const TEXT_WIDTH = 100;

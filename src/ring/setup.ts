@@ -1,9 +1,12 @@
 // Setting a ring up on whatever kernel this is, and telling what came of it: flags tried in order, sizes halved where
-// memory is short, opcodes probed, the ring restricted to what this package uses, and a NOP sent round to prove it.
+// memory is short, opcodes probed, the ring restricted to what this package uses, and a few operations
+// sent round to prove it.
 
 import { readFileSync } from "node:fs";
+import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../kernel/constants.ts";
 import { addressOf, loadNative, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
+import { clockMs } from "../node/clock.ts";
 import { errnoCode } from "../node/errors.ts";
 import { Ring, SetupFlag } from "./ring.ts";
 
@@ -44,6 +47,8 @@ const CQ_ENTRIES = 1024;
 const SMALLEST = 8;
 const DIRECT_DESCRIPTORS = 256;
 const FIXED_BUFFERS = 64;
+/** How long a ring may take to look at "/", in milliseconds. */
+const PROOF_MS = 200;
 const [EPERM, EAGAIN, ENOMEM, EINVAL, ENOSYS] = [-1, -11, -12, -22, -38];
 /** Times that a look-up of "/" may be disturbed by somebody who mounts or renames. */
 const LOOKUP_TRIES = 3;
@@ -118,7 +123,7 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
     const enabled = native.enable(address);
     if (enabled < 0) return enabled;
   }
-  const proof = roundTrip(ring);
+  const proof = prove(ring);
   if (proof < 0) return proof;
   const closesAtOnce = directDescriptors > 0 && native.closesAtOnce(address) === 1;
   return { ring, library, opcodes, restricted, workers: { ...workers }, directDescriptors, closesAtOnce, fixedBuffers };
@@ -156,21 +161,46 @@ function restrict(native: Native, address: number, opcodes: Uint8Array): boolean
   return false;
 }
 
-/** Sends one NOP and expects its CQE at once: some sandboxes let a ring be made but not used. */
-function roundTrip(ring: Ring): number {
-  let result = 0;
-  let came = false;
+/**
+ * Sends a NOP round, for some sandboxes let a ring be made but not used; then opens, looks at and closes a path: without these
+ * the ring is of no use, whatever its probe says. Returns 0, or -errno.
+ */
+function prove(ring: Ring): number {
+  const nop = roundTrip(ring, Opcode.NOP, -1, 0, 0, 0, 0);
+  if (nop < 0) return nop;
+  const memory = new Uint8Array(1024); // the path "/", and room for a statx: large enough not to be moved
+  memory[0] = 0x2f;
+  const path = addressOf(memory);
+  const stat = roundTrip(ring, Opcode.STATX, AT_FDCWD, path + 512, path, 0, 0, memory);
+  if (stat < 0) return stat;
+  const fd = roundTrip(ring, Opcode.OPENAT, AT_FDCWD, 0, path, 0, O_PATH | O_CLOEXEC, memory);
+  return fd < 0 ? fd : roundTrip(ring, Opcode.CLOSE, fd, 0, 0, 0, 0);
+}
+
+/** One operation and its result. Kernels before 5.12 look paths up in a thread: that is waited for, but not for ever. */
+function roundTrip(
+  ring: Ring,
+  opcode: number,
+  fd: number,
+  offset: number,
+  address: number,
+  length: number,
+  opFlags: number,
+  memory: Uint8Array | null = null,
+): number {
+  let result: number | null = null;
   const operation = ring.acquire((op, res) => {
-    came = true;
     result = res;
     ring.operations.release(op);
   }, 1);
+  operation.memory = memory; // stays if the operation does not come back in time
   const i = ring.next();
-  writeSqe(ring.words, i, Opcode.NOP, 0, -1, 0, 0, 0, 0, operation.slot, operation.generation);
-  ring.turn(2);
+  writeSqe(ring.words, i, opcode, 0, fd, offset, address, length, opFlags, operation.slot, operation.generation);
+  const until = clockMs() + PROOF_MS;
+  do ring.turn(2);
+  while (result === null && ring.refusal === 0 && opcode !== Opcode.NOP && clockMs() < until);
   ring.scheduled = false;
-  if (came) return result;
-  return ring.refusal !== 0 ? -ring.refusal : ENOSYS;
+  return result ?? (ring.refusal !== 0 ? -ring.refusal : ENOSYS);
 }
 
 function sysctlDisabled(): number {

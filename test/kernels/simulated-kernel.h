@@ -1,5 +1,5 @@
 // Makes the shim see an older kernel than the one it runs on: compiled in with `-include` (`make fault`), and told which by
-// BUN_URING_KERNEL=5.10. Set-up flags, features, the probe, register operations, opcodes, openat2's RESOLVE_CACHED and the late
+// BUN_URING_KERNEL=5.10; BUN_URING_DENIED=18 makes that opcode fail though the probe has it, as filters do. Set-up flags, features, the probe, register operations, opcodes, openat2's RESOLVE_CACHED and the late
 // closing of direct descriptors answer as that kernel would; behind the answers is this machine's own io_uring.
 // Not simulated: how an older kernel runs what it has (inline or by a thread, links, cancellation). `make test-kernels` has
 // real older kernels for that.
@@ -154,11 +154,13 @@ static int sim_files_update(struct io_uring *ring, unsigned int index, int *fds,
 // What the kernel would not know is given to it as an opcode that no kernel knows: its CQE says EINVAL.
 static void sim_spoil_unknown(struct io_uring *ring)
 {
+    const char *text = getenv("BUN_URING_DENIED");
+    const int denied = text ? atoi(text) : -1;
     const unsigned int tail = ring->sq.sqe_tail;
     for (unsigned int head = tail - io_uring_sq_ready(ring); head != tail; head++) {
         struct io_uring_sqe *sqe = &ring->sq.sqes[head & ring->sq.ring_mask];
         const int flags = sqe->opcode == IORING_OP_ASYNC_CANCEL && sqe->cancel_flags != 0;
-        if (sqe->opcode > sim_last_opcode() || (flags && sim_version() < 519))
+        if (sqe->opcode > sim_last_opcode() || sqe->opcode == denied || (flags && sim_version() < 519))
             sqe->opcode = 254;
     }
 }

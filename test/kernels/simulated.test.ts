@@ -34,21 +34,42 @@ const kernels: readonly (readonly [string, Expected])[] = [
   ["6.12", full],
 ];
 
+function run(args: readonly string[], env: Record<string, string>): { stdout: string; stderr: string } {
+  const child = Bun.spawnSync([process.execPath, ...args], {
+    env: { ...process.env, BUN_URING_BACKEND: "auto", BUN_URING_LIB: library, ...env },
+    timeout: 60_000,
+  });
+  return { stdout: child.stdout.toString(), stderr: child.stderr.toString() };
+}
+
+function tour(env: Record<string, string>): any {
+  const { stdout, stderr } = run([join(import.meta.dir, "tour.ts")], env);
+  return JSON.parse(stdout || JSON.stringify({ failed: [stderr] }));
+}
+
 describe.skipIf(reason !== null)(`on a simulated kernel${reason === null ? "" : ` [skipped: ${reason}]`}`, () => {
   for (const [version, expected] of kernels)
-    test(version, () => {
-      const child = Bun.spawnSync([process.execPath, join(import.meta.dir, "tour.ts")], {
-        env: {
-          ...process.env,
-          BUN_URING_BACKEND: "uring",
-          BUN_URING_LIB: library,
-          BUN_URING_KERNEL: version,
-          EXPECT: JSON.stringify(expected),
-        },
-        timeout: 60_000,
-      });
-      const said = JSON.parse(child.stdout.toString() || JSON.stringify({ failed: [child.stderr.toString()] }));
+    test(`${version}: every function`, () => {
+      const said = tour({ BUN_URING_KERNEL: version, EXPECT: JSON.stringify({ backend: "io_uring", ...expected }) });
       expect(said.failed).toEqual([]);
       expect(said.passed).toBeGreaterThan(60);
+    }, 70_000);
+
+  for (const [version, { restricted, lateClose }] of kernels)
+    test(`${version}: doctor's self-test passes, and its advice is about this kernel`, () => {
+      const { stdout } = run([join(root, "src/cli/main.ts"), "doctor", "--json"], { BUN_URING_KERNEL: version });
+      const { backend, selfTest, advice } = JSON.parse(stdout);
+      expect({ backend, selfTest }).toEqual({ backend: "io_uring", selfTest: { ok: true, error: null } });
+      const all = advice.join("\n");
+      expect(all).not.toContain("MEMLOCK");
+      expect([all.includes("restrict"), all.includes("late")]).toEqual([!restricted, lateClose]);
+    });
+
+  // STATX, OPENAT, CLOSE
+  for (const opcode of [21, 18, 19])
+    test(`whose probe has opcode ${opcode} but refuses it: the node backend, and why`, () => {
+      const said = tour({ BUN_URING_DENIED: String(opcode), EXPECT: JSON.stringify({ backend: "node" }) });
+      expect(said.failed).toEqual([]);
+      expect(said.reason).toContain("can't be used here (EINVAL)");
     }, 70_000);
 });
