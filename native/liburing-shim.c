@@ -48,6 +48,8 @@ struct region {
     size_t length;
 };
 
+enum { SPARE_WAKES = 4 };
+
 struct ring {
     struct ring *next; // the rings of this thread
     struct io_uring uring;
@@ -66,6 +68,8 @@ struct ring {
     uint32_t opens_capacity;
     int bell_ready;   // the bell ring exists
     int bell_pending; // CQEs that the bell ring still owes
+    struct job *jobs; // on helper threads, see trees.h
+    int spare_wake[SPARE_WAKES], spare_wakes; // eventfds of jobs that have ended
     int enabled;
     uint64_t event_count; // written by the bell's READ
     struct helper *helper;
@@ -156,6 +160,8 @@ EXPORT int32_t bun_uring_layout(uint32_t *out, uint32_t capacity)
     memcpy(out, values, sizeof(uint32_t) * (capacity < count ? capacity : count));
     return (int32_t)count;
 }
+
+#include "trees.h"
 
 /* ---- regions: page-aligned memory ---------------------------------------------------------------------------- */
 
@@ -936,6 +942,7 @@ EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
     uint32_t lost = cancel_and_wait(ring, deadline_ms);
     if (stuck && lost == 0)
         lost = 1;
+    free_jobs(ring);
     unlink_from_thread(ring);
     bell_close(ring);
     if (ring->eventfd >= 0)

@@ -38,6 +38,12 @@ static inline int portable_fstat(int fd, struct stat *out)
     return (int)syscall(SYS_fstat, fd, out);
 }
 
+static inline int portable_fstatat(int dirfd, const char *path, struct stat *out, int flags)
+{
+    return (int)syscall(SYS_newfstatat, dirfd, path, out, flags);
+}
+
+#define fstatat(dirfd, path, out, flags) portable_fstatat(dirfd, path, out, flags)
 #define statx(dirfd, path, flags, mask, out) portable_statx(dirfd, path, flags, mask, out)
 #define preadv2(fd, iov, count, offset, flags) portable_preadv2(fd, iov, count, offset, flags)
 #define fstat(fd, out) portable_fstat(fd, out)

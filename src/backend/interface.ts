@@ -70,6 +70,16 @@ export interface WriteFileOptions {
   landed?: Landed | undefined;
 }
 
+/** How names of a listing are given: as text, as bytes, or as text unless a name is no UTF-8. */
+export type NamesAs = "text" | "bytes" | "exact";
+export type Named<N extends NamesAs> = N extends "text" ? string : N extends "bytes" ? Buffer : string | Buffer;
+
+/**
+ * Called for each batch of names in one folder: `folder` is its path from the one that is listed ("" for that itself),
+ * `types` holds a DT_ number for each name (readdir(3)). The arrays are the callee's, `types` only during the call.
+ */
+export type VisitNames<N extends NamesAs> = (folder: Named<N>, names: Named<N>[], types: Uint8Array) => void;
+
 /**
  * One way to run file operations.
  *
@@ -162,6 +172,19 @@ export interface Backend {
   rmdir(path: Path): Promise<void>;
   symlink(target: Path, path: Path): Promise<void>;
   link(existing: Path, path: Path): Promise<void>;
+
+  /**
+   * Removes a folder with all in it, or a file or link. Names are removed in folders that are open: nothing outside the tree
+   * is touched, however names are exchanged meanwhile. Rejects with `lstat` if it is missing, else with the call and path
+   * that failed first; what is gone already inside is no failure.
+   */
+  removeTree(path: Path): Promise<void>;
+
+  /**
+   * The names in a folder, given by path or open; with `recursive` those below it, too. Links are listed, never entered.
+   * Rejects with `scandir` and the path of the folder that could not be read (of an open one: from it).
+   */
+  list<N extends NamesAs>(where: Path | OpenFile, recursive: boolean, namesAs: N, visit: VisitNames<N>): Promise<void>;
 
   /** The whole file, however long it says it is. A failed open carries the path, a failed read does not. */
   readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string>;

@@ -3,11 +3,17 @@
 
 import { type Landed, throwIfAborted } from "../node/abort.ts";
 import { dataTaken } from "../node/arguments.ts";
+import { setImmediate } from "../node/clock.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { ABORTABLE_CHUNK_BYTES, fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import type { Backend, OpenFile } from "./interface.ts";
 
 type Signal = AbortSignal | null | undefined;
+
+/** Milliseconds of work in one go after which the event loop gets its turn. */
+export const SLICE_MS = 1;
+/** Lets the event loop have its turn. */
+export const pause = (): Promise<void> => new Promise((resume) => void setImmediate(resume));
 
 /** Most files end within this. */
 const FIRST_BYTES = 16 * 1024;

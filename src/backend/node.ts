@@ -23,6 +23,7 @@ import {
   type WritevResult,
 } from "./interface.ts";
 import { bytesOf, readToEnd, writeAll, writeThenSync } from "./loops.ts";
+import { list, removeTree } from "./node-tree.ts";
 
 type View = NodeJS.ArrayBufferView;
 type Signal = AbortSignal | null | undefined;
@@ -277,6 +278,9 @@ class NodeBackend implements Backend {
   link(existing: Path, path: Path): Promise<void> {
     return attempt("link", (done) => fs.link(existing, path, done), existing, path);
   }
+
+  readonly removeTree = removeTree;
+  readonly list = list;
 
   readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
     return readWhole(path, flags, signal).then((bytes) =>

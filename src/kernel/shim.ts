@@ -54,6 +54,18 @@ export interface Native {
   readNow(fd: number, into: Address, length: number, offset: number): number;
   /** Pages of a range that are cached, or -errno (-ENOSYS below Linux 6.5). */
   cachedPages(fd: number, offset: number, length: number): number;
+  /** Starts work on a tree on a helper thread; `started`: the job's address (two words) and the eventfd that tells its end. */
+  jobStart(
+    ring: Address,
+    kind: number,
+    path: Uint8Array | null,
+    folder: number,
+    flags: number,
+    started: Uint32Array,
+  ): number;
+  /** Of a job that has ended: errno, call, address (two words) and length of its output, the same of a path. */
+  jobOutcome(job: Address, outcome: Uint32Array): void;
+  jobFree(ring: Address, job: Address, ended: number): void;
   close(ring: Address, deadlineMs: number): number;
 }
 
@@ -106,6 +118,9 @@ const SYMBOLS = {
   bun_uring_look: { args: [i32, pointer, pointer, u32], returns: i32 },
   bun_uring_read_now: { args: [i32, pointer, u32, f64], returns: i32 },
   bun_uring_cached_pages: { args: [i32, f64, f64], returns: i32 },
+  bun_uring_job_start: { args: [pointer, i32, pointer, i32, i32, pointer], returns: i32 },
+  bun_uring_job_outcome: { args: [pointer, pointer], returns: nothing },
+  bun_uring_job_free: { args: [pointer, pointer, i32], returns: nothing },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
 
@@ -201,6 +216,9 @@ function load(path: string): Loaded {
       look: symbols.bun_uring_look,
       readNow: symbols.bun_uring_read_now,
       cachedPages: symbols.bun_uring_cached_pages,
+      jobStart: symbols.bun_uring_job_start,
+      jobOutcome: symbols.bun_uring_job_outcome,
+      jobFree: symbols.bun_uring_job_free,
       close: symbols.bun_uring_close,
     },
   };

@@ -6,8 +6,9 @@
 import type { Dir, Dirent, OpenMode, RmOptions, Stats } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
-import { opendir, readdir } from "../fs/directory.ts";
+import { readdir } from "../fs/directory.ts";
 import { adopt } from "../fs/open.ts";
+import { opendir } from "../fs/opendir.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import {
   constants,

@@ -4,7 +4,7 @@
 
 import { expect } from "bun:test";
 import { execFileSync } from "node:child_process";
-import fsSync, { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import fsSync, { existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { forEachImplementation } from "../helpers/backends.ts";
 import { expectArgumentError, rejection } from "../helpers/expect-error.ts";
@@ -239,5 +239,64 @@ forEachImplementation((fs, _name, it) => {
       "ERR_INVALID_ARG_VALUE",
       "The argument 'encoding' is invalid encoding. Received 'nope'",
     );
+  });
+
+  it("readdir recursive lists links, to themselves and upwards too, and enters none", async () => {
+    const folder = plant(tmp.folder());
+    symlinkSync("self", join(folder, "b/self"));
+    symlinkSync("..", join(folder, "b/up"));
+    const expected = ["a", "b", "b/c", "b/d", "b/d/e", "b/self", "b/up", "link"];
+    expect((await readdir(folder, { recursive: true })).sort()).toEqual(expected);
+    const buffers = await readdir(folder, { recursive: true, encoding: "buffer" });
+    expect(buffers.map(String).sort()).toEqual(expected);
+    const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+    expect(entries.map((entry) => relative(folder, join(entry.parentPath, entry.name))).sort()).toEqual(expected);
+    const links = entries.filter((entry) => entry.isSymbolicLink());
+    expect(links.map(({ name }) => name).sort()).toEqual(["link", "self", "up"]);
+  });
+
+  it("opendir recursive does not leave the tree through a link", async () => {
+    const folder = tmp.folder();
+    const outside = plant(tmp.folder());
+    symlinkSync(outside, join(folder, "out"));
+    const names: string[] = [];
+    for await (const entry of await opendir(folder, { recursive: true })) names.push(entry.name);
+    expect(names).toEqual(["out"]);
+  });
+
+  it("opendir reads the folder that it opened, replaced or removed", async () => {
+    const folder = plant(tmp.folder());
+    const [later, gone] = [await opendir(folder), await opendir(join(folder, "b/d"))];
+    const aside = `${folder}-aside`;
+    renameSync(folder, aside);
+    rmSync(join(aside, "b"), { recursive: true });
+    mkdirSync(folder);
+    writeFileSync(join(folder, "other"), "");
+    const names: string[] = [];
+    for await (const entry of later) names.push(entry.name);
+    expect(names.sort()).toEqual(["a", "link"]);
+    expect(await gone.read()).toBeNull();
+    await gone.close();
+  });
+
+  it("opendir refuses synchronous work beside asynchronous, and calls back later", async () => {
+    const dir = await opendir(plant(tmp.folder()));
+    const reading = dir.read();
+    expect(() => dir.readSync()).toThrow(expect.objectContaining({ code: "ERR_DIR_CONCURRENT_OPERATION" }));
+    expect(() => dir.closeSync()).toThrow(expect.objectContaining({ code: "ERR_DIR_CONCURRENT_OPERATION" }));
+    const first = (await reading).name;
+    expect([first, dir.readSync().name, dir.readSync().name].sort()).toEqual(["a", "b", "link"]);
+    expect(() => dir.read("nothing")).toThrow(expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }));
+    let called = false;
+    const closed = new Promise<unknown>((resolve) => {
+      dir.close((error: unknown) => {
+        called = true;
+        resolve(error);
+      });
+    });
+    expect(called).toBe(false);
+    expect(await closed).toBeNull();
+    expect(() => dir.closeSync()).toThrow(expect.objectContaining({ code: "ERR_DIR_CLOSED" }));
+    expect(tmp.openFiles()).toEqual([]);
   });
 }, "readdir-opendir");

@@ -344,6 +344,20 @@ forEachImplementation((fs, _name, it) => {
     expect(existsSync(other.path)).toBe(false);
   });
 
+  it("mkdtempDisposable takes encodings", async () => {
+    for (const encoding of ["buffer", "hex"] as const) {
+      const folder = tmp.folder();
+      const prefix = Buffer.concat([Buffer.from(`${folder}/`), Buffer.from([0xff])]);
+      const dir = await fs.mkdtempDisposable(prefix as any, { encoding: encoding as any });
+      const path = encoding === "hex" ? Buffer.from(dir.path, "hex") : (dir.path as unknown as Buffer);
+      expect(Buffer.isBuffer(dir.path)).toBe(encoding === "buffer");
+      expect(path.subarray(0, prefix.length).equals(prefix)).toBe(true);
+      expect(statSync(path).isDirectory()).toBe(true);
+      await dir.remove();
+      expect(readdirSync(folder)).toEqual([]);
+    }
+  });
+
   it("mkdtempDisposable removes the folder it made, wherever the process is by then", async () => {
     const before = process.cwd();
     const folder = tmp.folder();

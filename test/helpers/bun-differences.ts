@@ -137,8 +137,16 @@ export const DIFFERENCES: readonly Difference[] = [
     ],
   },
   {
+    id: "mkdtemp-disposable-encoding",
+    tests: ["rm-cp-mkdtemp > mkdtempDisposable takes encodings"],
+  },
+  {
     id: "mkdtemp-empty-prefix",
     tests: ["rm-cp-mkdtemp > mkdtemp with an empty prefix makes a folder in the working one"],
+  },
+  {
+    id: "opendir-path",
+    tests: ["readdir-opendir > opendir reads the folder that it opened, replaced or removed"],
   },
   {
     id: "path-argument-messages",
@@ -220,6 +228,13 @@ export const DIFFERENCES: readonly Difference[] = [
   {
     id: "readdir-dirent-buffer",
     tests: ["readdir-opendir > readdir withFileTypes and encoding buffer gives Buffer names"],
+  },
+  {
+    id: "readdir-enters-links",
+    tests: [
+      "readdir-opendir > readdir recursive lists links, to themselves and upwards too, and enters none",
+      "readdir-opendir > opendir recursive does not leave the tree through a link",
+    ],
   },
   {
     id: "readdir-parent-path",

@@ -4,6 +4,7 @@
 import type { Backend } from "../interface.ts";
 import { close } from "./close.ts";
 import { writeSynced } from "./durable-write.ts";
+import * as jobs from "./jobs.ts";
 import * as path from "./path.ts";
 import * as file from "./read-write.ts";
 import * as whole from "./whole-file.ts";
@@ -63,6 +64,8 @@ export const uringBackend: Backend = {
   rmdir: rejecting(path.rmdir),
   symlink: rejecting(path.symlink),
   link: rejecting(path.link),
+  removeTree: rejecting(jobs.removeTree),
+  list: rejecting(jobs.list),
   readFile: rejecting(whole.readFile),
   writeFile: rejecting(whole.writeFile),
 };

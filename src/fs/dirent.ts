@@ -1,0 +1,102 @@
+// Entries of folders as node:fs shows them: Dirents whose names are text, Buffers or in another encoding.
+// Assumes names and types as the backend lists them; never looks at an entry itself.
+
+import type { Dirent } from "node:fs";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { currentBackend } from "../backend/choose.ts";
+import type { OpenFile, Path } from "../backend/interface.ts";
+
+/** Bun's Dirent, as libuv's types describe an entry. */
+const DirentClass = fs.Dirent as unknown as new (name: Buffer | string, type: number, path: string) => Dirent;
+/** libuv's UV_DIRENT_ numbers by readdir(3)'s DT_. */
+const DIRENT_TYPES: Readonly<Record<number, number>> = { 8: 1, 4: 2, 10: 3, 1: 4, 12: 5, 2: 6, 6: 7 };
+
+export const isUtf8 = (encoding: unknown): boolean => !encoding || encoding === "utf8" || encoding === "utf-8";
+
+/** Bytes in the encoding that was asked for, "buffer" included. */
+export function asEncoded(bytes: Buffer, encoding: string | null | undefined): string | Buffer {
+  return encoding === "buffer" ? bytes : bytes.toString((encoding || "utf8") as BufferEncoding);
+}
+
+/** What is listed, and how it is shown. */
+export interface Listing {
+  /** The path that was given: what entries at the top have as parent. */
+  path: Path;
+  encoding: string | null | undefined;
+  recursive: boolean;
+}
+
+/** The Dirents of a folder given by its path, or open; with `recursive` of those below it, too. */
+export async function direntsOf(where: Path | OpenFile, { path, encoding, recursive }: Listing): Promise<Dirent[]> {
+  const entries: Dirent[] = [];
+  const top = path.toString();
+  const backend = currentBackend();
+  const parentOf = (folder: string): string => (folder === "" ? top : join(top, folder));
+  const add = (folder: string, names: readonly (string | Buffer)[], types: Uint8Array): void => {
+    const parent = parentOf(folder);
+    for (let i = 0; i < names.length; i++)
+      entries.push(new DirentClass(names[i]!, DIRENT_TYPES[types[i]!] ?? 0, parent));
+  };
+  if (isUtf8(encoding)) await backend.list(where, recursive, "text", add);
+  else
+    await backend.list(where, recursive, "bytes", (folder, names, types) =>
+      add(
+        folder.toString(),
+        names.map((name) => asEncoded(name, encoding)),
+        types,
+      ),
+    );
+  return entries;
+}
+
+/** The paths from the folder of all that is in it and below. */
+export async function pathsBelow(path: Path, encoding: string | null | undefined): Promise<(string | Buffer)[]> {
+  const paths: (string | Buffer)[] = [];
+  const backend = currentBackend();
+  if (isUtf8(encoding))
+    await backend.list(path, true, "text", (folder, names) => {
+      const prefix = folder === "" ? "" : `${folder}/`;
+      for (const name of names) paths.push(prefix + name);
+    });
+  else
+    await backend.list(path, true, "bytes", (folder, names) => {
+      const prefix = folder.length === 0 ? [] : [folder, SLASH];
+      for (const name of names) paths.push(asEncoded(Buffer.concat([...prefix, name]), encoding));
+    });
+  return paths;
+}
+
+const SLASH = Buffer.from("/");
+
+const { lstatSync, readdirSync } = fs;
+
+/** As `direntsOf` for an open folder, at once: as long as that takes. */
+export function direntsOfSync(fd: number, { path, encoding, recursive }: Listing): Dirent[] {
+  const entries: Dirent[] = [];
+  const top = path.toString();
+  const folders: Buffer[] = [Buffer.alloc(0)];
+  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    const real = Buffer.from(`/proc/self/fd/${fd}/${folder.toString("latin1")}`, "latin1");
+    const parent = folder.length === 0 ? top : join(top, folder.toString());
+    for (const name of namesSync(real, fd)) {
+      const stats = lstatSync(Buffer.concat([real, SLASH, name]), { throwIfNoEntry: false });
+      const type = stats === undefined ? 0 : (stats.mode & fs.constants.S_IFMT) >>> 12;
+      entries.push(new DirentClass(asEncoded(name, encoding), DIRENT_TYPES[type] ?? 0, parent));
+      if (recursive && stats?.isDirectory())
+        folders.push(folder.length === 0 ? name : Buffer.concat([folder, SLASH, name]));
+    }
+  }
+  return entries;
+}
+
+/** None of a folder that has been removed since it was opened. */
+function namesSync(real: Buffer, fd: number): Buffer[] {
+  try {
+    return readdirSync(real, { encoding: "buffer" });
+  } catch (error) {
+    const isGone = (error as NodeJS.ErrnoException).code === "ENOENT";
+    if (isGone && lstatSync(`/proc/self/fd/${fd}`, { throwIfNoEntry: false }) !== undefined) return [];
+    throw error;
+  }
+}
