@@ -7,11 +7,13 @@ import { alignedBuffer, isAligned } from "../kernel/aligned.ts";
 import { AT_EMPTY_PATH, STATX_DIOALIGN } from "../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../kernel/sqe.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
+import { byteLengthOf, bytesOf, isView, totalLength } from "../node/views.ts";
 import { type Operation, promiseFor } from "../ring/operation.ts";
 import { CELL_HALF } from "../ring/scratch.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./interface.ts";
-import { byteLengthOf, bytesOf, writeThenSync } from "./loops.ts";
+import { writeThenSync } from "./loops.ts";
 import { Ranges } from "./range-lock.ts";
+import type { Reads } from "./uring/read-batch.ts";
 import { begin, EINTR, end, fail, stage, stageAgain, thread } from "./uring/request.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -95,15 +97,20 @@ class DirectFile {
     return this.#held(result, position === -1 ? ({ bytesRead }) => this.#moveTo(at + bytesRead) : null);
   }
 
-  readv<T extends readonly View[]>(buffers: T, position: number | bigint): Promise<ReadvResult<T>> {
-    const all = alignedBuffer(byteLengthOf(buffers), this.#memory);
+  readv<T = readonly View[]>(
+    buffers: readonly View[],
+    position: number | bigint,
+    given: T = buffers as T,
+  ): Promise<ReadvResult<T>> {
+    const all = alignedBuffer(totalLength(buffers), this.#memory);
     return this.read(all, 0, all.length, position).then(({ bytesRead }) => {
       let from = 0;
       for (const view of buffers) {
-        bytesOf(view).set(all.subarray(from, Math.min(bytesRead, from + view.byteLength)));
-        from = Math.min(bytesRead, from + view.byteLength);
+        const end = Math.min(bytesRead, from + byteLengthOf(view));
+        bytesOf(view).set(all.subarray(from, end));
+        from = end;
       }
-      return { bytesRead, buffers };
+      return { bytesRead, buffers: given };
     });
   }
 
@@ -173,14 +180,18 @@ class DirectFile {
     return this.#held(result, position === -1 ? ({ bytesWritten }) => this.#moveTo(at + bytesWritten) : null);
   }
 
-  writev<T extends readonly View[]>(buffers: T, position: number | bigint): Promise<WritevResult<T>> {
-    const all = alignedBuffer(byteLengthOf(buffers), this.#memory);
+  writev<T = readonly View[]>(
+    buffers: readonly View[],
+    position: number | bigint,
+    given: T = buffers as T,
+  ): Promise<WritevResult<T>> {
+    const all = alignedBuffer(totalLength(buffers), this.#memory);
     let from = 0;
     for (const view of buffers) {
       all.set(bytesOf(view), from);
-      from += view.byteLength;
+      from += byteLengthOf(view);
     }
-    return this.write(all, 0, all.length, position).then(({ bytesWritten }) => ({ bytesWritten, buffers }));
+    return this.write(all, 0, all.length, position).then(({ bytesWritten }) => ({ bytesWritten, buffers: given }));
   }
 
   /** Writes in whole blocks; where the file would end in a padded one, it is cut to its true length. */
@@ -313,8 +324,8 @@ export function directBackend(base: Backend, file: OpenFile, options: DirectOpti
   const own: Partial<Backend> = {
     read: (_, view, offset, length, position) => direct.read(view, offset, length, position),
     write: (_, view, offset, length, position) => direct.write(view, offset, length, position),
-    readv: (_, buffers, position) => direct.readv(buffers, position),
-    writev: (_, buffers, position) => direct.writev(buffers, position),
+    readv: (_, views, position, given) => direct.readv(views, position, given),
+    writev: (_, views, position, given) => direct.writev(views, position, given),
     writeSynced: (_, buffers, position, landed) => writeThenSync(made, file, buffers, position, landed),
     ftruncate: (_, length) => direct.ftruncate(length),
     fstat: (_, bigint) => direct.fstat(bigint),
@@ -322,13 +333,6 @@ export function directBackend(base: Backend, file: OpenFile, options: DirectOpti
   };
   optionsOf.set(made, options);
   return Object.assign(made, own);
-}
-
-/** Reads that a backend passes on to the ring as they are. */
-interface Reads {
-  offsets: ArrayLike<number>;
-  lengths: ArrayLike<number> | number;
-  into: View | readonly View[];
 }
 
 const optionsOf = new WeakMap<Backend, DirectOptions>();
@@ -339,7 +343,7 @@ export function isStraight(backend: Backend, { offsets, lengths, into }: Reads):
   if (options === undefined) return true;
   if (options.writeOnly) return false;
   const { alignment } = options;
-  const one = ArrayBuffer.isView(into);
+  const one = isView(into);
   if (one && !isAligned(into, 0, alignment.memory)) return false;
   for (let i = 0, start = 0; i < offsets.length; i++) {
     const length = typeof lengths === "number" ? lengths : lengths[i]!;

@@ -138,18 +138,23 @@ export interface Backend {
     position: number | bigint,
   ): Promise<WriteResult<T>>;
 
-  /** From 1 to IOV_MAX (1024) buffers. Resolves with the same array object that was given. */
-  readv<T extends readonly NodeJS.ArrayBufferView[]>(
+  /**
+   * From 1 to IOV_MAX (1024) views, in an array that nobody changes. `given` is what the result names as `buffers`: the
+   * array that the caller has; by default `views`.
+   */
+  readv<T = readonly NodeJS.ArrayBufferView[]>(
     file: OpenFile,
-    buffers: T,
+    views: readonly NodeJS.ArrayBufferView[],
     position: number | bigint,
+    given?: T,
   ): Promise<ReadvResult<T>>;
 
-  /** From 1 to IOV_MAX (1024) buffers. Resolves with the same array object that was given. */
-  writev<T extends readonly NodeJS.ArrayBufferView[]>(
+  /** As `readv`. */
+  writev<T = readonly NodeJS.ArrayBufferView[]>(
     file: OpenFile,
-    buffers: T,
+    views: readonly NodeJS.ArrayBufferView[],
     position: number | bigint,
+    given?: T,
   ): Promise<WritevResult<T>>;
 
   /**

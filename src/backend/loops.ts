@@ -6,6 +6,7 @@ import { dataTaken } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { ABORTABLE_CHUNK_BYTES, fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
+import { totalLength } from "../node/views.ts";
 import type { Backend, OpenFile } from "./interface.ts";
 
 type Signal = AbortSignal | null | undefined;
@@ -126,18 +127,7 @@ export async function writeLongVector(
     const at = position < 0 ? position : position + written;
     const { bytesWritten } = await backend.writev(file, part, at);
     written += bytesWritten;
-    if (bytesWritten < byteLengthOf(part)) break;
+    if (bytesWritten < totalLength(part)) break;
   }
   return written;
-}
-
-export function byteLengthOf(buffers: readonly NodeJS.ArrayBufferView[]): number {
-  let total = 0;
-  for (const view of buffers) total += view.byteLength;
-  return total;
-}
-
-/** A view's bytes, whatever its elements are. */
-export function bytesOf(view: NodeJS.ArrayBufferView): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }

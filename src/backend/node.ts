@@ -10,6 +10,7 @@ import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/stats.ts";
+import { bytesOf } from "../node/views.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
   type Backend,
@@ -22,7 +23,7 @@ import {
   type WriteResult,
   type WritevResult,
 } from "./interface.ts";
-import { bytesOf, readToEnd, writeAll, writeThenSync } from "./loops.ts";
+import { readToEnd, writeAll, writeThenSync } from "./loops.ts";
 import { list, removeTree } from "./node-tree.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -200,25 +201,35 @@ class NodeBackend implements Backend {
     );
   }
 
-  readv<T extends readonly View[]>(file: OpenFile, buffers: T, position: number | bigint): Promise<ReadvResult<T>> {
+  readv<T = readonly View[]>(
+    file: OpenFile,
+    views: readonly View[],
+    position: number | bigint,
+    given: T = views as T,
+  ): Promise<ReadvResult<T>> {
     if (file.fd < 0) return Promise.reject(closedError("readv"));
     return keeping(
-      holdAllLeased(buffers),
+      holdAllLeased(views),
       onFile(file, "read", (fd, done) =>
-        fs.readv(fd, buffers, positionFor(position) as number, (error, bytesRead) =>
-          done(error, { bytesRead, buffers }),
+        fs.readv(fd, views, positionFor(position) as number, (error, bytesRead) =>
+          done(error, { bytesRead, buffers: given }),
         ),
       ),
     );
   }
 
-  writev<T extends readonly View[]>(file: OpenFile, buffers: T, position: number | bigint): Promise<WritevResult<T>> {
+  writev<T = readonly View[]>(
+    file: OpenFile,
+    views: readonly View[],
+    position: number | bigint,
+    given: T = views as T,
+  ): Promise<WritevResult<T>> {
     if (file.fd < 0) return Promise.reject(closedError("writev"));
     return keeping(
-      holdAllLeased(buffers),
+      holdAllLeased(views),
       onFile(file, "write", (fd, done) =>
-        fs.writev(fd, buffers, positionFor(position) as number, (error, bytesWritten) =>
-          done(error, { bytesWritten, buffers }),
+        fs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
+          done(error, { bytesWritten, buffers: given }),
         ),
       ),
     );

@@ -6,23 +6,25 @@ import type { BigIntStats, Stats } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import { isStraight } from "../backend/direct.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { readBatch as readBatchOnRing } from "../backend/uring/read-batch.ts";
+import { type Reads, readBatch as readBatchOnRing } from "../backend/uring/read-batch.ts";
 import { cancellable } from "../backend/uring/request.ts";
 import { abortable, type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import {
+  bufferList,
   invalidArgType,
   outOfRange,
   refuseDetached,
   validateBuffer,
-  validateBufferArray,
   validateEncoding,
   validateInteger,
   validateObject,
 } from "../node/arguments.ts";
 import { closedError } from "../node/errors.ts";
 import { parseFlags } from "../node/open-flags.ts";
-import { isLimited, validateLimits } from "../node/options.ts";
+import { limitsIn } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
+import { isAborted } from "../node/signal.ts";
+import { byteLengthOf, isResizable, isView } from "../node/views.ts";
 import { MAX_MANY } from "../ring/operation.ts";
 
 type PathLike = string | Uint8Array | URL;
@@ -62,12 +64,12 @@ export async function readMany(
   options: ReadManyOptions = {},
 ): Promise<PromiseSettledResult<Buffer | string>[]> {
   const list = pathsOf(paths);
-  const concurrency = concurrencyOf(options);
-  validateEncoding(options.encoding, "options.encoding");
+  const { concurrency, limits } = manyOptions(options);
   const { encoding } = options;
+  validateEncoding(encoding, "options.encoding");
   const backend = currentBackend();
   const flags = parseFlags("r");
-  return settleAll(list.length, concurrency, options, "read", (i, signal) =>
+  return settleAll(list.length, concurrency, limits, "read", (i, signal) =>
     backend.readFile(list[i]!, flags, { encoding, signal }),
   );
 }
@@ -89,10 +91,10 @@ export async function statMany(
   options: ManyOptions & { bigint?: boolean } = {},
 ): Promise<PromiseSettledResult<Stats | BigIntStats>[]> {
   const list = pathsOf(paths);
-  const concurrency = concurrencyOf(options);
+  const { concurrency, limits } = manyOptions(options);
   const bigint = options.bigint === true;
   const backend = currentBackend();
-  return settleAll(list.length, concurrency, options, "stat", (i, signal) => {
+  return settleAll(list.length, concurrency, limits, "stat", (i, signal) => {
     const stat = (): Promise<Stats | BigIntStats> => backend.stat(list[i]!, bigint);
     return signal === undefined ? stat() : cancellable(stat, signal);
   });
@@ -104,13 +106,13 @@ function pathsOf(paths: Iterable<PathLike>): (string | Buffer)[] {
   return Array.from(paths, (path, i) => toPath(path, `paths[${i}]`));
 }
 
-function concurrencyOf(options: ManyOptions): number {
+function manyOptions(options: ManyOptions): { concurrency: number; limits: Limits | null } {
   validateObject(options, "options");
-  const { concurrency = CONCURRENCY, signal } = options;
+  const { concurrency = CONCURRENCY, signal, timeoutMs } = options;
   validateInteger(concurrency, "options.concurrency", 1);
-  validateLimits(options);
-  throwIfAborted(signal);
-  return concurrency;
+  const limits = limitsIn({ signal, timeoutMs });
+  throwIfAborted(limits?.signal);
+  return { concurrency, limits };
 }
 
 type Start<T> = (index: number, signal: AbortSignal | undefined) => Promise<T>;
@@ -119,14 +121,14 @@ type Start<T> = (index: number, signal: AbortSignal | undefined) => Promise<T>;
 function settleAll<T>(
   count: number,
   concurrency: number,
-  limits: Limits,
+  limits: Limits | null,
   syscall: string,
   start: Start<T>,
 ): Promise<PromiseSettledResult<T>[]> {
   const results = new Array<PromiseSettledResult<T>>(count);
   let next = 0;
   const lane = async (signal: AbortSignal | undefined): Promise<void> => {
-    while (next < count && !signal?.aborted) {
+    while (next < count && !isAborted(signal)) {
       const i = next++;
       try {
         results[i] = { status: "fulfilled", value: await start(i, signal) };
@@ -137,7 +139,7 @@ function settleAll<T>(
   };
   const run = (signal: AbortSignal | undefined): Promise<PromiseSettledResult<T>[]> =>
     Promise.all(Array.from({ length: Math.min(concurrency, count) }, () => lane(signal))).then(() => results);
-  return isLimited(limits) ? limited(limits, syscall, (signal) => abortable(run(signal), signal)) : run(undefined);
+  return limits === null ? run(undefined) : limited(limits, syscall, (signal) => abortable(run(signal), signal));
 }
 
 export interface ReadBatchOptions extends Limits {
@@ -162,80 +164,85 @@ export function readBatch(
 ): Promise<Int32Array> {
   try {
     validateObject(options, "options");
-    const { offsets, lengths, into, signal } = options;
-    validateLimits(options);
-    validateOffsets(offsets);
-    validateRoom(offsets.length, lengths, into);
-    throwIfAborted(signal);
+    const { offsets, lengths, into, signal, timeoutMs } = options;
+    const limits = limitsIn({ signal, timeoutMs });
+    const reads = takenReads(offsets, lengths, into);
+    throwIfAborted(limits?.signal);
     if (file.fd < 0) throw closedError("read");
-    const onRing = backend.name === "io_uring" && isStraight(backend, options);
-    if (!isLimited(options)) {
-      return onRing
-        ? readBatchOnRing(file, { offsets, lengths, into, signal: null })
-        : readEach(backend, file, options);
-    }
-    return limited(options, "read", (until) =>
-      onRing
-        ? readBatchOnRing(file, { offsets, lengths, into, signal: until })
-        : abortable(readEach(backend, file, options), until),
+    const onRing = backend.name === "io_uring" && isStraight(backend, reads);
+    if (limits === null) return onRing ? readBatchOnRing(file, reads, null) : readEach(backend, file, reads);
+    return limited(limits, "read", (until) =>
+      onRing ? readBatchOnRing(file, reads, until) : abortable(readEach(backend, file, reads), until),
     );
   } catch (error) {
     return Promise.reject(error);
   }
 }
 
-function validateOffsets(offsets: ArrayLike<number>): void {
-  if (offsets === null || typeof offsets !== "object" || !Number.isInteger(offsets.length))
+/** The reads as they are at the call, checked: the caller's arrays may change at once, and their getters' answers, too. */
+function takenReads(offsets: ArrayLike<number>, lengths: ArrayLike<number> | number, into: unknown): Reads {
+  if (offsets === null || typeof offsets !== "object")
     throw invalidArgType("options.offsets", ["Array", "TypedArray"], offsets);
-  if (offsets.length > MAX_MANY) throw outOfRange("options.offsets.length", `<= ${MAX_MANY}`, offsets.length);
-  for (let i = 0; i < offsets.length; i++) {
-    const offset = offsets[i];
-    if (!(Number.isSafeInteger(offset) && offset! >= 0)) validateInteger(offset, `options.offsets[${i}]`, 0);
-  }
-}
-
-function validateRoom(count: number, lengths: ArrayLike<number> | number, into: View | readonly View[]): void {
+  const count = offsets.length;
+  if (!Number.isInteger(count)) throw invalidArgType("options.offsets", ["Array", "TypedArray"], offsets);
+  if (count > MAX_MANY) throw outOfRange("options.offsets.length", `<= ${MAX_MANY}`, count);
+  const starts = numbersOf(offsets, "options.offsets", count, Number.MAX_SAFE_INTEGER);
   if (typeof lengths === "number") validateInteger(lengths, "options.lengths", 0, MAX_LENGTH);
   else if (lengths === null || typeof lengths !== "object" || lengths.length !== count)
     throw invalidArgType("options.lengths", ["number", `an array of ${count} numbers`], lengths);
-  const each = Array.isArray(into);
-  if (each) {
-    validateBufferArray(into, "options.into");
-    if (into.length !== count) throw outOfRange("options.into.length", `${count}`, into.length);
-    for (const view of into as View[]) refuseUnsteady(view);
-  } else {
-    validateBuffer(into, "options.into");
-    refuseUnsteady(into as View);
+  const sizes = typeof lengths === "number" ? lengths : numbersOf(lengths, "options.lengths", count, MAX_LENGTH);
+  const views = Array.isArray(into) ? bufferList(into, "options.into") : oneView(into);
+  refuseUnsteady(views);
+  if (Array.isArray(views) && views.length !== count) throw outOfRange("options.into.length", `${count}`, views.length);
+  refuseTooLong(sizes, views, count);
+  return { offsets: starts, lengths: sizes, into: views };
+}
+
+function numbersOf(given: ArrayLike<number>, name: string, count: number, max: number): Float64Array {
+  const numbers = new Float64Array(count);
+  for (let i = 0; i < count; i++) {
+    const number: unknown = given[i];
+    if (!(Number.isSafeInteger(number) && (number as number) >= 0 && (number as number) <= max))
+      validateInteger(number, `${name}[${i}]`, 0, max);
+    numbers[i] = number as number;
   }
+  return numbers;
+}
+
+function oneView(into: unknown): View {
+  validateBuffer(into, "options.into");
+  return into as View;
+}
+
+function refuseTooLong(lengths: Float64Array | number, into: View | readonly View[], count: number): void {
+  const one = isView(into);
   let total = 0;
   for (let i = 0; i < count; i++) {
-    const length = typeof lengths === "number" ? lengths : lengths[i];
-    if (!(Number.isSafeInteger(length) && length! >= 0 && length! <= MAX_LENGTH))
-      validateInteger(length, `options.lengths[${i}]`, 0, MAX_LENGTH);
-    total += length!;
-    if (each && length! > into[i]!.byteLength)
-      throw outOfRange(`options.lengths[${i}]`, `<= ${into[i]!.byteLength}`, length);
+    const length = typeof lengths === "number" ? lengths : lengths[i]!;
+    total += length;
+    if (!one && length > byteLengthOf(into[i]!))
+      throw outOfRange(`options.lengths[${i}]`, `<= ${byteLengthOf(into[i]!)}`, length);
   }
-  if (!each && total > (into as View).byteLength)
-    throw outOfRange("the sum of options.lengths", `<= ${(into as View).byteLength}`, total);
+  if (one && total > byteLengthOf(into))
+    throw outOfRange("the sum of options.lengths", `<= ${byteLengthOf(into)}`, total);
 }
 
 /** Memory that can be resized under the kernel's hands is no place for reads. */
-function refuseUnsteady(view: View): void {
-  if (view.byteLength === 0) refuseDetached(view, "options.into");
-  if ((view.buffer as ArrayBuffer).resizable === true)
-    throw invalidArgType("options.into", "a view of a buffer that can't be resized", view);
+function refuseUnsteady(into: View | readonly View[]): void {
+  for (const view of isView(into) ? [into] : into) {
+    if (byteLengthOf(view) === 0) refuseDetached(view, "options.into");
+    if (isResizable(view)) throw invalidArgType("options.into", "a view of a buffer that can't be resized", view);
+  }
 }
 
 /** All reads at once, so that each counts among the file's operations before anybody can close it. */
-async function readEach(backend: Backend, file: OpenFile, options: ReadBatchOptions): Promise<Int32Array> {
-  const { offsets, lengths, into } = options;
+async function readEach(backend: Backend, file: OpenFile, { offsets, lengths, into }: Reads): Promise<Int32Array> {
   const reads: Promise<{ bytesRead: number }>[] = [];
   let start = 0;
   for (let i = 0; i < offsets.length; i++) {
     const length = typeof lengths === "number" ? lengths : lengths[i]!;
     reads.push(
-      ArrayBuffer.isView(into)
+      isView(into)
         ? backend.read(file, into, start, length, offsets[i]!)
         : backend.read(file, into[i]!, 0, length, offsets[i]!),
     );

@@ -15,6 +15,7 @@ import {
 } from "../node/arguments.ts";
 import { abortError, systemError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
+import { isAborted } from "../node/signal.ts";
 
 /** Changes that are kept for a slow reader, unless `maxQueue` says otherwise. */
 const MAX_QUEUE = 2048;
@@ -47,7 +48,7 @@ async function* watching(filename: fs.PathLike, options: unknown): AsyncGenerato
   const path = toPath(filename);
   const given = checkedOptions(options);
   const { signal } = given;
-  if (signal?.aborted) throw abortError(signal);
+  if (isAborted(signal)) throw abortError(signal);
   const queue = new Queue(given.maxQueue ?? MAX_QUEUE, given.overflow === "error");
   const abort = (): void => queue.fail(abortError(signal));
   signal?.addEventListener("abort", abort);

@@ -7,6 +7,7 @@ import { statfs } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { systemError } from "../node/errors.ts";
+import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Syncs } from "./group-commit.ts";
 import type { Turns } from "./order.ts";
 
@@ -62,7 +63,7 @@ export class Gather {
   /** Writes in its turn; with `flush` all of it, and it is on the device then. Resolves to the bytes written. */
   write(view: View, offset: number, length: number, flush: boolean): Promise<number> {
     return new Promise((resolve, reject) => {
-      const piece = { view, offset, length, byteLength: view.byteLength, resolve, reject };
+      const piece = { view, offset, length, byteLength: byteLengthOf(view), resolve, reject };
       const batch = this.#open;
       const fits = batch !== null && batch.flush === flush && batch.bytes + length <= BATCH_BYTES;
       if (fits && this.#turns.isLast(batch.turn!)) {
@@ -168,7 +169,7 @@ function joined(pieces: readonly Piece[]): Uint8Array {
   const bytes = Buffer.allocUnsafeSlow(total);
   let at = 0;
   for (const { view, offset, length } of pieces) {
-    bytes.set(new Uint8Array(view.buffer, view.byteOffset + offset, length), at);
+    bytes.set(bytesOf(view).subarray(offset, offset + length), at);
     at += length;
   }
   return bytes;
@@ -176,7 +177,7 @@ function joined(pieces: readonly Piece[]): Uint8Array {
 
 /** Whether the view is as it was at the call; if it is not, its call fails. */
 function isIntact({ view, byteLength, reject }: Piece): boolean {
-  if (view.byteLength === byteLength) return true;
+  if (byteLengthOf(view) === byteLength) return true;
   reject(dataTaken());
   return false;
 }

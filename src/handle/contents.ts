@@ -2,16 +2,17 @@
 // Assumes that the handle keeps its file open meanwhile and orders these among its other operations.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { bytesOf, readToEnd } from "../backend/loops.ts";
+import { readToEnd } from "../backend/loops.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { invalidArgType, invalidArgValue, refuseDetached, validateBuffer } from "../node/arguments.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { type DataPieces, type FileOptions, viewOf } from "../node/options.ts";
+import { bufferOf, byteLengthOf, byteOffsetOf, bytesOf, isView } from "../node/views.ts";
 
 /** Throws unless `options.buffer` is absent, a view, or a function that is to return one. */
 export function validateReadFileBuffer(options: FileOptions): void {
   const { buffer } = options;
-  if (buffer === undefined || typeof buffer === "function" || ArrayBuffer.isView(buffer)) return;
+  if (buffer === undefined || typeof buffer === "function" || isView(buffer)) return;
   throw invalidArgType("options.buffer", ["Buffer", "TypedArray", "DataView", "Function"], buffer);
 }
 
@@ -55,10 +56,11 @@ function callersBuffer(options: FileOptions, size: number): Buffer {
   }
   const view = buffer as NodeJS.ArrayBufferView<ArrayBuffer>;
   refuseDetached(view, "options.buffer");
-  if (size > view.byteLength) {
-    throw invalidArgValue(lengthName(options), view.byteLength, `is smaller than the file size of ${size} bytes`);
+  const byteLength = byteLengthOf(view);
+  if (size > byteLength) {
+    throw invalidArgValue(lengthName(options), byteLength, `is smaller than the file size of ${size} bytes`);
   }
-  return Buffer.from(view.buffer, view.byteOffset, view.byteLength);
+  return Buffer.from(bufferOf(view) as ArrayBuffer, byteOffsetOf(view), byteLength);
 }
 
 function lengthName(options: FileOptions): string {

@@ -6,10 +6,10 @@ import { EventEmitter } from "node:events";
 import type { BigIntStats, ReadPosition, StatOptions, Stats } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "../backend/interface.ts";
-import { byteLengthOf, bytesOf, MAX_VECTOR, writeLongVector, writeThenSync } from "../backend/loops.ts";
+import { MAX_VECTOR, writeLongVector, writeThenSync } from "../backend/loops.ts";
 import { cancellable } from "../backend/uring/request.ts";
 import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
-import { invalidArgType, validateBufferArray, validateInteger } from "../node/arguments.ts";
+import { bufferList, invalidArgType, validateInteger } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";
 import { closedError, errnoOf, notAHandleError, systemError } from "../node/errors.ts";
 import { type HandleReadRange as ReadRange, statOptions, stringBytes, type TransferOptions } from "../node/options.ts";
@@ -22,6 +22,7 @@ import {
   writeRequest,
   writeTransfer,
 } from "../node/read-write-arguments.ts";
+import { bytesOf, isView, totalLength } from "../node/views.ts";
 import type { StreamSource } from "../streams/read-ahead.ts";
 import type { Kin } from "./bun-class.ts";
 import { Gather } from "./coalesce.ts";
@@ -187,7 +188,7 @@ export class OpenHandle extends EventEmitter {
   ): Promise<WriteResult<unknown>> {
     try {
       mustBeOpen(this, "write");
-      if (!ArrayBuffer.isView(data)) return this.#writeString(data, second, third, fourth);
+      if (!isView(data)) return this.#writeString(data, second, third, fourth);
       const request = writeRequest(options ?? second);
       const { view, offset, length, position } = writeTransfer(data as View, second, third, fourth);
       const at = position as number;
@@ -253,11 +254,11 @@ export class OpenHandle extends EventEmitter {
       }
       const written = this.#backend.writeSynced(this.#file, buffers, position, landed);
       // A long write is not waited for by those who only want to sync.
-      const isShort = byteLengthOf(buffers) <= SHORT_WRITE_BYTES;
+      const isShort = totalLength(buffers) <= SHORT_WRITE_BYTES;
       return this.#syncs.keepFailure("fdatasync", isShort ? this.#syncs.include(written) : written);
     };
     const plain = async (): Promise<void> => {
-      if (byteLengthOf(buffers) > 0) landed.bytes = await write();
+      if (totalLength(buffers) > 0) landed.bytes = await write();
     };
     const run = flush ? durable : plain;
     const inTurn = (work: () => Promise<void>): Promise<void> =>
@@ -283,19 +284,14 @@ export class OpenHandle extends EventEmitter {
   ): Promise<ReadvResult<T>> {
     try {
       mustBeOpen(this, "readv");
-      validateBufferArray(buffers);
+      const views = bufferList(buffers);
       // The kernel would read nothing and succeed; libuv, and so Node, refuses.
-      if (buffers.length === 0) throw systemError(errnoOf("EINVAL"), "read");
+      if (views.length === 0) throw systemError(errnoOf("EINVAL"), "read");
       const at = numberOrCurrent(position);
       const limits = limitsOf(options);
       throwIfAborted(limits?.signal);
-      if (buffers.length <= MAX_VECTOR) {
-        return this.#read(at, byteLengthOf(buffers), limits, () => this.#backend.readv(this.#file, buffers, at));
-      }
-      const first = buffers.slice(0, MAX_VECTOR);
-      return this.#read(at, byteLengthOf(first), limits, () => this.#backend.readv(this.#file, first, at)).then(
-        ({ bytesRead }) => ({ bytesRead, buffers }),
-      );
+      const first = views.length <= MAX_VECTOR ? views : views.slice(0, MAX_VECTOR);
+      return this.#read(at, totalLength(first), limits, () => this.#backend.readv(this.#file, first, at, buffers));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -309,20 +305,20 @@ export class OpenHandle extends EventEmitter {
   ): Promise<WritevResult<T>> {
     try {
       mustBeOpen(this, "writev");
-      validateBufferArray(buffers);
+      const views = bufferList(buffers);
       const request = writeRequest(options);
       const at = numberOrCurrent(position);
-      if (request === null && buffers.length === 0) return Promise.resolve({ bytesWritten: 0, buffers });
-      const isLong = buffers.length > MAX_VECTOR;
+      if (request === null && views.length === 0) return Promise.resolve({ bytesWritten: 0, buffers });
+      const isLong = views.length > MAX_VECTOR;
       if (request === null && !isLong) {
-        return this.#turns.write(at, byteLengthOf(buffers), () => this.#backend.writev(this.#file, buffers, at));
+        return this.#turns.write(at, totalLength(views), () => this.#backend.writev(this.#file, views, at, buffers));
       }
       const write = (): Promise<number> =>
         isLong
-          ? writeLongVector(this.#backend, this.#file, buffers, at)
-          : this.#backend.writev(this.#file, buffers, at).then(({ bytesWritten }) => bytesWritten);
+          ? writeLongVector(this.#backend, this.#file, views, at)
+          : this.#backend.writev(this.#file, views, at).then(({ bytesWritten }) => bytesWritten);
       const written =
-        request === null ? this.#turns.writeInOrder(write) : this.#writeAsked(request, buffers.map(bytesOf), at, write);
+        request === null ? this.#turns.writeInOrder(write) : this.#writeAsked(request, views.map(bytesOf), at, write);
       return written.then((bytesWritten) => ({ bytesWritten, buffers }));
     } catch (error) {
       return Promise.reject(error);

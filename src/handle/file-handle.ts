@@ -6,7 +6,7 @@ import type { Mode, ReadStream, TimeLike, WriteStream } from "node:fs";
 import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import type { Interface } from "node:readline";
 import type { ReadableStream } from "node:stream/web";
-import { bytesOf, writeAll } from "../backend/loops.ts";
+import { writeAll } from "../backend/loops.ts";
 import type { ReadBatchOptions } from "../fs/many.ts";
 import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
 import { withLengths } from "../node/named.ts";
@@ -22,6 +22,7 @@ import {
   type WholeData,
   type HandleWriteOptions as WriteFileOptions,
 } from "../node/options.ts";
+import { bytesOf } from "../node/views.ts";
 import type { ReadStreamOptions, WriteStreamOptions } from "../streams/node-stream.ts";
 import type { WebStreamOptions } from "../streams/web-stream.ts";
 import { fchmod, fchown, futimes } from "./attributes.ts";

@@ -16,6 +16,7 @@ import {
 } from "../node/arguments.ts";
 import { closedError, systemError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
+import { bytesOf, isView } from "../node/views.ts";
 import { type Operation, promiseFor } from "../ring/operation.ts";
 import type { Lane } from "../ring/read-buffer.ts";
 import { CELL_HALF, ownPath, stableAddress } from "../ring/scratch.ts";
@@ -131,7 +132,7 @@ export async function setxattr(
 ): Promise<void> {
   const where = whereIs(target, "setxattr");
   checkName(name);
-  if (typeof value !== "string" && !ArrayBuffer.isView(value))
+  if (typeof value !== "string" && !isView(value))
     throw invalidArgType("value", ["string", "Buffer", "TypedArray", "DataView"], value);
   validateObject(options, "options");
   const { create = false, replace = false } = options;
@@ -139,8 +140,7 @@ export async function setxattr(
   validateBoolean(replace, "options.replace");
   if (create && replace) throw invalidArgValue("options", options, "can't have both create and replace");
   needRing("setxattr", "SETXATTR");
-  const bytes =
-    typeof value === "string" ? Buffer.from(value) : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  const bytes = typeof value === "string" ? Buffer.from(value) : bytesOf(value);
   if (bytes.length > MAX_VALUE) throw outOfRange("value.length", `<= ${MAX_VALUE}`, bytes.length);
   const t = thread();
   const operation = begin(t, finishSet, where.syscall, where.file);

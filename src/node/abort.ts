@@ -4,7 +4,7 @@
 
 import { after, clearTimeout, nextTick, setImmediate, setTimeout } from "./clock.ts";
 import { abortError, errnoOf, systemError } from "./errors.ts";
-import { offAbort, onAbort } from "./signal.ts";
+import { isAborted, offAbort, onAbort, reasonOf } from "./signal.ts";
 
 /** What may end an operation early. */
 export interface Limits {
@@ -24,7 +24,7 @@ const GRACE_MS = 250;
 
 /** Throws Node's AbortError if the signal is there and aborted. */
 export function throwIfAborted(signal: AbortSignal | null | undefined): void {
-  if (signal?.aborted) throw abortError(signal);
+  if (isAborted(signal)) throw abortError(signal);
 }
 
 /**
@@ -41,7 +41,7 @@ export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promis
       setImmediate(reject, stopped);
     };
     const settled = (): void => offAbort(signal, abort);
-    if (signal.aborted) abort();
+    if (isAborted(signal)) abort();
     else onAbort(signal, abort);
     // Once it is stopped, whatever the operation says then is not what the caller hears.
     afterTicks(operation)
@@ -60,9 +60,9 @@ export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promis
 export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSignal, landed: Landed): Promise<T> {
   try {
     const result = await soonAfterAbort(afterTicks(operation), signal);
-    if (!signal.aborted) return result;
+    if (!isAborted(signal)) return result;
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (!isAborted(signal)) throw error;
   }
   await new Promise((resolve) => setImmediate(resolve)); // as `abortable`
   throw Object.assign(abortError(signal), { bytesWritten: landed.bytes });
@@ -79,7 +79,7 @@ export function soonAfterAbort<T>(operation: Promise<T>, signal: AbortSignal): P
       offAbort(signal, abort);
       stop?.();
     };
-    if (signal.aborted) abort();
+    if (isAborted(signal)) abort();
     else onAbort(signal, abort);
     operation.then(resolve, reject).then(settled);
   });
@@ -106,7 +106,7 @@ export async function limited<T>(
   throwIfAborted(signal);
   if (timeoutMs === undefined) return run(signal!);
   const controller = new AbortController();
-  const forward = (): void => controller.abort(signal!.reason);
+  const forward = (): void => controller.abort(reasonOf(signal!));
   let late: Error | null = null;
   const timer = setTimeout(() => {
     late = systemError(errnoOf("ETIMEDOUT"), syscall, path, dest);

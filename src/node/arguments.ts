@@ -3,6 +3,8 @@
 // Never converts a wrong value into a right one, and never touches a file.
 
 import type { InspectOptions } from "node:util";
+import { isSignal } from "./signal.ts";
+import { byteLengthOf, isDetached, isView } from "./views.ts";
 
 type Coded<E extends Error> = E & { code: string };
 
@@ -178,12 +180,10 @@ export function validateObject(value: unknown, name: string, nullable = false): 
   throw invalidArgType(name, "Object", value);
 }
 
-/** undefined or an AbortSignal, known by its `aborted`, as in Node. */
+/** undefined or an AbortSignal: a real one, as for Bun. What only looks like one could not be listened to later. */
 export function validateAbortSignal(signal: unknown, name: string): asserts signal is AbortSignal | undefined {
   if (signal === undefined) return;
-  if (signal === null || typeof signal !== "object" || !("aborted" in signal)) {
-    throw invalidArgType(name, "AbortSignal", signal);
-  }
+  if (!isSignal(signal)) throw invalidArgType(name, "AbortSignal", signal);
 }
 
 /** An encoding option: anything falsy, or a name Buffer knows. */
@@ -207,15 +207,20 @@ export function validateOneOf<T>(value: unknown, name: string, allowed: readonly
 
 /** Any view of bytes: Buffer, typed array, DataView. */
 export function validateBuffer(value: unknown, name = "buffer"): asserts value is ArrayBufferView {
-  if (!ArrayBuffer.isView(value)) throw invalidArgType(name, ["Buffer", "TypedArray", "DataView"], value);
+  if (!isView(value)) throw invalidArgType(name, ["Buffer", "TypedArray", "DataView"], value);
 }
 
-/** What readv and writev take. */
-export function validateBufferArray(value: unknown, name = "buffers"): asserts value is ArrayBufferView[] {
+/** What readv and writev take, as an array of our own: the caller may change theirs at once. */
+export function bufferList(value: unknown, name = "buffers"): NodeJS.ArrayBufferView[] {
   if (!Array.isArray(value)) throw invalidArgType(name, "ArrayBufferView[]", value);
-  for (let i = 0; i < value.length; i++) {
-    if (!ArrayBuffer.isView(value[i])) throw invalidArgType(name, "ArrayBufferView[]", value);
+  const count = value.length;
+  const list = new Array<NodeJS.ArrayBufferView>(count);
+  for (let i = 0; i < count; i++) {
+    const view: unknown = value[i]; // once: a getter may say something else the next time
+    if (!isView(view)) throw invalidArgType(name, "ArrayBufferView[]", value);
+    list[i] = view;
   }
+  return list;
 }
 
 /** Node's range check of a read: 0 <= offset, 0 <= length, offset + length <= byteLength. All are bytes. */
@@ -231,12 +236,13 @@ export function validateOffsetLength(offset: number, length: number, byteLength:
  */
 export function validateReadRange(buffer: ArrayBufferView, offset: unknown, length: unknown): void {
   validateIntegerIn(offset, "offset", 0, Number.MAX_SAFE_INTEGER);
-  if (buffer.byteLength === 0) refuseDetached(buffer);
+  const byteLength = byteLengthOf(buffer);
+  if (byteLength === 0) refuseDetached(buffer);
   if (length === 0) return;
   if (typeof length !== "number") throw invalidArgType("length", "number", length);
   if (!Number.isInteger(length)) throw outOfRange("length", "an integer", length);
-  if (buffer.byteLength === 0) throw invalidArgValue("buffer", buffer, "is empty and cannot be written");
-  validateOffsetLength(offset, length, buffer.byteLength);
+  if (byteLength === 0) throw invalidArgValue("buffer", buffer, "is empty and cannot be written");
+  validateOffsetLength(offset, length, byteLength);
 }
 
 /**
@@ -244,7 +250,7 @@ export function validateReadRange(buffer: ArrayBufferView, offset: unknown, leng
  * a write does nothing. Throws as Node's FileHandle.write does, and for a detached buffer ERR_INVALID_ARG_VALUE.
  */
 export function validateWriteRange(buffer: ArrayBufferView, offset: unknown, length: unknown): void {
-  const byteLength = buffer.byteLength;
+  const byteLength = byteLengthOf(buffer);
   if (byteLength === 0) {
     refuseDetached(buffer);
     return;
@@ -259,7 +265,7 @@ export function validateWriteRange(buffer: ArrayBufferView, offset: unknown, len
 
 /** Refuses a view whose ArrayBuffer was transferred away. Costs nothing to ask of views that have bytes: they have one. */
 export function refuseDetached(buffer: ArrayBufferView, name = "buffer"): void {
-  if ((buffer.buffer as ArrayBuffer).detached === true) throw invalidArgValue(name, buffer, "must not be detached");
+  if (isDetached(buffer)) throw invalidArgValue(name, buffer, "must not be detached");
 }
 
 const maxInt64 = 2n ** 63n - 1n;

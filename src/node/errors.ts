@@ -2,6 +2,8 @@
 // Assumes numbers of the platform it runs on; the table is read from the runtime on first use, since importing it costs 2 ms.
 // Never throws by itself and never judges arguments (node/arguments.ts does).
 
+import { reasonOf } from "./signal.ts";
+
 type PathLike = string | Buffer;
 
 interface ErrnoEntry {
@@ -98,7 +100,7 @@ class AbortError extends Error {
 }
 
 /** What an aborted operation rejects with. The cause is the signal's reason; without a signal there is none. */
-export function abortError(signal?: AbortSignal): Error & { code: string } {
+export function abortError(signal?: AbortSignal | null): Error & { code: string } {
   const message = "The operation was aborted";
-  return signal === undefined ? new AbortError(message) : new AbortError(message, { cause: signal.reason });
+  return !signal ? new AbortError(message) : new AbortError(message, { cause: reasonOf(signal) });
 }

@@ -13,6 +13,7 @@ import {
   validateStringData,
 } from "./arguments.ts";
 import { epochMs } from "./clock.ts";
+import { isView } from "./views.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -58,6 +59,14 @@ export function validateLimits({ signal, timeoutMs }: { signal?: unknown; timeou
   if (timeoutMs !== undefined) validateInteger(timeoutMs, "options.timeoutMs", 1, MAX_TIMEOUT_MS);
 }
 
+/** The limits that options hold, each read once and checked; null if they hold none. */
+export function limitsIn({ signal, timeoutMs }: { signal?: unknown; timeoutMs?: unknown }): Limits | null {
+  if (signal === undefined && timeoutMs === undefined) return null;
+  const limits = { signal, timeoutMs };
+  validateLimits(limits);
+  return limits as Limits;
+}
+
 /** Whether something may end the operation early. */
 export function isLimited({ signal, timeoutMs }: Limits): boolean {
   return Boolean(signal) || timeoutMs !== undefined;
@@ -73,8 +82,10 @@ export function fileOptions(options: unknown): FileOptions {
     return { encoding: options as BufferEncoding };
   }
   if (typeof options !== "object") throw invalidArgType("options", ["string", "Object"], options);
-  const given = options as FileOptions;
-  if ((given.encoding as string) !== "buffer") validateEncoding(given.encoding);
+  // Read once, into an object of our own: what the caller has may change, and a getter's answer, too.
+  const { encoding, flag, mode, flush, buffer, signal, timeoutMs } = options as FileOptions;
+  if ((encoding as string) !== "buffer") validateEncoding(encoding);
+  const given: FileOptions = { encoding, flag, mode, flush, buffer, signal, timeoutMs };
   validateLimits(given);
   return given;
 }
@@ -96,13 +107,11 @@ export interface StatOptions {
 /** The options of stat, lstat and FileHandle.stat. */
 export function statOptions(options: unknown): StatOptions {
   validateObject(options, "options");
-  const { bigint, throwIfNoEntry = true } = options as Record<string, unknown>;
-  const limits = options as Limits;
-  validateLimits(limits);
+  const { bigint, throwIfNoEntry = true, signal, timeoutMs } = options as Record<string, unknown>;
   return {
     bigint: bigint === true,
     throwIfNoEntry: Boolean(throwIfNoEntry),
-    limits: isLimited(limits) ? limits : null,
+    limits: limitsIn({ signal, timeoutMs }),
   };
 }
 
@@ -113,14 +122,14 @@ export type DataPieces = Iterable<WholeData> | AsyncIterable<WholeData>;
 
 /** Arrays, sets, generators, streams: what is iterated, and neither a string nor a view. */
 export function isPieces(data: unknown): data is DataPieces {
-  if (data === null || typeof data !== "object" || ArrayBuffer.isView(data)) return false;
+  if (data === null || typeof data !== "object" || isView(data)) return false;
   const { [Symbol.iterator]: iterator, [Symbol.asyncIterator]: asyncIterator } = data as Record<symbol, unknown>;
   return typeof iterator === "function" || typeof asyncIterator === "function";
 }
 
 /** Whole data as bytes: a view as it is, a string in its encoding, utf8 if none is given. */
 export function viewOf(data: unknown, name: string, encoding?: BufferEncoding | null): View {
-  if (ArrayBuffer.isView(data)) return data as View;
+  if (isView(data)) return data as View;
   if (typeof data !== "string") throw invalidArgType(name, ["string", "Buffer", "TypedArray", "DataView"], data);
   return Buffer.from(data, encoding || "utf8");
 }

@@ -3,6 +3,7 @@
 // Never resolves, normalises or looks at a path.
 
 import { codedError, invalidArgType, invalidArgValue } from "./arguments.ts";
+import { bytesOf, isBytes } from "./views.ts";
 
 const withoutNul = "must be a string, Uint8Array, or URL without null bytes";
 
@@ -16,9 +17,10 @@ export function toPath(path: unknown, name = "path"): string | Buffer {
     if (path.includes("\0")) throw invalidArgValue(name, path, withoutNul);
     return path;
   }
-  if (path instanceof Uint8Array) {
-    if (path.includes(0)) throw invalidArgValue(name, path, withoutNul);
-    return Buffer.from(path); // whoever gave it may change it at once, and it is used later, in errors too
+  if (isBytes(path)) {
+    const bytes = Buffer.from(bytesOf(path)); // whoever gave it may change it at once, and it is used later, in errors too
+    if (bytes.includes(0)) throw invalidArgValue(name, path, withoutNul);
+    return bytes;
   }
   if (isUrl(path)) return toPath(fileUrlPath(path), name);
   throw invalidArgType(name, ["string", "Buffer", "URL"], path);

@@ -12,7 +12,8 @@ import {
   validateReadRange,
   validateWriteRange,
 } from "./arguments.ts";
-import { flushOption, isLimited, type TransferOptions, validateLimits } from "./options.ts";
+import { flushOption, limitsIn, type TransferOptions } from "./options.ts";
+import { byteLengthOf, isView } from "./views.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -49,12 +50,12 @@ export function isPlain(view: unknown, offset: unknown, length: unknown, positio
     typeof position === "number" &&
     position >= 0 &&
     Number.isSafeInteger(position) &&
-    view instanceof Uint8Array &&
+    isView(view) &&
     (offset as number) >>> 0 === offset &&
     (length as number) >>> 0 === length &&
     length !== 0 &&
     length <= 0x7fff_ffff &&
-    offset + length <= view.byteLength
+    offset + length <= byteLengthOf(view)
   );
 }
 
@@ -70,21 +71,20 @@ export function readTransfer(
   let length = third;
   let position = fourth;
   let limits: Limits | null = null;
-  if (!ArrayBuffer.isView(first)) {
+  if (!isView(first)) {
     if (first !== undefined) validateObject(first, "options", true);
     const range = (first ?? {}) as Range;
-    view = range.buffer === undefined ? Buffer.alloc(READ_BYTES) : range.buffer;
-    ({ offset = 0, length, position = null } = range);
-    limits = limitsOf(range);
+    ({ buffer: view = Buffer.alloc(READ_BYTES), offset = 0, length, position = null } = range);
+    limits = limitsIn(range);
     validateBuffer(view);
   } else if (offset !== null && typeof offset === "object") {
     ({ offset = 0, length, position = null } = second as Range);
-    limits = limitsOf(second as Range);
+    limits = limitsIn(second as Range);
   }
   if (offset === null || offset === undefined) offset = 0;
   else validateInteger(offset, "offset", 0);
   const checked = view as View;
-  length ??= checked.byteLength - offset;
+  length ??= byteLengthOf(checked) - offset;
   const at = validatePosition(position, "position", Number.isInteger(length) ? length : 0);
   validateReadRange(checked, offset, length);
   return { view: checked, offset, length, position: at, limits };
@@ -93,8 +93,7 @@ export function readTransfer(
 /** The limits that options hold; null if they hold none. */
 export function limitsOf(options: Limits | null | undefined): Limits | null {
   if (options === null || typeof options !== "object") return null;
-  validateLimits(options);
-  return isLimited(options) ? options : null;
+  return limitsIn(options);
 }
 
 /** The options of a write; null if nothing is asked for. */
@@ -110,13 +109,14 @@ export function writeTransfer(view: View, second: any, third: any, fourth: unkno
   let offset = second;
   let length = third;
   let position = fourth;
-  if (view.byteLength === 0) {
+  const byteLength = byteLengthOf(view);
+  if (byteLength === 0) {
     refuseDetached(view);
     return { view, offset: 0, length: 0, position: -1 };
   }
   if (typeof second === "object") ({ offset = 0, length, position = null } = (second ?? {}) as Range);
   offset ??= 0;
-  if (typeof length !== "number") length = view.byteLength - offset;
+  if (typeof length !== "number") length = byteLength - offset;
   validateWriteRange(view, offset, length);
   return { view, offset, length, position: numberOrCurrent(position) };
 }

@@ -10,6 +10,7 @@ import { errnoOf, systemError } from "../node/errors.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { statsFromStatx } from "../node/stats.ts";
+import { byteLengthOf, totalLength } from "../node/views.ts";
 import type { Sqe } from "./sqe-fields.ts";
 import type { Runner } from "./submit.ts";
 
@@ -125,13 +126,13 @@ export class Chain<T extends unknown[] = []> {
   /** Reads into `buffer` at `position`, by default the file's own. Result: bytes read; fewer than it holds break the chain. */
   read(buffer: View, position: number | bigint = -1): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.READ, buffer, offset: position };
-    return this.#addOnFile("read", sqe, { wanted: buffer.byteLength });
+    return this.#addOnFile("read", sqe, { wanted: byteLengthOf(buffer) });
   }
 
   /** Writes `buffer` at `position`, by default the file's own. Result: bytes written; fewer break the chain. */
   write(buffer: View, position: number | bigint = -1): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.WRITE, buffer, offset: position };
-    return this.#addOnFile("write", sqe, { wanted: buffer.byteLength });
+    return this.#addOnFile("write", sqe, { wanted: byteLengthOf(buffer) });
   }
 
   readv(buffers: readonly View[], position: number | bigint = -1): Chain<[...T, number]> {
@@ -379,5 +380,5 @@ export class Chain<T extends unknown[] = []> {
 }
 
 function totalOf(buffers: readonly View[]): number {
-  return buffers.reduce((total, buffer) => total + buffer.byteLength, 0);
+  return totalLength(buffers);
 }

@@ -12,7 +12,6 @@ import {
   outOfRange,
   refuseDetached,
   validateBuffer,
-  validateBufferArray,
   validateInt32,
   validateInteger,
   validateObject,
@@ -21,9 +20,10 @@ import {
 } from "../node/arguments.ts";
 import { closedError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
+import { byteLengthOf, isResizable } from "../node/views.ts";
 import { holdLeased, type LeasedMemory } from "../ring/lease.ts";
 import { CELL_BYTES, CELL_HALF, type Cell, type Cells, ownPath, putPath, stableAddress } from "../ring/scratch.ts";
-import { type Form, formOf, type Sqe } from "./sqe-fields.ts";
+import { type Form, formOf, type Sqe, takenOnce } from "./sqe-fields.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -71,7 +71,8 @@ export class Draft {
   }
 
   /** Adds an SQE, or throws what is wrong with it. */
-  add(sqe: Sqe): void {
+  add(given: Sqe): void {
+    const sqe = takenOnce(given);
     const form = formOf(sqe, this.#context.opcodes);
     const cell = this.#cellFor(form);
     const fd = this.#fd(form, sqe);
@@ -117,10 +118,11 @@ export class Draft {
     if (form.name === "FIXED_FD_INSTALL" && !fixed)
       throw invalidArgValue("sqe.flags", sqe.flags ?? 0, "must have SqeFlag.FIXED_FILE for FIXED_FD_INSTALL");
     if (typeof fd === "object" && fd !== null) {
-      validateInt32(fd.fd, "sqe.fd.fd");
-      if (fd.fd < 0) throw closedError(form.name.toLowerCase());
+      const number = fd.fd;
+      validateInt32(number, "sqe.fd.fd");
+      if (number < 0) throw closedError(form.name.toLowerCase());
       if (fd instanceof FileHandle) this.#hold(form, fileOf(fd));
-      return fd.fd;
+      return number;
     }
     validateInt32(fd, "sqe.fd");
     if (fixed && form.fields.has("fd")) this.#heldSlot(fd, "sqe.fd");
@@ -147,8 +149,9 @@ export class Draft {
   #memory(form: Form, sqe: Sqe): View {
     const view = sqe.buffer!;
     validateBuffer(view, "sqe.buffer");
-    if (form.name === "STATX" && view.byteLength < STATX_BYTES)
-      throw outOfRange("sqe.buffer.byteLength", `>= ${STATX_BYTES}`, view.byteLength);
+    const byteLength = byteLengthOf(view);
+    if (form.name === "STATX" && byteLength < STATX_BYTES)
+      throw outOfRange("sqe.buffer.byteLength", `>= ${STATX_BYTES}`, byteLength);
     if (form.name === "FILES_UPDATE" && !(view instanceof Int32Array))
       throw invalidArgType("sqe.buffer", "Int32Array", view);
     this.#keep(view, "sqe.buffer");
@@ -169,11 +172,11 @@ export class Draft {
   }
 
   #keep(view: View, name: string): void {
-    if (view.byteLength === 0) refuseDetached(view, name);
-    if ((view.buffer as ArrayBuffer).resizable === true)
-      throw invalidArgType(name, "a view of a buffer that can't be resized", view);
+    const byteLength = byteLengthOf(view);
+    if (byteLength === 0) refuseDetached(view, name);
+    if (isResizable(view)) throw invalidArgType(name, "a view of a buffer that can't be resized", view);
     this.#views.push(view);
-    this.#byteLengths.push(view.byteLength);
+    this.#byteLengths.push(byteLength);
     this.#lastLease = holdLeased(view);
     if (this.#lastLease !== null) this.#leases.push(this.#lastLease);
   }
@@ -231,9 +234,10 @@ export class Draft {
   #length(form: Form, sqe: Sqe, buffer: View | null): number {
     switch (form.len) {
       case "bytes": {
-        const { length = buffer!.byteLength } = sqe;
+        const byteLength = byteLengthOf(buffer!);
+        const { length = byteLength } = sqe;
         validateUint32(length, "sqe.length");
-        if (length > buffer!.byteLength) throw outOfRange("sqe.length", `<= ${buffer!.byteLength}`, length);
+        if (length > byteLength) throw outOfRange("sqe.length", `<= ${byteLength}`, length);
         return length;
       }
       case "length":
@@ -253,7 +257,7 @@ export class Draft {
       case "how":
         return OPEN_HOW_BYTES;
       case "slots":
-        return (buffer as Int32Array).length;
+        return byteLengthOf(buffer!) / 4;
       case "one":
         return 1;
       default:
@@ -272,7 +276,7 @@ export class Draft {
     if (form.fields.has("bufferIndex")) setBufferIndex(words, i, this.#fixedIndex(sqe));
     if (fileIndex !== undefined) {
       validateInteger(fileIndex, "sqe.fileIndex", 0);
-      const slots = form.name === "FILES_UPDATE" ? (sqe.buffer as Int32Array).length : 1;
+      const slots = form.name === "FILES_UPDATE" ? byteLengthOf(sqe.buffer!) / 4 : 1;
       for (let n = 0; n < slots; n++) this.#heldSlot(fileIndex + n, "sqe.fileIndex");
       if (form.name !== "FILES_UPDATE") setFileIndex(words, i, fileIndex);
     }
@@ -313,7 +317,6 @@ export class Draft {
   }
 
   #vector(buffers: readonly View[], cell: Cell): number {
-    validateBufferArray(buffers, "sqe.buffers");
     if (buffers.length > IOV_MAX) throw outOfRange("sqe.buffers.length", `<= ${IOV_MAX}`, buffers.length);
     let { words } = cell;
     let word = cell.offset >>> 2;
@@ -330,8 +333,9 @@ export class Draft {
       const base = startOf(view);
       words[word] = base;
       words[word + 1] = Math.floor(base / TWO_32);
-      words[word + 2] = view.byteLength;
-      words[word + 3] = Math.floor(view.byteLength / TWO_32);
+      const length = byteLengthOf(view);
+      words[word + 2] = length;
+      words[word + 3] = Math.floor(length / TWO_32);
       word += 4;
     }
     return address;
@@ -339,7 +343,7 @@ export class Draft {
 
   /** Whether the user's memory is still what it was when the SQEs were written. */
   get intact(): boolean {
-    return this.#views.every((view, i) => view.byteLength === this.#byteLengths[i]);
+    return this.#views.every((view, i) => byteLengthOf(view) === this.#byteLengths[i]);
   }
 
   /** The kernel is done with everything here, or never saw it. */
@@ -351,13 +355,13 @@ export class Draft {
   }
 }
 
-const startOf = (view: View): number => (view.byteLength === 0 ? 0 : stableAddress(view, 0));
+const startOf = (view: View): number => (byteLengthOf(view) === 0 ? 0 : stableAddress(view, 0));
 
 /** MADVISE acts on whole pages: these must be the caller's own, from first to last byte. */
-function pagesOf(view: View, length: number = view.byteLength): number {
+function pagesOf(view: View, length: number = byteLengthOf(view)): number {
   const start = startOf(view);
   if (start % PAGE_BYTES !== 0 || length % PAGE_BYTES !== 0)
-    throw invalidArgValue("sqe.buffer", view.byteLength, `must start and end on a page of ${PAGE_BYTES} bytes`);
+    throw invalidArgValue("sqe.buffer", byteLengthOf(view), `must start and end on a page of ${PAGE_BYTES} bytes`);
   return start;
 }
 

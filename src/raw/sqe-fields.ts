@@ -3,7 +3,7 @@
 // break the ring's accounting are refused here, each by name. Encodes nothing (raw/encode.ts does).
 
 import { OPCODE_SINCE, Opcode, type OpcodeName } from "../kernel/sqe.ts";
-import { codedError, invalidArgValue, validateObject, validateUint32 } from "../node/arguments.ts";
+import { bufferList, codedError, invalidArgValue, validateObject, validateUint32 } from "../node/arguments.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -198,4 +198,13 @@ function checkFlags(form: Form, sqe: Sqe): void {
     );
   if (form.name === "MADVISE" && !SAFE_ADVICE.has(opFlags))
     throw invalidArgValue("sqe.opFlags", opFlags, "is no advice that is safe for JavaScript's memory");
+}
+
+/** The SQE as it is at the call: each field is read once, and the list of buffers copied. */
+export function takenOnce(given: Sqe): Sqe {
+  validateObject(given, "sqe");
+  const sqe = {} as Sqe;
+  for (const key in given) (sqe as unknown as Record<string, unknown>)[key] = given[key as keyof Sqe];
+  if (sqe.buffers !== undefined) sqe.buffers = bufferList(sqe.buffers, "sqe.buffers");
+  return sqe;
 }

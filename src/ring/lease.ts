@@ -2,6 +2,8 @@
 // A lease's ArrayBuffer carries its state in a hidden property, so that any view of it is known by one look.
 // Never gives memory out or takes it back: that is memory/pool.ts.
 
+import { bufferOf } from "../node/views.ts";
+
 /** One piece of memory that several leases share: what the kernel knows it by. */
 export interface LeasedRegion {
   /** The ring's fixed buffer that holds the whole region, or -1. */
@@ -47,6 +49,7 @@ export function holdAllLeased(views: readonly ArrayBufferView[]): LeasedVector |
   return held.length === 0 ? null : new LeasedVector(held);
 }
 
+const { hasOwnProperty: hasOwn } = Object.prototype;
 const LEASE = Symbol("bun-uring.lease");
 type Marked = ArrayBufferLike & { [LEASE]?: LeasedMemory };
 
@@ -57,7 +60,8 @@ export function markLeased(buffer: ArrayBuffer, memory: LeasedMemory): void {
 
 /** Counts one more operation on the view's memory; null if the memory is nobody's lease. Pair it with `done()`. */
 export function holdLeased(view: ArrayBufferView): LeasedMemory | null {
-  const memory = (view.buffer as Marked)[LEASE];
+  const buffer = bufferOf(view) as Marked;
+  const memory = hasOwn.call(buffer, LEASE) ? buffer[LEASE] : undefined; // its prototype may be the user's
   if (memory === undefined) return null;
   memory.inFlight++;
   return memory;

@@ -3,19 +3,15 @@
 
 import { type Address, addressOf, memoryAt, type Native } from "../kernel/shim.ts";
 import { clockMs } from "../node/clock.ts";
+import { bufferOf } from "../node/views.ts";
 
 /** The most bytes one read or write moves: the kernel's MAX_RW_COUNT. */
 export const MAX_TRANSFER = 0x7fff_f000;
 
 /** Address of `view[offset]`. Reading `.buffer` first moves a small view's data to where it will stay. */
 export function stableAddress(view: ArrayBufferView, offset: number): Address {
-  void view.buffer;
+  void bufferOf(view);
   return addressOf(view) + offset;
-}
-
-/** Whether the view's memory can be taken away by `resize()`: such views go through a copy. */
-export function isResizable(view: ArrayBufferView): boolean {
-  return (view.buffer as ArrayBuffer).resizable === true;
 }
 
 /** Bytes of a cell: a path of up to 255 bytes and its NUL, then 256 bytes for a statx or a second path. */

@@ -108,7 +108,7 @@ const cases: Case[] = [
     values: strings,
   },
   { name: "buffer", node: "fs.readSync(fd, v)", ours: (v) => check.validateBuffer(v), values: all },
-  { name: "buffers", node: "fs.readvSync(fd, v)", ours: (v) => check.validateBufferArray(v), values: all },
+  { name: "buffers", node: "fs.readvSync(fd, v)", ours: (v) => check.bufferList(v), values: all },
   {
     name: "one of",
     node: "new (require('http').Agent)({ scheduling: v })",

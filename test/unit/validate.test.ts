@@ -200,11 +200,13 @@ describe("other kinds of values", () => {
     expect(message(() => check.validateObject(undefined, "o", true))).toContain("Received undefined");
   });
 
-  test("abort signals are known by their `aborted`", () => {
-    for (const value of [undefined, new AbortController().signal, { aborted: false }]) {
+  test("abort signals are real ones: what only looks like one is refused", () => {
+    for (const value of [undefined, new AbortController().signal, AbortSignal.abort(), AbortSignal.timeout(9)]) {
       expect(message(() => check.validateAbortSignal(value, "signal"))).toBe("returned");
     }
-    for (const value of [null, {}, 5, "x"]) {
+    const { signal } = new AbortController();
+    const looks = Object.assign(new EventTarget(), { aborted: false });
+    for (const value of [null, {}, 5, "x", { aborted: false }, looks, new Proxy(signal, {}), Object.create(signal)]) {
       expect(message(() => check.validateAbortSignal(value, "signal"))).toContain("must be an instance of AbortSignal");
     }
   });
@@ -241,11 +243,9 @@ describe("other kinds of values", () => {
         'The "buffer" argument must be an instance of Buffer, TypedArray, or DataView. Received ',
       );
     }
-    for (const value of [[], views]) expect(message(() => check.validateBufferArray(value))).toBe("returned");
+    for (const value of [[], views]) expect(message(() => check.bufferList(value))).toBe("returned");
     for (const value of [Buffer.alloc(1), undefined, [views[0], "x"], [new ArrayBuffer(1)]]) {
-      expect(message(() => check.validateBufferArray(value))).toContain(
-        'The "buffers" argument must be an ArrayBufferView[]. ',
-      );
+      expect(message(() => check.bufferList(value))).toContain('The "buffers" argument must be an ArrayBufferView[]. ');
     }
   });
 });

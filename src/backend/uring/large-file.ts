@@ -9,7 +9,8 @@ import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../../node/limits.ts";
-import { offAbort, onAbort } from "../../node/signal.ts";
+import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
+import { isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
@@ -55,7 +56,7 @@ async function run(
   signal: AbortSignal | null,
 ): Promise<number> {
   for (let retries = 0; ; retries++) {
-    if (signal?.aborted) throw abortError(signal);
+    if (isAborted(signal)) throw abortError(signal);
     const operation = begin(t, finishCount, "", null);
     const { generation } = operation;
     operation.memory = memory; // for as long as the kernel has it, whatever becomes of this promise
@@ -71,7 +72,7 @@ async function run(
     } finally {
       if (signal !== null) offAbort(signal, stop);
     }
-    if (res < 0 && signal?.aborted) throw abortError(signal);
+    if (res < 0 && isAborted(signal)) throw abortError(signal);
     if (res !== EINTR && (res !== EAGAIN || retries === MAX_RETRIES)) return honest(res);
   }
 }
@@ -310,7 +311,7 @@ export async function writeRest(
   signal: AbortSignal | null,
   landed: Landed = { bytes: 0 },
 ): Promise<void> {
-  const resizable = (data.buffer as ArrayBuffer).resizable === true;
+  const resizable = isResizable(data);
   const bytes = resizable ? Buffer.from(data) : data;
   const total = bytes.length;
   let done = written;

@@ -6,6 +6,8 @@ import { SQE_WORDS } from "../../kernel/abi.ts";
 import { Opcode, SqeFlag, setBufferIndex, writeSqe } from "../../kernel/sqe.ts";
 import { codedError } from "../../node/arguments.ts";
 import { abortError, closedError } from "../../node/errors.ts";
+import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
+import { byteLengthOf, isView } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdLeased, type LeasedMemory } from "../../ring/lease.ts";
 import { highOfMany, lowOfMany, type Operation, promiseFor } from "../../ring/operation.ts";
@@ -20,20 +22,21 @@ const INLINE_BYTES = 1024 * 1024;
 /** No result has this value: lengths are below 2^31, errors above -4096. */
 const NOT_YET = -(2 ** 31);
 
-/** The reads of a batch. Read `i` asks for `lengths[i]` bytes (or `lengths`) at `offsets[i]` of the file. */
-export interface ReadBatch {
-  offsets: ArrayLike<number>;
-  lengths: ArrayLike<number> | number;
+/** The reads of a batch, in arrays that nobody changes. Read `i` asks for `lengths[i]` bytes (or `lengths`) at `offsets[i]`. */
+export interface Reads {
+  offsets: Float64Array;
+  lengths: Float64Array | number;
   /** One view, filled one read after another with room for each one's length, or a view for each read. */
-  into: ArrayBufferView | readonly ArrayBufferView[];
-  signal: AbortSignal | null;
+  into: NodeJS.ArrayBufferView | readonly NodeJS.ArrayBufferView[];
 }
 
 class Batch {
   readonly t: RingThread;
   readonly file: OpenFile;
   readonly fd: number;
-  readonly reads: ReadBatch;
+  readonly reads: Reads;
+  /** The views of `into`: kept until the last CQE, and the bytes that each had. */
+  readonly views: readonly ArrayBufferView[];
   readonly results: Int32Array;
   /** Where each read lands: one address and running sum, or an address for each. */
   readonly addresses: Float64Array;
@@ -44,51 +47,51 @@ class Batch {
   /** Reads staged so far. */
   staged = 0;
   error: Error | null = null;
-  onAbort: (() => void) | null = null;
+  readonly signal: AbortSignal | null;
+  stopped: (() => void) | null = null;
 
-  constructor(t: RingThread, file: OpenFile, reads: ReadBatch) {
+  constructor(t: RingThread, file: OpenFile, reads: Reads, signal: AbortSignal | null) {
     const count = reads.offsets.length;
     this.t = t;
     this.file = file;
     this.fd = file.fd;
     this.reads = reads;
+    this.signal = signal;
     this.results = new Int32Array(count).fill(NOT_YET);
     this.addresses = new Float64Array(count);
     const { into, lengths } = reads;
-    for (const view of ArrayBuffer.isView(into) ? [into] : into) {
+    this.views = isView(into) ? [into] : into;
+    this.byteLengths = this.views.map(byteLengthOf);
+    for (const view of this.views) {
       const lease = holdLeased(view);
       if (lease !== null) this.leases.push(lease);
     }
-    this.fixedIndex = ArrayBuffer.isView(into) && this.leases.length === 1 ? this.leases[0]!.region.fixedIndex : -1;
-    if (ArrayBuffer.isView(into)) {
+    this.fixedIndex = isView(into) && this.leases.length === 1 ? this.leases[0]!.region.fixedIndex : -1;
+    if (isView(into)) {
       let address = stableAddress(into, 0);
       for (let i = 0; i < count; i++) {
         this.addresses[i] = address;
         address += typeof lengths === "number" ? lengths : lengths[i]!;
       }
-      this.byteLengths = [into.byteLength];
     } else {
       for (let i = 0; i < count; i++) this.addresses[i] = stableAddress(into[i]!, 0);
-      this.byteLengths = into.map((view) => view.byteLength);
     }
   }
 
   /** Whether the caller's memory is still what it was. */
   get intact(): boolean {
-    const { into } = this.reads;
-    const views = ArrayBuffer.isView(into) ? [into] : into;
-    return views.every((view, i) => view.byteLength === this.byteLengths[i]);
+    return this.views.every((view, i) => byteLengthOf(view) === this.byteLengths[i]);
   }
 }
 
 /** Resolves to what each read brought: its bytes, or a negative errno. */
-export function readBatch(file: OpenFile, reads: ReadBatch): Promise<Int32Array> {
+export function readBatch(file: OpenFile, reads: Reads, signal: AbortSignal | null): Promise<Int32Array> {
   if (file.fd < 0) return Promise.reject(closedError("read"));
   if (reads.offsets.length === 0) return Promise.resolve(new Int32Array(0));
-  if (reads.signal?.aborted) return Promise.reject(abortError(reads.signal));
+  if (isAborted(signal)) return Promise.reject(abortError(signal));
   const t = thread();
   const operation = t.ring.acquireMany(finish, 0);
-  const batch = new Batch(t, file, reads);
+  const batch = new Batch(t, file, reads, signal);
   operation.state = batch;
   operation.owner = file; // so that a ring that is closed before the last CQE lets the file be closed
   file.inFlight++;
@@ -151,7 +154,7 @@ function finish(operation: Operation, res: number, _flags: number, index: number
 function settle(operation: Operation, batch: Batch): void {
   const { resolve, reject } = operation;
   const { file, results } = batch;
-  if (batch.onAbort !== null) batch.reads.signal!.removeEventListener("abort", batch.onAbort);
+  if (batch.stopped !== null) offAbort(batch.signal!, batch.stopped);
   batch.t.ring.operations.releaseMany(operation);
   for (const lease of batch.leases) lease.done();
   if (--file.inFlight === 0 && file.closing !== null) file.closing();
@@ -163,14 +166,14 @@ function settle(operation: Operation, batch: Batch): void {
 
 /** On abort: rejects at once, stages no more, asks the kernel to cancel; the slot is free at the last CQE. */
 function watchSignal(operation: Operation, batch: Batch): void {
-  const { signal } = batch.reads;
+  const { signal } = batch;
   if (signal === null) return;
-  batch.onAbort = () => {
+  batch.stopped = () => {
     batch.error = abortError(signal);
     operation.reject(batch.error);
     cancelReads(operation, batch);
   };
-  signal.addEventListener("abort", batch.onAbort, { once: true });
+  onAbort(signal, batch.stopped);
 }
 
 function cancelReads(operation: Operation, batch: Batch): void {

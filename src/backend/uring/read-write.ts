@@ -6,10 +6,11 @@ import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/cons
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { statsFromStatx } from "../../node/stats.ts";
+import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdAllLeased, holdLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_BYTES, CELL_HALF, type Cell, isResizable, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import { CELL_BYTES, CELL_HALF, type Cell, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "../interface.ts";
 import { begin, EINTR, end, fail, finishVoid, isToRepeat, retryFlag, stage, stageAgain, thread } from "./request.ts";
 
@@ -39,7 +40,7 @@ function finishRead(operation: Operation, res: number): void {
   if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : fail(operation, res);
   const { resolve, view } = operation;
   advance(operation, res);
-  if (view!.byteLength !== operation.byteLength) return memoryTaken(operation);
+  if (byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
   if (operation.state !== null && !copyBack(operation, res)) return memoryTaken(operation);
   end(operation);
   resolve({ bytesRead: res, buffer: view });
@@ -48,9 +49,9 @@ function finishRead(operation: Operation, res: number): void {
 /** Copies what was read into a stand-in to the resizable view it stands in for. */
 function copyBack(operation: Operation, bytes: number): boolean {
   const view = operation.view!;
-  if (operation.offset + bytes > view.byteLength) return false;
+  if (operation.offset + bytes > byteLengthOf(view)) return false;
   const standIn = operation.state as Buffer;
-  new Uint8Array(view.buffer, view.byteOffset + operation.offset, bytes).set(standIn.subarray(0, bytes));
+  bytesOf(view).set(standIn.subarray(0, bytes), operation.offset);
   return true;
 }
 
@@ -59,7 +60,7 @@ function finishWrite(operation: Operation, res: number): void {
   const { resolve, view } = operation;
   advance(operation, res);
   // What was written is what a stand-in held, whatever became of the view.
-  if (operation.state === null && view!.byteLength !== operation.byteLength) return memoryTaken(operation);
+  if (operation.state === null && byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
   end(operation);
   resolve({ bytesWritten: res, buffer: view });
 }
@@ -83,7 +84,7 @@ function stageTransfer(operation: Operation, opcode: number): void {
   const standIn = operation.state as Buffer | null;
   // The second time, too: a view that was taken away meanwhile has no address, and must not become address 0 + offset.
   const view = operation.view!;
-  if (standIn === null && view.byteLength !== operation.byteLength) return memoryTaken(operation);
+  if (standIn === null && byteLengthOf(view) !== operation.byteLength) return memoryTaken(operation);
   const address = standIn === null ? stableAddress(view, operation.offset) : stableAddress(standIn, 0);
   const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | placeOf(operation, opcode);
   const { fd, lease } = operation; // the file's own fd may be -1 by now: it is being closed, after us
@@ -152,14 +153,14 @@ function transfer(
   operation.fd = (operation.owner as OpenFile).fd;
   operation.view = view;
   operation.lease = holdLeased(view);
-  operation.byteLength = view.byteLength;
+  operation.byteLength = byteLengthOf(view);
   operation.offset = offset;
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
   setPosition(operation, position);
   if (needsStandIn(operation, opcode)) {
     // Over 1000 elements, so that it never moves; never exposed, so that nobody can take it.
     const standIn = Buffer.allocUnsafeSlow(Math.max(1024, operation.length));
-    if (opcode === Opcode.WRITE) standIn.set(new Uint8Array(view.buffer, view.byteOffset + offset, operation.length));
+    if (opcode === Opcode.WRITE) standIn.set(bytesOf(view).subarray(offset, offset + operation.length));
     operation.state = standIn;
   }
   stageTransfer(operation, opcode);
@@ -190,9 +191,9 @@ export function write<T extends ArrayBufferView>(
   return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
 }
 
-/** State of a vectored operation: the caller's array, the views as they were, their lengths. */
+/** State of a vectored operation: what its result names, the views, their lengths. */
 interface Vector {
-  buffers: readonly ArrayBufferView[];
+  given: unknown;
   views: readonly ArrayBufferView[];
   lengths: number[];
   opcode: number;
@@ -204,12 +205,12 @@ function finishVector(operation: Operation, res: number): void {
   const vector = operation.state as Vector;
   const repeat = res < 0 && isToRepeat(operation, res);
   if (res < 0 && !repeat) return fail(operation, res);
-  if (vector.views.some((view, i) => view.byteLength !== vector.lengths[i])) return memoryTaken(operation);
+  if (vector.views.some((view, i) => byteLengthOf(view) !== vector.lengths[i])) return memoryTaken(operation);
   if (repeat) return stageVector(operation);
   advance(operation, res);
   const { resolve } = operation;
   end(operation);
-  const { buffers } = vector;
+  const { given: buffers } = vector;
   resolve(vector.opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
 }
 
@@ -230,21 +231,22 @@ function vectored(
   file: OpenFile,
   opcode: number,
   syscall: string,
-  buffers: readonly ArrayBufferView[],
+  views: readonly ArrayBufferView[],
   position: number | bigint,
+  given: unknown,
 ): Promise<any> {
   if (file.fd < 0) return Promise.reject(closedError(syscall));
   if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
   const t = thread();
-  const cell = cellForVector(t, buffers);
+  const cell = cellForVector(t, views);
   const operation = begin(t, finishVector, syscall, file);
-  const address = putVector(operation, cell, buffers);
-  const lengths = buffers.map((view) => view.byteLength);
+  const address = putVector(operation, cell, views);
+  const lengths = views.map(byteLengthOf);
   const total = lengths.reduce((sum, length) => sum + length, 0);
   operation.fd = file.fd;
   setPosition(operation, position);
-  operation.lease = holdAllLeased(buffers);
-  operation.state = { buffers, views: [...buffers], lengths, opcode, address, total } satisfies Vector;
+  operation.lease = holdAllLeased(views);
+  operation.state = { given, views, lengths, opcode, address, total } satisfies Vector;
   stageVector(operation);
   return promiseFor(operation);
 }
@@ -274,27 +276,30 @@ export function putVector(operation: Operation, cell: Cell | null, buffers: read
     const base = stableAddress(view, 0);
     words[word] = base;
     words[word + 1] = Math.floor(base / 2 ** 32);
-    words[word + 2] = view.byteLength;
-    words[word + 3] = Math.floor(view.byteLength / 2 ** 32);
+    const length = byteLengthOf(view);
+    words[word + 2] = length;
+    words[word + 3] = Math.floor(length / 2 ** 32);
     word += 4;
   }
   return address;
 }
 
-export function readv<T extends readonly ArrayBufferView[]>(
+export function readv<T = readonly ArrayBufferView[]>(
   file: OpenFile,
-  buffers: T,
+  views: readonly ArrayBufferView[],
   position: number | bigint,
+  given: T = views as T,
 ): Promise<ReadvResult<T>> {
-  return vectored(file, Opcode.READV, "read", buffers, position);
+  return vectored(file, Opcode.READV, "read", views, position, given);
 }
 
-export function writev<T extends readonly ArrayBufferView[]>(
+export function writev<T = readonly ArrayBufferView[]>(
   file: OpenFile,
-  buffers: T,
+  views: readonly ArrayBufferView[],
   position: number | bigint,
+  given: T = views as T,
 ): Promise<WritevResult<T>> {
-  return vectored(file, Opcode.WRITEV, "write", buffers, position);
+  return vectored(file, Opcode.WRITEV, "write", views, position, given);
 }
 
 /** An operation on the file without a value. */

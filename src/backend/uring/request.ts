@@ -4,7 +4,7 @@
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
 import { abortError, systemError } from "../../node/errors.ts";
-import { offAbort, onAbort } from "../../node/signal.ts";
+import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { type RingThread, ringThread } from "../../ring/context.ts";
 import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
 import { type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
@@ -103,7 +103,7 @@ export function cancel(t: RingThread, target: Operation, links: number = 1): voi
  * on with further ones, there is nothing to cancel: see that the caller doesn't wait for it (node/abort.ts).
  */
 export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) return Promise.reject(abortError(signal));
+  if (isAborted(signal)) return Promise.reject(abortError(signal));
   lastBegun = null;
   const promise = start();
   const operation = lastBegun as Operation | null;

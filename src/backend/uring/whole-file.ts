@@ -7,6 +7,8 @@ import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { abortable } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { abortError, systemError } from "../../node/errors.ts";
+import { isAborted } from "../../node/signal.ts";
+import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
@@ -50,7 +52,7 @@ const OWN_POSITION = -1;
 
 /** Reads a whole file. Resolves to a Buffer, or a string where an encoding is given. */
 export function readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string> {
-  if (options.signal?.aborted) return Promise.reject(abortError(options.signal));
+  if (isAborted(options.signal)) return Promise.reject(abortError(options.signal));
   const t = thread();
   const known = options.encoding;
   const encoding = known == null || known === "buffer" ? null : known;
@@ -223,16 +225,16 @@ export function writeFile(
   mode: number,
   options: WriteFileOptions,
 ): Promise<void> {
-  if (options.signal?.aborted) return Promise.reject(abortError(options.signal));
+  if (isAborted(options.signal)) return Promise.reject(abortError(options.signal));
   const t = thread();
   if (!t.direct.forWriting) return writeByDescriptor(t, path, data, flags, mode, options);
   const operation = t.ring.acquire(finishWrite, 1);
   const chain = newChain(t, path, flags, mode, options.signal);
-  chain.data = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  chain.data = bytesOf(data);
   chain.flush = options.flush === true;
   if (options.landed) chain.landed = options.landed;
   operation.view = data;
-  operation.byteLength = data.byteLength;
+  operation.byteLength = byteLengthOf(data);
   operation.lease = holdLeased(data);
   const promise = promiseFor(operation);
   startChain(operation, chain, stageWrite);
@@ -248,7 +250,7 @@ async function writeByDescriptor(
   mode: number,
   options: WriteFileOptions,
 ): Promise<void> {
-  const data = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  const data = bytesOf(view);
   const lease = holdLeased(view);
   const { flush = false, signal = null, landed } = options;
   try {
@@ -265,7 +267,7 @@ function stageWrite(operation: Operation, chain: Chain): void {
   const { length } = data;
   if (length !== operation.byteLength) throw dataTaken(); // while it waited for its slot, or for another try
   // Creating a file always goes to io-wq: no attempt here that is bound to fail.
-  const whole = length <= CHAIN_WRITE_BYTES && (data.buffer as ArrayBuffer).resizable !== true;
+  const whole = length <= CHAIN_WRITE_BYTES && !isResizable(data);
   if (!whole) {
     operation.pending = 1;
     return stageOpen(operation, chain, SqeFlag.ASYNC);
@@ -289,7 +291,7 @@ function finishWrite(operation: Operation, res: number, _flags: number, link: nu
   if (operation.pending > 0) return;
   if (chain.opened < 0) return notOpened(operation, chain, restageWrite);
   chain.landed.bytes = Math.max(0, chain.first);
-  if (operation.view!.byteLength !== operation.byteLength) chain.error ??= dataTaken();
+  if (byteLengthOf(operation.view!) !== operation.byteLength) chain.error ??= dataTaken();
   // The kernel does not cancel what is linked to a failed FSYNC: the CLOSE has run, the data may be lost all the same.
   if (chain.second < 0 && chain.second !== ECANCELED) chain.error ??= systemError(chain.second, "fsync");
   if (chain.closed === 0) return settleChain(operation, chain);
