@@ -21,7 +21,7 @@ PREBUILT := prebuilds/linux-$(ARCH)/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault soak bench bench-cost bench-tuning bench-fio bench-check bench-report bench-c check fault asan pack prebuild clean help
+.PHONY: build setup demo test test-fault soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check fault asan pack prebuild clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -44,6 +44,9 @@ soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 
 
 bench: setup-bench build bench-c ## every bench, side by side with Bun and C (under 5 minutes; with NODE=1 Node too); results in bench/results/
 	@$(BUN) bench/run.ts --all $(if $(NODE),--node)
+
+bench-serve: setup-bench build ## serveFile beside Bun's own ways and nginx (if installed), under wrk
+	@$(BUN) bench/serve.ts
 
 bench-%: setup-bench build bench-c
 	@$(BUN) bench/run.ts $*
