@@ -8,7 +8,7 @@ import { OpenFile } from "../backend/interface.ts";
 import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV } from "../kernel/constants.ts";
 import type { Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
-import { clockMs, setTimeout } from "../node/clock.ts";
+import { clockMs, setImmediate, setTimeout } from "../node/clock.ts";
 import { encodePath } from "../node/path.ts";
 
 const { O_NONBLOCK, S_IFDIR, S_IFMT, S_IFREG } = constants;
@@ -18,6 +18,16 @@ const TWO_32 = 2 ** 32;
 const HANDED_OVER_MS = 10_000;
 
 export type Kind = "file" | "folder" | "other";
+
+/** What options have made of one version of a file. */
+export interface EntryHeaders {
+  readonly of: object;
+  readonly name: string;
+  /** Of an answer with all of the file. */
+  readonly whole: Headers;
+  /** Of a 304: what a cache would update (RFC 9110 15.4.5). */
+  readonly unchanged: Headers;
+}
 
 /** One open file. `version` changes with what is in it, as far as its size, time and inode tell. */
 export class Entry {
@@ -33,6 +43,8 @@ export class Entry {
   etag = "";
   /** Counts the changes that were seen. */
   version = 0;
+  /** The turn of the event loop in which it was last looked at. */
+  turn = -1;
   /** When the name was last looked up. */
   checkedAt = 0;
   /** Answers since the file changed. */
@@ -42,7 +54,7 @@ export class Entry {
   /** Bytes kept in memory; null if none. */
   body: Blob | null = null;
   /** Headers that options have given this version. */
-  headers: { readonly of: object; readonly name: string; readonly value: Headers } | null = null;
+  headers: EntryHeaders | null = null;
   /** Identity: device and inode. */
   identity = "";
   /** Answers by path that have not been collected, and when the last was given. */
@@ -81,6 +93,21 @@ const identityOf = (words: Uint32Array): string => `${words[34]}:${words[35]}:${
 /** Why a name gives no file. */
 export interface Missing {
   readonly error: Error & { code?: string };
+}
+
+let turn = 0;
+let turnEnds = false;
+
+/** The number of this turn of the event loop. */
+function thisTurn(): number {
+  if (!turnEnds) {
+    turnEnds = true;
+    setImmediate(() => {
+      turnEnds = false;
+      turn++;
+    });
+  }
+  return turn;
 }
 
 /** Words of a struct statx. */
@@ -166,6 +193,9 @@ export class FileCache {
    */
   look(entry: Entry, into: number, capacity: number): number {
     if (this.#native === null) return EAGAIN;
+    // Requests that came together are answered from one look: each was there before it was made.
+    if (entry.turn === turn && capacity === 0) return EAGAIN;
+    entry.turn = thisTurn();
     const read = this.#native.look(entry.file!.fd, this.#words, into, entry.local ? capacity : 0);
     if (read >= 0 || read === EAGAIN) this.#take(entry);
     return read;

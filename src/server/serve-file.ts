@@ -14,7 +14,7 @@ import { invalidArgType } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
 import { type Body, bodyLater, bodyNow, SENDFILE_BYTES, scratchMemory } from "./body.ts";
 import { acceptedEncodings, type Decision, decide } from "./conditional.ts";
-import { Entry, FileCache, type Missing } from "./file-cache.ts";
+import { Entry, type EntryHeaders, FileCache, type Missing } from "./file-cache.ts";
 import { internalsOf, Root } from "./root.ts";
 import { type Checked, type Encoding, headersOf, type ServeOptions, serveOptions, siblingOf } from "./serve-options.ts";
 
@@ -25,6 +25,8 @@ const BODY_BYTES = 64 * 1024 * 1024;
 const LOOK_BYTES = SENDFILE_BYTES - 1;
 /** Answers begun anew because the file changed under them, before that is an error. */
 const MAX_CHANGES = 3;
+
+const SLASH = 0x2f;
 
 interface Site {
   readonly cache: FileCache;
@@ -79,7 +81,9 @@ export function serveFile(
 /** The name beneath the root that a URL's path stands for; null if it is malformed. "" at its end or whole: a folder. */
 function nameOf(url: string, { prefix }: Checked): string | null {
   const start = url.indexOf("/", url.indexOf("//") + 2);
-  let path = start < 0 ? "/" : url.slice(start).replace(/[?#].*$/s, "");
+  const query = url.indexOf("?", start);
+  // A Request's URL has no fragment.
+  let path = start < 0 ? "/" : query < 0 ? url.slice(start) : url.slice(start, query);
   if (path.includes("%")) {
     // A slash or a NUL that is written as a code stays one that no name has.
     if (/%2f|%00/i.test(path)) return null;
@@ -94,10 +98,13 @@ function nameOf(url: string, { prefix }: Checked): string | null {
     if (path !== prefix && !path.startsWith(`${prefix}/`)) return null;
     path = path.slice(prefix.length) || "/";
   }
-  return path.replace(/^\/+/, "");
+  let from = 0;
+  while (path.charCodeAt(from) === SLASH) from++;
+  return path.slice(from);
 }
 
-const isHidden = (name: string): boolean => /(^|\/)\.(?!well-known(\/|$))/.test(name);
+const isHidden = (name: string): boolean =>
+  (name.startsWith(".") || name.includes("/.")) && /(^|\/)\.(?!well-known(\/|$))/.test(name);
 
 /* ---- sites --------------------------------------------------------------------------------------------------------- */
 
@@ -198,12 +205,13 @@ function send(state: Answering, entry: Entry, name: string, encoding: Encoding |
   const { cache } = state.site;
   const { request, options } = state;
   const isHead = request.method === "HEAD";
-  // A file that is kept in memory needs no bytes, only to be looked at.
-  const capacity = isHead || entry.body !== null ? 0 : LOOK_BYTES;
+  // A file that is kept in memory, or is likely to be unchanged, needs no bytes, only to be looked at.
+  const looksOnly = isHead || entry.body !== null || request.headers.get("if-none-match") !== null;
+  const capacity = looksOnly ? 0 : LOOK_BYTES;
   const cached = cache.look(entry, scratchMemory(), capacity);
   if (entry.kind !== "file") return notFound(state);
   entry.hits++;
-  let headers: Headers;
+  let headers: EntryHeaders;
   try {
     headers = headersOf(entry, name, encoding, options);
   } catch (error) {
@@ -233,22 +241,18 @@ interface Part {
   end: number;
 }
 
-function partOf(decision: Decision, entry: Entry, headers: Headers): Part | Response {
+function partOf(decision: Decision, entry: Entry, { whole, unchanged }: EntryHeaders): Part | Response {
   switch (decision.status) {
     case 200:
-      return { status: 200, headers, start: 0, end: entry.size };
+      return { status: 200, headers: whole, start: 0, end: entry.size };
     case 206: {
       const { start, end } = decision;
-      const own = new Headers(headers);
+      const own = new Headers(whole);
       own.set("content-range", `bytes ${start}-${end - 1}/${entry.size}`);
       return { status: 206, headers: own, start, end };
     }
-    case 304: {
-      // What a cache would update (15.4.5), not the body's own description.
-      const own = new Headers(headers);
-      for (const name of ["content-type", "content-encoding", "content-disposition", "accept-ranges"]) own.delete(name);
-      return new Response(null, { status: 304, headers: own });
-    }
+    case 304:
+      return new Response(null, { status: 304, headers: unchanged });
     case 412:
       return plain("Precondition Failed\n", 412);
     case 416:

@@ -4,7 +4,7 @@
 import type { Stats } from "node:fs";
 import { invalidArgType, validateBoolean, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
 import { SENDFILE_BYTES } from "./body.ts";
-import type { Entry } from "./file-cache.ts";
+import type { Entry, EntryHeaders } from "./file-cache.ts";
 
 export type Encoding = "br" | "zstd" | "gzip";
 const SUFFIXES: Readonly<Record<Encoding, string>> = { br: ".br", zstd: ".zst", gzip: ".gz" };
@@ -153,27 +153,24 @@ function typeOf(name: string): string {
   return type;
 }
 
-/** The headers of a whole answer with this version of a file; made once a version and options. */
-export function headersOf(entry: Entry, name: string, encoding: Encoding | "", options: Checked): Headers {
+/** The headers of answers with this version of a file; made once a version and options. */
+export function headersOf(entry: Entry, name: string, encoding: Encoding | "", options: Checked): EntryHeaders {
   const known = entry.headers;
-  if (known !== null && known.of === options && known.name === name) return known.value;
-  const headers = new Headers({
-    "content-type": typeOf(name),
-    etag: entry.etag,
-    "last-modified": new Date(entry.modified * 1000).toUTCString(),
-    "accept-ranges": "bytes",
-  });
-  // Bun would name a file that it sends by its descriptor.
-  if (options.disposition !== "inline" || entry.size >= SENDFILE_BYTES)
-    headers.set("content-disposition", options.disposition);
-  if (encoding !== "") headers.set("content-encoding", encoding);
-  if (options.encodings.length > 0) headers.set("vary", "Accept-Encoding");
-  if (options.immutable?.test(name)) headers.set("cache-control", `public, max-age=${YEAR}, immutable`);
-  else if (options.cacheControl !== undefined) headers.set("cache-control", options.cacheControl);
+  if (known !== null && known.of === options && known.name === name) return known;
+  const unchanged = new Headers({ etag: entry.etag, "last-modified": new Date(entry.modified * 1000).toUTCString() });
+  if (options.encodings.length > 0) unchanged.set("vary", "Accept-Encoding");
+  if (options.immutable?.test(name)) unchanged.set("cache-control", `public, max-age=${YEAR}, immutable`);
+  else if (options.cacheControl !== undefined) unchanged.set("cache-control", options.cacheControl);
   if (options.headers !== undefined) {
     const given = options.headers(name, { size: entry.size, mtimeMs: entry.modified * 1000 + entry.modifiedNs / 1e6 });
-    for (const [key, value] of Object.entries(given ?? {})) headers.set(key, value);
+    for (const [key, value] of Object.entries(given ?? {})) unchanged.set(key, value);
   }
-  entry.headers = { of: options, name, value: headers };
-  return headers;
+  const whole = new Headers({ "content-type": typeOf(name), "accept-ranges": "bytes" });
+  // Bun would name a file that it sends by its descriptor.
+  if (options.disposition !== "inline" || entry.size >= SENDFILE_BYTES)
+    whole.set("content-disposition", options.disposition);
+  if (encoding !== "") whole.set("content-encoding", encoding);
+  for (const [key, value] of unchanged) whole.set(key, value); // what the user gave has the last word
+  entry.headers = { of: options, name, whole, unchanged };
+  return entry.headers;
 }
