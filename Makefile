@@ -15,13 +15,16 @@ HEADERS  := $(wildcard native/*.h)
 WARN     := -std=gnu11 -Wall -Wextra -Werror
 # nodelete: the shim's thread-exit destructor must outlive any dlclose. exclude-libs keeps liburing's symbols to ourselves.
 LINK     := -shared -l:liburing.a -Wl,--exclude-libs,ALL -Wl,-z,defs,-z,now,-z,relro,-z,noexecstack,-z,nodelete
-SHIMFLAGS := $(WARN) -fPIC -fvisibility=hidden -fstack-protector-strong
+# file-prefix-map: the same bytes wherever the sources lie.
+SHIMFLAGS := $(WARN) -ffile-prefix-map=$(CURDIR)=. -fPIC -fvisibility=hidden -fstack-protector-strong
 BENCH_C  := $(patsubst bench/c/%.c,build/bench/%,$(wildcard bench/c/*.c))
+OPTIMISED := -O2 -D_FORTIFY_SOURCE=2
 PREBUILT := prebuilds/linux-$(ARCH)/liburing-shim.so
+ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check fault asan pack prebuild clean help
+.PHONY: build setup demo test test-fault soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check fault asan pack prebuild prebuild-arm64 release clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -78,11 +81,16 @@ fault: build/liburing-shim-fault.so build/liburing-shim-sim.so ## a shim with fa
 
 asan: build/liburing-shim-asan.so ## a third one, with fault injection, AddressSanitizer and UBSan
 
-pack: setup ## the npm tarball, with the prebuilt shim and the bundles
+pack: setup ## the npm tarball, with this machine's native library and the bundles
 	@mkdir -p build
 	$(BUN) pm pack --destination build
 
-prebuild: setup $(PREBUILT) dist/index.js dist/types/index.d.ts
+# What was cross-compiled before is packed, too, so it has to be today's.
+prebuild: setup $(PREBUILT) $(wildcard $(ARM64)) prebuilds/SHA256SUMS dist/index.js dist/types/index.d.ts
+
+prebuild-arm64: $(ARM64) ## the native library for arm64, cross-compiled on x64 Debian
+
+release: prebuild-arm64 pack ## the tarball as it is published: both processors' libraries and their SHA-256 sums
 
 clean: ## remove what was built (node_modules stays)
 	rm -rf build prebuilds dist
@@ -104,7 +112,7 @@ liburing:
 
 build/liburing-shim.so: $(SHIM) $(HEADERS) Makefile | liburing
 	@mkdir -p build
-	$(CC) $(SHIMFLAGS) -O2 -D_FORTIFY_SOURCE=2 -o $@ $< $(LINK)
+	$(CC) $(SHIMFLAGS) $(OPTIMISED) -o $@ $< $(LINK)
 
 build/liburing-shim-fault.so: $(SHIM) $(HEADERS) Makefile | liburing
 	@mkdir -p build
@@ -128,6 +136,17 @@ build/bench/%: bench/c/%.c $(wildcard bench/c/*.h) Makefile | liburing
 $(PREBUILT): build/liburing-shim.so
 	@mkdir -p $(@D)
 	cp $< $@
+
+ifneq ($(ARCH),arm64)
+$(ARM64): $(SHIM) $(HEADERS) Makefile
+	@scripts/setup-arm64.sh
+	@mkdir -p $(@D)
+	aarch64-linux-gnu-gcc $(SHIMFLAGS) $(OPTIMISED) -isystem build/arm64/usr/include -isystem build/arm64/usr/include/aarch64-linux-gnu \
+	  -o $@ $< -Lbuild/arm64/usr/lib/aarch64-linux-gnu $(LINK)
+endif
+
+prebuilds/SHA256SUMS: $(PREBUILT) $(wildcard $(ARM64))
+	cd prebuilds && sha256sum */liburing-shim.so > SHA256SUMS
 
 # Makes dist/promises.js and dist/cli.js as well.
 dist/index.js: $(SOURCES) scripts/bundle.ts package.json package-lock.json

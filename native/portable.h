@@ -16,6 +16,19 @@ __asm__(".symver pthread_attr_setstacksize,pthread_attr_setstacksize@" FIRST_GLI
 __asm__(".symver pthread_sigmask,pthread_sigmask@" FIRST_GLIBC);
 #endif
 
+// On arm64 glibc keeps the stack protector's guard in ld-linux-aarch64.so.1, a file that musl does not have: so the library,
+// liburing's part of it included, has one of its own, random as that is.
+#ifdef __aarch64__
+__attribute__((visibility("hidden"))) uintptr_t __stack_chk_guard;
+
+__attribute__((constructor)) static void make_stack_guard(void)
+{
+    const uintptr_t *random = (const uintptr_t *)getauxval(AT_RANDOM);
+    if (random)
+        __stack_chk_guard = random[0] & ~(uintptr_t)0xff; // a string that runs over ends at the zero byte
+}
+#endif
+
 // glibc 2.28, musl 1.2.5. Older musl has not the struct either; the kernel's header has.
 #ifndef STATX_BASIC_STATS
 #include <linux/stat.h>

@@ -81,6 +81,15 @@ describe("the tarball", () => {
     expect(cli!.text.split("\n")[0]).toBe("#!/usr/bin/env bun");
   });
 
+  test("says the SHA-256 sum of each library in it", () => {
+    const folder = join(installed, "prebuilds");
+    const libraries = readdirSync(folder).filter((name) => name.startsWith("linux-"));
+    const sum = (name: string): string =>
+      new Bun.CryptoHasher("sha256").update(readFileSync(join(folder, name, "liburing-shim.so"))).digest("hex");
+    const wanted = libraries.toSorted().map((name) => `${sum(name)}  ${name}/liburing-shim.so\n`);
+    expect(readFileSync(join(folder, "SHA256SUMS"), "utf8")).toBe(wanted.join(""));
+  });
+
   test("names the licence of everything that is bundled", () => {
     const bundle = readFileSync(join(installed, "dist", "cli.js"), "utf8");
     const licences = readFileSync(join(installed, "THIRD_PARTY_LICENSES"), "utf8");

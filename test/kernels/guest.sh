@@ -1,0 +1,215 @@
+#!/bin/bash
+# Runs the tour, and test files if any are named, in a guest with another kernel, processor or libc, without /dev/kvm:
+#
+#   test/kernels/guest.sh GUEST [TEST FILE OR FOLDER]…
+#     x64-6.1, x64-6.12   Debian 12's cloud kernels in QEMU (emulated: some twenty times slower)
+#     arm64-6.1           the same for arm64, the library cross-compiled (make prebuild-arm64)
+#     uml-6.1             User-Mode Linux: near native speed, so that whole suites can run
+#     arm64-user          qemu-user on this kernel: io_uring is ENOSYS there, so the node backend is what is seen
+#     musl                this kernel, Bun's musl build
+#
+# Prints what the guest said: one line of JSON from the tour, then the summary of `bun test`. Assumes Debian 12, root, npm,
+# the libraries built. Downloads kernels and foreign Bun builds once, into build/kernels.
+set -eu
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+project=$(cd "$here/../.." && pwd)
+work=$project/build/kernels
+guest=${1:?which guest}
+shift
+tests=$*
+bun=$project/node_modules/.bin/bun
+mkdir -p "$work/debs" && cd "$work"
+
+# packages NAME…: those of Debian that are missing here
+packages() {
+  local missing="" name
+  for name in "$@"; do dpkg -s "$name" >/dev/null 2>&1 || missing="$missing $name"; done
+  [ -z "$missing" ] && return
+  # shellcheck disable=SC2086 # a list
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >"$work/apt.log" 2>&1 ||
+    { apt-get update -qq >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >"$work/apt.log" 2>&1; } ||
+    { cat "$work/apt.log" >&2; exit 1; }
+}
+
+# unpacked META FOLDER: what the newest package behind a Debian package's name holds, not installed
+unpacked() {
+  [ -e "$2/.complete" ] && return
+  local name=$1 suffix=""
+  case $1 in *:*) suffix=:${1#*:} ;; esac
+  case $1 in linux-image-*) name=$(apt-cache depends "$1" | awk '/Depends: linux-image/{print $2; exit}') ;; esac
+  case $name in *:*) ;; *) name=$name$suffix ;; esac
+  local plain=${name%%:*}
+  ls debs/"${plain//+/*}"_*.deb >/dev/null 2>&1 || (cd debs && apt-get download -qq "$name" 2>/dev/null)
+  mkdir -p "$2" && dpkg -x "$(ls debs/"${plain//+/*}"_*"${suffix:+${suffix#:}}".deb 2>/dev/null || ls debs/"$plain"_*.deb)" "$2" && touch "$2/.complete"
+}
+
+# foreign_bun NAME: prints the path of another build of the same Bun
+foreign_bun() {
+  if [ ! -x "$1/package/bin/bun" ]; then
+    mkdir -p "$1" && (cd "$1" && npm pack --silent "@oven/$1@$("$bun" --version)" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz)
+  fi
+  echo "$work/$1/package/bin/bun"
+}
+
+# app FOLDER SHIM: the sources and tests as a guest needs them
+app() {
+  rm -rf "$1" && mkdir -p "$1"/{build,node_modules}
+  cp -r "$project"/{src,test,docs,native,package.json,tsconfig.json,bunfig.toml,README.md,Makefile} "$1/"
+  cp "$2" "$1/build/liburing-shim.so"
+  local name
+  for name in cli-progress string-width emoji-regex is-fullwidth-code-point strip-ansi ansi-regex; do
+    if [ -e "$project/node_modules/$name" ]; then cp -r "$project/node_modules/$name" "$1/node_modules/"; fi
+  done
+}
+
+# root_of FOLDER BUSYBOX BUN LOADER LIBRARIES-FROM LIBRARIES-TO SHIM: a root with Bun, busybox and the project
+root_of() {
+  rm -rf "$1" && mkdir -p "$1"/{bin,usr/bin,tmp,proc,dev,sys,etc,mnt} "$1$(dirname "$4")" "$1$6"
+  chmod 1777 "$1/tmp"
+  cp "$2" "$1/bin/busybox" && cp -L "$3" "$1/usr/bin/bun"
+  local name
+  for name in $(busybox --list | grep -vx busybox); do ln -sfn busybox "$1/bin/$name"; done
+  for name in libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2 librt.so.1; do cp -L "$5/$name" "$1$6/"; done
+  cp -L "$5/$(basename "$4")" "$1$4"
+  app "$1/app" "$7"
+  echo 'root:x:0:0:root:/:/bin/sh' >"$1/etc/passwd"
+  echo "$tests" >"$1/tests"
+  cat >"$1/init" <<'INIT'
+#!/bin/sh
+export PATH=/bin:/usr/bin HOME=/ TMPDIR=/tmp CI=true NO_COLOR=1 LIMIT_MS=60000 BUN_URING_BACKEND=auto
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null
+mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm; ip link set lo up; ulimit -n 65536
+cd /app
+bun test/kernels/tour.ts 2>&1 </dev/null | cat
+[ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | grep -E '^.fail.|^ *[0-9]+ (pass|fail|skip)$|^Ran' | cat
+sync; poweroff -f
+INIT
+  chmod +x "$1/init"
+}
+
+# initrd FOLDER BUSYBOX MODULES: loads the drivers of the disk and moves to it; makes FOLDER.gz
+initrd() {
+  rm -rf "$1" && mkdir -p "$1"/{bin,proc,sys,dev,mnt,modules}
+  cp "$2" "$1/bin/busybox"
+  local name file drivers="virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_mmio virtio_blk"
+  for name in sh mount insmod switch_root sleep; do ln -sfn busybox "$1/bin/$name"; done
+  for name in $drivers; do
+    file=$(find "$3" -name "$name.ko*" | head -1)
+    case $file in '') ;; *.xz) xz -dc "$file" >"$1/modules/$name.ko" ;; *) cp "$file" "$1/modules/" ;; esac
+  done
+  cat >"$1/init" <<INIT
+#!/bin/sh
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for name in $drivers; do [ -f /modules/\$name.ko ] && insmod /modules/\$name.ko; done
+i=0; while [ ! -b /dev/vda ] && [ \$i -lt 50 ]; do sleep 0.1; i=\$((i + 1)); done
+mount -t ext4 /dev/vda /mnt; exec switch_root /mnt /init
+INIT
+  chmod +x "$1/init"
+  (cd "$1" && find . | cpio -o -H newc --quiet | gzip -1) >"$1.gz"
+}
+
+image() {
+  rm -f "$2" && truncate -s 1G "$2" && mkfs.ext4 -q -F -d "$1" "$2"
+}
+
+# heard LOG: what the guest printed, without the console's colours and the kernel's words
+heard() {
+  sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/\r//g; s/^.*{"kernel"/{"kernel"/' "$1" | grep -aE '^\{"kernel"|^.fail.|^ *[0-9]+ (pass|fail|skip)$|^Ran ' || { tail -20 "$1" >&2; exit 1; }
+}
+
+x64() {
+  packages qemu-system-x86 seabios busybox-static cpio xz-utils e2fsprogs kmod
+  case $1 in 6.1) unpacked linux-image-cloud-amd64 x64-6.1 ;; 6.12) unpacked linux-image-6.12-cloud-amd64 x64-6.12 ;; esac
+  root_of "root-$guest" /bin/busybox "$bun" /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu /lib/x86_64-linux-gnu "$project/build/liburing-shim.so"
+  image "root-$guest" "$guest.ext4"
+  initrd "initrd-$guest" /bin/busybox "x64-$1/lib/modules"
+  timeout "${GUEST_SECONDS:-600}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
+    -serial stdio -monitor none -kernel "x64-$1"/boot/vmlinuz-* -initrd "initrd-$guest.gz" \
+    -drive "file=$guest.ext4,format=raw,if=virtio,snapshot=on" -append "console=ttyS0 quiet mitigations=off panic=-1" \
+    </dev/null >"$guest.log" 2>&1 || true
+  heard "$guest.log"
+}
+
+arm64_parts() {
+  packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  make -s -C "$project" prebuild-arm64
+  unpacked libc6:arm64 arm64-libc
+}
+
+arm64() {
+  packages qemu-system-arm busybox-static cpio xz-utils e2fsprogs kmod
+  arm64_parts
+  unpacked linux-image-cloud-arm64:arm64 arm64-6.1
+  unpacked busybox-static:arm64 arm64-busybox
+  root_of "root-$guest" arm64-busybox/bin/busybox "$(foreign_bun bun-linux-aarch64)" /lib/ld-linux-aarch64.so.1 \
+    arm64-libc/lib/aarch64-linux-gnu /lib/aarch64-linux-gnu "$project/prebuilds/linux-arm64/liburing-shim.so"
+  image "root-$guest" "$guest.ext4"
+  initrd "initrd-$guest" arm64-busybox/bin/busybox arm64-6.1/lib/modules
+  timeout "${GUEST_SECONDS:-600}" qemu-system-aarch64 -M virt -accel tcg,thread=multi -cpu cortex-a72 -smp 2 -m 2048 -nographic -no-reboot \
+    -nodefaults -serial stdio -monitor none -kernel arm64-6.1/boot/vmlinuz-* -initrd "initrd-$guest.gz" \
+    -drive "file=$guest.ext4,format=raw,if=none,id=disk,snapshot=on" -device virtio-blk-device,drive=disk \
+    -append "console=ttyAMA0 quiet panic=-1" </dev/null >"$guest.log" 2>&1 || true
+  heard "$guest.log"
+}
+
+arm64_user() {
+  packages qemu-user-static
+  arm64_parts
+  local libraries=$work/arm64-libc foreign
+  foreign=$(foreign_bun bun-linux-aarch64)
+  app "app-$guest" "$project/prebuilds/linux-arm64/liburing-shim.so"
+  (cd "app-$guest" && qemu-aarch64-static -L "$libraries" -E "LD_LIBRARY_PATH=$libraries/lib/aarch64-linux-gnu" "$foreign" test/kernels/tour.ts) >"$guest.log" 2>&1 || true
+  heard "$guest.log"
+}
+
+# Bun's musl build wants a libstdc++ for musl, which Debian does not have: glibc's, with the functions that musl lacks.
+musl() {
+  packages musl musl-tools
+  local foreign name
+  foreign=$(foreign_bun bun-linux-x64-musl)
+  mkdir -p musl-libraries
+  cp -L /usr/lib/x86_64-linux-gnu/libstdc++.so.6 /lib/x86_64-linux-gnu/libgcc_s.so.1 musl-libraries/
+  musl-gcc -shared -fPIC -O2 -o musl-libraries/libglue.so "$here/musl-glue.c"
+  for name in ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libpthread.so.0 libdl.so.2; do
+    echo 'int unused;' | musl-gcc -shared -fPIC -x c -o "musl-libraries/$name" -
+  done
+  ln -sfn /lib/ld-musl-x86_64.so.1 musl-libraries/libc.musl-x86_64.so.1
+  app "app-$guest" "$project/build/liburing-shim.so"
+  (cd "app-$guest" && /lib/ld-musl-x86_64.so.1 --library-path "$work/musl-libraries" --preload "$work/musl-libraries/libglue.so" "$foreign" test/kernels/tour.ts) >"$guest.log" 2>&1 || true
+  heard "$guest.log"
+}
+
+# The root is an image, not the host's folders: through hostfs no path is ever in the dentry cache.
+uml() {
+  packages user-mode-linux e2fsprogs
+  local root=root-$guest name
+  rm -rf "$root" && mkdir -p "$root"/{usr,etc,proc,sys,dev,tmp,out} && chmod 1777 "$root/tmp"
+  app "$root/app" "$project/build/liburing-shim.so"
+  cp -r "$project/node_modules/." "$root/app/node_modules/" && cp "$project"/build/liburing-shim-fault.so "$root/app/build/"
+  for name in bin lib lib64 sbin; do ln -sfn usr/$name "$root/$name"; done
+  cp -r /etc/{passwd,group,ld.so.cache,nsswitch.conf,hosts,alternatives} "$root/etc/"
+  rm -f "$guest.ext4" && truncate -s 3G "$guest.ext4" && mkfs.ext4 -q -F -d "$root" "$guest.ext4" && rm -rf "$root"
+  cat >uml-init <<INIT
+#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COLOR=1
+mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/usr; mount --bind $work /mnt/out
+mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev
+mkdir -p /mnt/dev/shm; mount -t tmpfs shm /mnt/dev/shm; ip link set lo up; ulimit -n 65536
+chroot /mnt /bin/sh -c "cd /app; node_modules/.bin/bun test/kernels/tour.ts; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 30000 $tests" >$work/$guest.log 2>&1 </dev/null
+sync; echo o >/proc/sysrq-trigger; sleep 5
+INIT
+  chmod +x uml-init
+  timeout "${GUEST_SECONDS:-600}" linux mem=2048M ubda="$work/$guest.ext4" root=/dev/root rootfstype=hostfs rootflags=/ rw \
+    init="$work/uml-init" con=null con0=null,fd:1 quiet </dev/null >"$guest.boot.log" 2>&1 || true
+  heard "$guest.log"
+}
+
+case $guest in
+x64-6.1) x64 6.1 ;;
+x64-6.12) x64 6.12 ;;
+arm64-6.1) arm64 ;;
+arm64-user) arm64_user ;;
+uml-6.1) uml ;;
+musl) musl ;;
+*) echo "no such guest: $guest" >&2 && exit 2 ;;
+esac
