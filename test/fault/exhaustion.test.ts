@@ -64,6 +64,23 @@ for (const backend of ["uring", "node"]) {
       }
     });
 
+    faultTest("what does not fit over a file leaves nothing of the file", { needs: ["tmpfs"] }, async () => {
+      const mount = mountTmpfs(1 << 20);
+      // The rest of the room is another's: the write finds none within the file's hole, in a chain and beyond one.
+      writeFileSync(join(mount.path, "other"), Buffer.alloc(700_000));
+      const lengths = [
+        [500_000, 400_000],
+        [2 << 20, 2 << 20],
+      ];
+      try {
+        const seen = await runCase<any>(spaceFixture, "over", { input: { dir: mount.path, lengths }, env });
+        const refused = { refusal: { code: "ENOSPC", syscall: "write" }, foreign: 0 };
+        expect(seen).toMatchObject([refused, refused]);
+      } finally {
+        await mount.unmount();
+      }
+    });
+
     faultTest("a copy that does not fit leaves no half target", { needs: ["tmpfs"] }, async () => {
       const mount = mountTmpfs(1 << 20);
       try {

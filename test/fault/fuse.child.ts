@@ -102,6 +102,19 @@ await runCases({
     };
   },
 
+  /** What is written whole to a server that refuses it only at the close. */
+  async atClose({ file, ordinary }: Input) {
+    const calls = [
+      () => fs.writeFile(file, "data"),
+      () => fs.writeFile(file, Buffer.alloc(700_000), { flush: true }),
+      () => fs.appendFile(file, "more"),
+      () => fs.copyFile(ordinary, `${file}-copy`),
+    ];
+    const results: unknown[] = [];
+    for (const call of calls) results.push(await outcome(call()));
+    return results;
+  },
+
   /** One call on a stalled server; the loop and other files must not feel it. */
   async stalled({ file, ordinary, call, onHandle }: Input & { call: string; onHandle: boolean }) {
     await fs.readFile(ordinary);

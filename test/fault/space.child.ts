@@ -1,7 +1,7 @@
 // Owns the space cases of exhaustion.test.ts: writing where there is no room.
 // Assumes nothing of the backend. Never loops on a write that reports 0 bytes: that itself is a failure.
 
-import { readFileSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import * as fs from "../../src/index.ts";
 import { outcome, runCases } from "../helpers/cases.ts";
 
@@ -50,6 +50,22 @@ await runCases({
   },
 
   copy: ([from, to]: [string, string]) => outcome(fs.copyFile(from, to)),
+
+  /** Writing over a file what does not fit: a hole of `old` bytes, data behind it. How much of that is left? */
+  async over({ dir, lengths }: { dir: string; lengths: [old: number, data: number][] }) {
+    const results: unknown[] = [];
+    for (const [old, length] of lengths) {
+      const path = `${dir}/over`;
+      writeFileSync(path, "");
+      truncateSync(path, old);
+      appendFileSync(path, "old bytes");
+      const refusal = await outcome(fs.writeFile(path, Buffer.alloc(length, "n")));
+      const left = readFileSync(path);
+      results.push({ refusal, foreign: left.length - left.filter((byte) => byte === 0x6e).length });
+      rmSync(path);
+    }
+    return results;
+  },
 
   async devFull() {
     const handle = await fs.open("/dev/full", "w");

@@ -4,6 +4,7 @@
 
 import { expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
+import { constants, readFileSync, writeFileSync } from "node:fs";
 import { backend, Ring } from "../../src/index.ts";
 import { readFile, writeFile } from "../../src/promises.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
@@ -68,3 +69,41 @@ test.skipIf(backend !== "io_uring")(
     }
   },
 );
+
+test("a write over a file that is aborted leaves the file, or nothing but what was written", async () => {
+  const path = tmp.path();
+  for (const length of [4096, 3 * MIB]) {
+    for (let turns = 0; turns < 12; turns++) {
+      writeFileSync(path, Buffer.alloc(4 * MIB, "o"));
+      const controller = new AbortController();
+      const { signal } = controller;
+      const ended = writeFile(path, Buffer.alloc(length, "n"), { signal }).then(
+        () => null,
+        (error) => error,
+      );
+      for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+      controller.abort();
+      const error = await ended;
+      const left = readFileSync(path);
+      const written = left.filter((byte) => byte === 0x6e).length;
+      if (error === null) expect([left.length, written]).toEqual([length, length]);
+      else if (written > 0 || left.length !== 4 * MIB) expect(left.length).toBe(written);
+    }
+  }
+}, 60_000);
+
+test("what flags of their own empty is as empty as ever", async () => {
+  const { O_WRONLY, O_RDWR, O_TRUNC, O_APPEND, O_CREAT, O_EXCL } = constants;
+  for (const flag of [O_WRONLY | O_TRUNC, O_RDWR | O_TRUNC, O_WRONLY | O_TRUNC | O_APPEND]) {
+    for (const data of ["", "new", Buffer.alloc(2 * MIB, "n")]) {
+      const path = tmp.file("what was here before");
+      await writeFile(path, data, { flag, flush: true });
+      expect(readFileSync(path).equals(Buffer.from(data as string))).toBe(true);
+    }
+  }
+  const path = tmp.file("kept");
+  const refused = await writeFile(path, "x", { flag: O_WRONLY | O_TRUNC | O_CREAT | O_EXCL }).catch(
+    (error) => error.code,
+  );
+  expect([refused, readFileSync(path, "latin1")]).toEqual(["EEXIST", "kept"]);
+});

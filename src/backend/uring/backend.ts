@@ -1,13 +1,14 @@
 // The backend that runs file operations on this thread's io_uring. Only wiring: what each operation does is in
-// backend/uring/read-write.ts and backend/uring/close.ts (open files), backend/uring/path.ts (paths) and backend/uring/whole-file.ts (whole files).
+// backend/uring/read-write.ts and backend/uring/close.ts (open files), backend/uring/path.ts (paths), backend/uring/read-file.ts and write-file.ts (whole files).
 
 import type { Backend } from "../interface.ts";
 import { close } from "./close.ts";
 import { writeSynced } from "./durable-write.ts";
 import * as jobs from "./jobs.ts";
 import * as path from "./path.ts";
+import { readFile } from "./read-file.ts";
 import * as file from "./read-write.ts";
-import * as whole from "./whole-file.ts";
+import { writeFile } from "./write-file.ts";
 
 type Start = (a: any, b: any, c: any, d: any, e: any) => Promise<any>;
 
@@ -66,6 +67,6 @@ export const uringBackend: Backend = {
   link: rejecting(path.link),
   removeTree: rejecting(jobs.removeTree),
   list: rejecting(jobs.list),
-  readFile: rejecting(whole.readFile),
-  writeFile: rejecting(whole.writeFile),
+  readFile: rejecting(readFile),
+  writeFile: rejecting(writeFile),
 };

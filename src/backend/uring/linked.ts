@@ -1,121 +1,247 @@
-// What the chains of whole files have in common: a slot of the direct table from before OPENAT until the CLOSE's own CQE,
-// links told apart in user_data, one settlement, and an abort that rejects at once while the kernel keeps what it has.
-// What the links are is backend/uring/whole-file.ts.
+// The one engine for linked SQEs: an operation of several links on one direct descriptor. Here, and nowhere else: the
+// descriptor, from before the OPENAT until the CLOSE's own CQE; links told apart in user_data; what is tried again; an abort
+// that asks the kernel to cancel what is still there; the late CLOSE of a chain that broke; and one settlement.
+// A subclass says which links there are, and what their results mean: read-file.ts, write-file.ts, copy-small.ts.
 
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "../../kernel/sqe.ts";
-import type { Landed } from "../../node/abort.ts";
 import { setTimeout } from "../../node/clock.ts";
 import { abortError, systemError } from "../../node/errors.ts";
-import { offAbort, onAbort } from "../../node/signal.ts";
+import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { LINK_SHIFT, type Operation } from "../../ring/operation.ts";
-import type { Lane } from "../../ring/read-buffer.ts";
+import { LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
+import { ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
 import type { Path } from "../interface.ts";
-import { cancel, EINTR, end, MAX_RETRIES, pathAddress, pathFlag } from "./request.ts";
+import { begin, cancel, ECANCELED, EINTR, end, honest, isToRepeat, MAX_RETRIES, retryFlag, stage } from "./request.ts";
 
 /** Links of a chain at most. */
-const LINKS = 4;
+const LINKS = 6;
 /** Milliseconds after which a cancellation is asked for again, four times as many each time, up to the second number. */
 const [CANCEL_AGAIN_MS, CANCEL_LAST_MS] = [1, 1024];
-/** `opened` of a chain that has no file in its slot. */
-const NOT_OPENED = -1;
-const ECANCELED = -125;
 
-/** What a chain keeps between its CQEs. */
-export interface Chain {
-  readonly t: RingThread;
-  /** Its slot of the direct table; -1 while it waits for one. */
-  slot: number;
-  /** Its place in the line for a slot. */
-  waiting: ((slot: number) => void) | null;
-  path: Path;
-  readonly flags: number;
-  readonly mode: number;
-  /** Where the kernel finds the path. */
-  address: Address;
-  lane: Lane | null;
-  encoding: BufferEncoding | null;
-  /** Result of OPENAT. */
-  opened: number;
-  /** Results of the first and second READ, or of WRITE and FSYNC. */
-  first: number;
-  second: number;
-  /** Result of a linked CLOSE. */
-  closed: number;
-  result: Buffer | string | undefined;
-  error: Error | null;
-  data: Uint8Array | null;
-  /** Counts what is written of `data`. */
-  landed: Landed;
-  flush: boolean;
+/** Whether a CLOSE has closed: Linux lets go of a descriptor whatever it says, unless it was never begun. */
+export const isClosed = (res: number): boolean => res !== ECANCELED;
+/** What a CLOSE says that is an error: what it had to write is lost. */
+export const isCloseError = (res: number): boolean => res < 0 && res !== EINTR;
+
+function finishLink(operation: Operation, res: number, _flags: number, link: number): void {
+  const linked = operation.state as Linked<unknown>;
+  linked.results[link] = res;
+  if (operation.pending > 0) return;
+  linked.proceed();
+}
+
+function finishLateClose(operation: Operation, res: number): void {
+  (operation.state as Linked<unknown>).closedLate(res);
+}
+
+/** One chain, and the promise of its value. */
+export abstract class Linked<T> {
+  protected readonly t: RingThread;
+  protected readonly operation: Operation;
   readonly signal: AbortSignal | null;
-  onAbort: (() => void) | null;
-}
+  /** Results by link; ECANCELED for one that was not staged. */
+  readonly results: number[] = [ECANCELED, ECANCELED, ECANCELED, ECANCELED, ECANCELED, ECANCELED];
+  /** The direct descriptor; -1 while the chain waits for one. */
+  protected slot: number = -1;
+  /** A file is in it. */
+  protected isOpen: boolean = false;
+  protected error: Error | null = null;
+  protected value: T | undefined = undefined;
+  /** Its place in the line for a direct descriptor. */
+  #place: ((slot: number) => void) | null = null;
+  #onAbort: (() => void) | null = null;
+  /** Paths that are too long for the cell. */
+  #longPaths: Buffer[] | null = null;
 
-export function newChain(
-  t: RingThread,
-  path: Path,
-  flags: number,
-  mode: number,
-  signal: AbortSignal | null | undefined,
-): Chain {
-  return {
-    t,
-    slot: -1,
-    waiting: null,
-    path,
-    flags,
-    mode,
-    address: 0,
-    lane: null,
-    encoding: null,
-    opened: NOT_OPENED,
-    first: 0,
-    second: 0,
-    closed: ECANCELED,
-    result: undefined,
-    error: null,
-    data: null,
-    landed: { bytes: 0 },
-    flush: false,
-    signal: signal ?? null,
-    onAbort: null,
-  };
-}
+  constructor(t: RingThread, path: Path, signal: AbortSignal | null | undefined) {
+    this.t = t;
+    this.signal = signal ?? null;
+    const operation = t.ring.acquire(finishLink, 1);
+    this.operation = operation;
+    operation.syscall = "open";
+    operation.path = path;
+    operation.state = this;
+  }
 
-/** What stages a chain's links, the first time or again. */
-type StageLinks = (operation: Operation, chain: Chain) => void;
+  /** Takes what the links need from the ring's memory; once. It may throw: then nothing has begun. */
+  protected abstract prepare(): void;
+  /** Stages all links, the first time or again. */
+  protected abstract stage(): void;
+  /** The CQEs of all links have come. */
+  protected abstract ended(): void;
+  /** Gives back what `prepare` took. */
+  protected abstract release(): void;
+  /** The late CLOSE has failed. */
+  protected closeFailed(error: Error): void {
+    this.error ??= error;
+  }
+  /** The signal has fired. The chain itself ends when the kernel gives it back. */
+  protected aborted(): void {}
 
-/** Gives the chain a slot, now or in its turn, and stages it. */
-export function startChain(operation: Operation, chain: Chain, stageLinks: StageLinks): void {
-  const { direct } = chain.t;
-  operation.syscall = "open";
-  operation.state = chain;
-  operation.path = chain.path;
-  if (chain.signal !== null) watchSignal(operation, chain, chain.signal);
-  const slot = direct.tryTake();
-  if (slot >= 0) return begin(operation, chain, stageLinks, slot);
-  // The caller may change its Buffer as soon as the call has returned.
-  if (typeof chain.path !== "string") operation.path = chain.path = Buffer.from(chain.path);
-  chain.waiting = (late) => begin(operation, chain, stageLinks, late);
-  direct.take(chain.waiting);
-}
+  /** Begins, when a direct descriptor is free. Nobody may begin where there is no table of them. */
+  start(): Promise<T> {
+    const { t, operation, signal } = this;
+    const promise = promiseFor(operation);
+    if (signal !== null) this.#watch(signal);
+    const slot = t.direct.tryTake();
+    if (slot >= 0) this.#begin(slot);
+    else this.#wait();
+    return promise;
+  }
 
-function begin(operation: Operation, chain: Chain, stageLinks: StageLinks, slot: number): void {
-  chain.slot = slot;
-  try {
-    const cell = chain.t.cells.takeForPath();
-    operation.cell = cell;
-    chain.address = pathAddress(operation, cell, 0, chain.path);
-    stageLinks(operation, chain);
-  } catch (error) {
-    chain.error = error as Error; // no memory: nothing is staged yet
-    settleChain(operation, chain);
+  #wait(): void {
+    const { operation } = this;
+    // The caller may change its Buffers as soon as the call has returned.
+    if (operation.path instanceof Buffer) operation.path = Buffer.from(operation.path);
+    if (operation.dest instanceof Buffer) operation.dest = Buffer.from(operation.dest);
+    this.#place = (slot) => this.#begin(slot);
+    this.t.direct.take(this.#place);
+  }
+
+  #begin(slot: number): void {
+    this.slot = slot;
+    try {
+      this.operation.cell = this.t.cells.takeForPath();
+      this.prepare();
+      this.stage();
+    } catch (error) {
+      this.fail(error as Error); // no memory: nothing is staged yet
+    }
+  }
+
+  /** From the completion loop: what throws here is this chain's alone. */
+  proceed(): void {
+    try {
+      this.ended();
+    } catch (error) {
+      this.fail(error as Error);
+    }
+  }
+
+  /** Puts a path into the cell's half at `at`, or into memory of its own. Returns its address. */
+  protected pathAddress(at: number, path: Path): Address {
+    const address = putPath(this.operation.cell!, at, path);
+    if (address >= 0) return address;
+    const memory = ownPath(path);
+    this.#longPaths = [...(this.#longPaths ?? []), memory];
+    return stableAddress(memory, 0);
+  }
+
+  /** Begins to stage `count` links. */
+  protected expect(count: number): void {
+    this.operation.pending = count;
+    this.operation.finish = finishLink;
+    this.results.fill(ECANCELED);
+  }
+
+  /** Stages link number `link`. Returns its first word. */
+  protected link(
+    link: number,
+    opcode: number,
+    flags: number,
+    fd: number,
+    offset: number,
+    address: number,
+    length: number,
+    opFlags: number,
+  ): number {
+    return stageLink(this.t, this.operation, link, opcode, flags, fd, offset, address, length, opFlags);
+  }
+
+  /** Stages an OPENAT into the direct descriptor; what is in it before is closed. */
+  protected openLink(link: number, flags: number, address: Address, openFlags: number, mode: number): void {
+    const i = this.link(link, Opcode.OPENAT, flags, AT_FDCWD, 0, address, mode, openFlags);
+    setFileIndex(this.t.ring.words, i, this.slot);
+  }
+
+  /** Stages the CLOSE of the direct descriptor. */
+  protected closeLink(link: number): void {
+    const i = this.link(link, Opcode.CLOSE, 0, 0, 0, 0, 0, 0);
+    setFileIndex(this.t.ring.words, i, this.slot);
+  }
+
+  /** The OPENAT has failed, and with it the chain. */
+  protected notOpened(res: number): void {
+    if (res === EINTR && this.error === null) return this.stage();
+    this.fail(systemError(honest(res), "open", this.operation.path));
+  }
+
+  /** Ends with an error, unless one came before it. */
+  protected fail(error: Error): void {
+    this.error ??= error;
+    this.finish();
+  }
+
+  /** Ends: closes first if a file is in the direct descriptor, settles when that CQE has come. */
+  protected finish(): void {
+    const { operation, t } = this;
+    if (t.ring.closed || t.ring.poisoned !== null) return this.#abandon();
+    if (!this.isOpen) return this.#settle();
+    operation.pending = 1;
+    operation.finish = finishLateClose;
+    this.closeLink(0);
+  }
+
+  closedLate(res: number): void {
+    // Never begun: the file is in its place yet, and would stay there when the descriptor is given back.
+    if (res === ECANCELED && this.operation.retries++ < MAX_RETRIES) return this.finish();
+    if (isCloseError(res)) this.closeFailed(systemError(res, "close"));
+    this.#settle();
+  }
+
+  /** Nothing of the chain is in the kernel, and no file in its direct descriptor. */
+  #settle(): void {
+    const { operation, t, error, slot } = this;
+    const { resolve, reject } = operation;
+    this.#unwatch();
+    this.release();
+    end(operation);
+    if (slot >= 0) t.direct.give(slot);
+    if (error !== null) reject(error);
+    else resolve(this.value);
+  }
+
+  /** The ring is closed or stopped: no CQE will come, and nothing that the kernel might have is given back. */
+  #abandon(): void {
+    this.#unwatch();
+    this.operation.reject(this.error ?? this.t.ring.poisoned ?? new Error("bun-uring: the ring was closed"));
+  }
+
+  #watch(signal: AbortSignal): void {
+    this.#onAbort = () => {
+      const { operation, slot } = this;
+      this.error = abortError(signal);
+      if (slot < 0) {
+        // Nothing has begun. It does not stay in line to be told so: those who abort what they ask for, again and again,
+        // would fill the memory before the line moves.
+        this.t.direct.leave(this.#place!);
+        return this.#settle();
+      }
+      this.aborted();
+      this.#cancel(operation.generation, CANCEL_AGAIN_MS);
+    };
+    onAbort(signal, this.#onAbort);
+  }
+
+  #unwatch(): void {
+    if (this.#onAbort !== null) offAbort(this.signal!, this.#onAbort);
+  }
+
+  /**
+   * Cancels every link in the kernel. Again a little later: the kernel does not find a link that has not begun, and a
+   * hardlinked one begins because the one before it was cancelled.
+   */
+  #cancel(generation: number, againMs: number): void {
+    const { operation } = this;
+    if (operation.generation !== generation || operation.pending === 0) return;
+    cancel(this.t, operation, LINKS);
+    if (againMs > CANCEL_LAST_MS) return;
+    setTimeout(() => this.#cancel(generation, againMs * 4), againMs).unref();
   }
 }
 
-/** Stages link number `link` of the operation's chain. Returns its first word. */
+/** Stages link number `link` of an operation. Returns its first word. */
 export function stageLink(
   t: RingThread,
   operation: Operation,
@@ -135,83 +261,53 @@ export function stageLink(
   return i;
 }
 
-/** Stages link 0, which opens the file into the chain's slot. */
-export function stageOpen(operation: Operation, chain: Chain, sqeFlags: number): void {
-  const { t, address, flags, mode } = chain;
-  const all = sqeFlags | pathFlag(t, chain.path);
-  const i = stageLink(t, operation, 0, Opcode.OPENAT, all, AT_FDCWD, 0, address, mode, flags);
-  setFileIndex(t.ring.words, i, chain.slot);
+/** What is read or written: an fd, or a direct descriptor with the SQE flag that says so. */
+export interface Source {
+  fd: number;
+  sqeFlag: number;
 }
 
-/** Stages the CLOSE of the chain's slot. */
-export function stageClose(operation: Operation, chain: Chain, link: number): void {
-  const i = stageLink(chain.t, operation, link, Opcode.CLOSE, 0, 0, 0, 0, 0, 0);
-  setFileIndex(chain.t.ring.words, i, chain.slot);
-}
-
-/** Ends the chain: closes the slot first if a file is in it, settles when that CQE has come. */
-export function finishChain(operation: Operation, chain: Chain): void {
-  const { ring } = chain.t;
-  if (ring.closed || ring.poisoned !== null) return abandonChain(operation, chain);
-  if (chain.opened < 0) return settleChain(operation, chain);
-  operation.pending = 1;
-  operation.finish = closed;
-  stageClose(operation, chain, 0);
-}
-
-function closed(operation: Operation, res: number): void {
-  const chain = operation.state as Chain;
-  // Never begun: the file is in the slot yet, and would stay there when the slot is given back.
-  if (res === ECANCELED && operation.retries++ < MAX_RETRIES) return finishChain(operation, chain);
-  if (res < 0 && res !== EINTR) chain.error ??= systemError(res, "close");
-  settleChain(operation, chain);
-}
-
-/** Nothing of the chain is in the kernel, and its slot holds no file. */
-export function settleChain(operation: Operation, chain: Chain): void {
-  const { resolve, reject } = operation;
-  const { t, lane } = chain;
-  if (chain.onAbort !== null) offAbort(chain.signal!, chain.onAbort);
-  if (lane !== null) t.lanes.give(lane);
+function finishRun(operation: Operation, res: number): void {
+  if (isToRepeat(operation, res)) return operation.again!();
+  const { resolve, cancelled } = operation;
   end(operation);
-  if (chain.slot >= 0) t.direct.give(chain.slot);
-  if (chain.error !== null) reject(chain.error);
-  else resolve(chain.result);
-}
-
-/** The ring is closed or stopped: no CQE will come, and nothing that the kernel might have is given back. */
-function abandonChain(operation: Operation, chain: Chain): void {
-  const { ring } = chain.t;
-  if (chain.onAbort !== null) offAbort(chain.signal!, chain.onAbort);
-  operation.reject(chain.error ?? ring.poisoned ?? new Error("bun-uring: the ring was closed"));
+  resolve(cancelled ? res : honest(res));
 }
 
 /**
- * Rejects at once when the signal fires; the chain itself ends when the kernel gives it back. A write that has begun
- * rejects only then: by then it is known what has landed.
+ * One operation on a chain's file, after the chain; `memory` lives as long as the kernel has it. Resolves to its result, a
+ * negative errno included; rejects with an AbortError where the signal has kept it from being done.
  */
-function watchSignal(operation: Operation, chain: Chain, signal: AbortSignal): void {
-  chain.onAbort = () => {
-    chain.error = abortError(signal);
-    if (chain.slot < 0) {
-      // Nothing has begun. It does not stay in line to be told so: those who abort what they ask for, again and again,
-      // would fill the memory before the line moves.
-      chain.t.direct.leave(chain.waiting!);
-      return settleChain(operation, chain);
-    }
-    if (chain.data === null) operation.reject(chain.error);
-    cancelChain(operation, chain, operation.generation, CANCEL_AGAIN_MS);
+export async function run(
+  t: RingThread,
+  opcode: number,
+  sqeFlags: number,
+  source: Source,
+  position: number,
+  address: Address,
+  length: number,
+  memory: Uint8Array | null,
+  signal: AbortSignal | null,
+): Promise<number> {
+  if (isAborted(signal)) throw abortError(signal);
+  const operation = begin(t, finishRun, "", null);
+  const { generation } = operation;
+  operation.memory = memory;
+  operation.again = () => {
+    const flags = sqeFlags | source.sqeFlag | retryFlag(operation);
+    stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
   };
-  onAbort(signal, chain.onAbort);
-}
-
-/**
- * Cancels every link of a chain in the kernel. Again a little later: the kernel does not find a link that has not begun,
- * and a hardlinked one begins because the one before it was cancelled.
- */
-function cancelChain(operation: Operation, chain: Chain, generation: number, againMs: number): void {
-  if (operation.generation !== generation || operation.pending === 0) return;
-  cancel(chain.t, operation, LINKS);
-  if (againMs > CANCEL_LAST_MS) return;
-  setTimeout(cancelChain, againMs, operation, chain, generation, againMs * 4).unref();
+  operation.again();
+  if (signal === null) return promiseFor(operation);
+  const stop = (): void => {
+    if (operation.generation === generation) cancel(t, operation);
+  };
+  onAbort(signal, stop);
+  try {
+    const res = await promiseFor(operation);
+    if (res < 0 && isAborted(signal)) throw abortError(signal);
+    return res;
+  } finally {
+    offAbort(signal, stop);
+  }
 }

@@ -1,28 +1,22 @@
-// What a whole-file chain leaves over: large files, read in pieces by io-wq threads into memory mapped for the result;
-// files without a size (FIFO, /proc), read until their end; and the rest of a write that was short or too long for a chain.
-// The file stays open in its direct descriptor, so nothing is read twice and no other file can slip in.
+// What a chain that reads a file leaves over: large files, read in pieces by io-wq threads into memory mapped for the result;
+// and files without a size (FIFO, /proc), read until their end. The file stays open in its direct descriptor, so nothing
+// is read twice and no other file can slip in.
 
 import type { BigIntStats, Stats } from "node:fs";
 import { type Address, memoryAt } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
-import type { Landed } from "../../node/abort.ts";
-import { dataTaken } from "../../node/arguments.ts";
-import { abortError, systemError } from "../../node/errors.ts";
+import { systemError } from "../../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../../node/limits.ts";
-import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
-import { isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
-import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import { stableAddress } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
 import { close } from "./close.ts";
+import { run, type Source } from "./linked.ts";
 import { stat } from "./path.ts";
 import { fstat } from "./read-write.ts";
-import { begin, cancel, EAGAIN, EINTR, end, honest, MAX_RETRIES, stage } from "./request.ts";
 
 const OWN_POSITION = -1;
-const ENOSPC = -28;
 /** Bytes of one piece, and pieces in flight (measured: DESIGN D8b). */
 const PIECE_BYTES = 1024 * 1024;
 const PIECES = 4;
@@ -30,52 +24,6 @@ const PIECES = 4;
 const MAPPED_BYTES = 1024 * 1024;
 /** Looking for the end of a file takes a small piece first (over 1000 bytes: it doesn't move). */
 const FIRST_LOOK_BYTES = 4096;
-
-function finishCount(operation: Operation, res: number): void {
-  const { resolve } = operation;
-  end(operation);
-  resolve(res);
-}
-
-/** What is read or written: an fd, or a direct descriptor with the SQE flag that says so. */
-export interface Source {
-  fd: number;
-  sqeFlag: number;
-}
-
-/** One operation on a source and `memory`, if that is JavaScript's; resolves to its result, a negative errno included. */
-async function run(
-  t: RingThread,
-  opcode: number,
-  sqeFlags: number,
-  source: Source,
-  position: number,
-  address: Address,
-  length: number,
-  memory: Uint8Array | null,
-  signal: AbortSignal | null,
-): Promise<number> {
-  for (let retries = 0; ; retries++) {
-    if (isAborted(signal)) throw abortError(signal);
-    const operation = begin(t, finishCount, "", null);
-    const { generation } = operation;
-    operation.memory = memory; // for as long as the kernel has it, whatever becomes of this promise
-    const flags = sqeFlags | source.sqeFlag | (retries > 0 ? SqeFlag.ASYNC : 0);
-    stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
-    const stop = (): void => {
-      if (operation.generation === generation) cancel(t, operation);
-    };
-    if (signal !== null) onAbort(signal, stop);
-    let res: number;
-    try {
-      res = await promiseFor(operation);
-    } finally {
-      if (signal !== null) offAbort(signal, stop);
-    }
-    if (res < 0 && isAborted(signal)) throw abortError(signal);
-    if (res !== EINTR && (res !== EAGAIN || retries === MAX_RETRIES)) return honest(res);
-  }
-}
 
 /** Reads all of an open file that nothing was read from yet. */
 export async function readAll(
@@ -296,36 +244,4 @@ function allocate(t: RingThread, size: number): Target {
       if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
     },
   };
-}
-
-/**
- * Writes `data[written…]` to a file that was opened for it, then flushes if asked. At positions counted here: the kernel
- * does not move the file's own for what completes later. A file opened to append, or without positions, ignores them.
- */
-export async function writeRest(
-  t: RingThread,
-  source: Source,
-  data: Uint8Array,
-  written: number,
-  flush: boolean,
-  signal: AbortSignal | null,
-  landed: Landed = { bytes: 0 },
-): Promise<void> {
-  const resizable = isResizable(data);
-  const bytes = resizable ? Buffer.from(data) : data;
-  const total = bytes.length;
-  let done = written;
-  while (done < total) {
-    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - done);
-    const address = stableAddress(bytes, 0) + done;
-    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, done, address, length, bytes, signal);
-    if (bytes.length !== total) throw dataTaken();
-    if (res < 0) throw systemError(res, "write");
-    if (res === 0) throw systemError(ENOSPC, "write"); // a device that takes nothing, and says nothing, never will
-    done += res;
-    landed.bytes = done;
-  }
-  if (!flush) return;
-  const res = await run(t, Opcode.FSYNC, 0, source, 0, 0, 0, null, null);
-  if (res < 0) throw systemError(res, "fsync");
 }

@@ -1,0 +1,190 @@
+// Whole files read. A cached one by plain calls that can't block, if it is alone or large; else by one chain: OPENAT into a
+// direct descriptor, READ, READ for the end, then CLOSE. A chain never closes before the end of the file is seen: a FIFO or
+// a /proc file gives its data in parts. What does not fit a chain's memory goes on in read-rest.ts.
+
+import { constants } from "../../kernel/constants.ts";
+import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
+import { abortable } from "../../node/abort.ts";
+import { abortError, systemError } from "../../node/errors.ts";
+import { isAborted } from "../../node/signal.ts";
+import type { RingThread } from "../../ring/context.ts";
+import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
+import { CELL_HALF, putPath } from "../../ring/scratch.ts";
+import { OpenFile, type Path, type ReadFileOptions } from "../interface.ts";
+import { Linked } from "./linked.ts";
+import { open } from "./path.ts";
+import { readAll, readRest } from "./read-rest.ts";
+import { EAGAIN, EINTR, honest, pathFlag, thread } from "./request.ts";
+import { closing } from "./write-file.ts";
+
+const EINPROGRESS = -115;
+/** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */
+const CACHED_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOATIME | constants.O_NONBLOCK;
+/** What copying costs, for the budget of inline calls. */
+const BYTES_PER_US = 8192;
+/** However large the budget was made: the native call's lengths have 32 bits, and strings have a limit. */
+const INLINE_MAX_BYTES = 64 * 1024 * 1024;
+/** Where files are on average larger than this, the chain's fixed pieces are the wrong way to read them. */
+const LARGE_BYTES = 32 * 1024;
+const [OPEN, READ, READ_END] = [0, 1, 2] as const;
+/** `off` of an SQE: the file's own position. */
+const OWN_POSITION = -1;
+
+class ReadFile extends Linked<Buffer | string> {
+  readonly #flags: number;
+  readonly #encoding: BufferEncoding | null;
+  #lane: Lane | null = null;
+  #address = 0;
+
+  constructor(t: RingThread, path: Path, flags: number, encoding: BufferEncoding | null, signal: AbortSignal | null) {
+    super(t, path, signal);
+    this.#flags = flags;
+    this.#encoding = encoding;
+  }
+
+  protected prepare(): void {
+    this.#lane = this.t.lanes.take();
+    this.#address = this.pathAddress(0, this.operation.path!);
+  }
+
+  protected release(): void {
+    if (this.#lane !== null) this.t.lanes.give(this.#lane);
+  }
+
+  /** Nothing is changed by what the kernel still does: nobody waits for its end. */
+  protected override aborted(): void {
+    this.operation.reject(this.error);
+  }
+
+  protected stage(): void {
+    const { t, slot } = this;
+    const { address } = this.#lane!;
+    this.expect(3);
+    this.openLink(OPEN, SqeFlag.IO_LINK | pathFlag(t, this.operation.path!), this.#address, this.#flags, 0o666);
+    const flags = SqeFlag.FIXED_FILE | t.placement.transfer(t.lanes.expected);
+    this.link(READ, Opcode.READ, flags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, LANE_BYTES, 0);
+    this.link(READ_END, Opcode.READ, flags, slot, OWN_POSITION, address + LANE_BYTES, LANE_BYTES, 0);
+  }
+
+  protected ended(): void {
+    const [opened, first, second] = this.results as [number, number, number];
+    if (opened < 0) return this.notOpened(opened);
+    this.isOpen = true;
+    if (this.error === null && (second > 0 || isToRepeat(first) || isToRepeat(second)))
+      return void this.#goOn(Math.max(0, first), Math.max(0, second));
+    if (first < 0 || second < 0) return this.fail(systemError(honest(first < 0 ? first : second), "read"));
+    if (this.error === null) this.value = this.t.lanes.result(this.#lane!, first, this.#encoding);
+    this.finish();
+  }
+
+  async #goOn(first: number, second: number): Promise<void> {
+    const { t, slot, signal } = this;
+    t.lanes.learn(first + second);
+    const source = { fd: slot, sqeFlag: SqeFlag.FIXED_FILE };
+    try {
+      this.value = await readRest(t, source, this.operation.path!, this.#lane!, first, second, this.#encoding, signal);
+    } catch (error) {
+      this.error ??= error as Error;
+    }
+    this.finish();
+  }
+}
+
+const isToRepeat = (res: number): boolean => res === EINTR || res === EAGAIN;
+
+/** Reads a whole file. Resolves to a Buffer, or a string where an encoding is given. */
+export function readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string> {
+  const signal = options.signal ?? null;
+  if (isAborted(signal)) return Promise.reject(abortError(signal));
+  const t = thread();
+  const known = options.encoding;
+  const encoding = known == null || known === "buffer" ? null : known;
+  const answer = readCached(t, path, flags, encoding, signal);
+  if (answer !== null) return answer;
+  if (!mayStayOpen(t, flags)) return readByDescriptor(t, path, flags, encoding, signal);
+  return new ReadFile(t, path, flags, encoding, signal).start();
+}
+
+/** Whether the chain's direct descriptor does no harm if the kernel closes it a little later. */
+function mayStayOpen({ direct }: RingThread, flags: number): boolean {
+  return (flags & (constants.O_WRONLY | constants.O_RDWR)) === 0 ? direct.forReading() : direct.forWriting;
+}
+
+/**
+ * Reads a file that is in the caches by plain calls that can't block: open, fstat, read and close in one native call.
+ * Measured: a fifth faster than the chain for one small file at a time; of many in one turn the chain is the faster by a
+ * quarter, so only one that is alone goes this way, or every one while files are too large for the chain: their size is known
+ * before anything is copied. null: not so, use the ring.
+ */
+function readCached(
+  t: RingThread,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> | null {
+  if ((flags & ~CACHED_FLAGS) !== 0 || (t.mounts.any && t.mounts.holdsPath(path))) return null;
+  const { lanes, placement } = t;
+  if (!placement.isAlone() && lanes.expected < LARGE_BYTES) return null;
+  if (!placement.mayCall(3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US)) return null;
+  const cell = t.cells.take();
+  const lane = lanes.take();
+  const address = putPath(cell, 0, path);
+  const opened = cell.address + CELL_HALF;
+  const res = address < 0 ? EAGAIN : t.native.readCached(address, flags, lane.address, LANE_BYTES, opened);
+  const result = res < 0 ? null : lanes.result(lane, res, encoding);
+  lanes.give(lane);
+  t.cells.give(cell);
+  if (result !== null) return Promise.resolve(result);
+  if (res === EAGAIN) return null;
+  if (res !== EINPROGRESS) return Promise.reject(systemError(res, "open", path));
+  const at = cell.halfWord;
+  const { words } = cell;
+  const regular = (words[at + 1]! & constants.S_IFMT) === constants.S_IFREG;
+  const size = regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0;
+  const fd = words[at]!;
+  lanes.learn(size);
+  return readLarger(t, fd, size, encoding) ?? readOpened(t, new OpenFile(fd), size, encoding, signal);
+}
+
+/** A file that does not fit a lane, if it is in the page cache and copying it here does not take too long; else null. */
+function readLarger(
+  t: RingThread,
+  fd: number,
+  size: number,
+  encoding: BufferEncoding | null,
+): Promise<Buffer | string> | null {
+  if (size < LANE_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES)) return null;
+  if (!t.placement.mayCall(size / BYTES_PER_US)) return null;
+  let bytes: Buffer;
+  try {
+    bytes = Buffer.allocUnsafeSlow(size);
+  } catch {
+    return null; // who reads it the long way closes it when that fails, too
+  }
+  if (t.native.readOpened(fd, bytes, size) < size) return null;
+  return Promise.resolve(encoding === null ? bytes : bytes.toString(encoding));
+}
+
+/** Reads a file that is open already through the ring, and closes it. An abort rejects at once. */
+function readOpened(
+  t: RingThread,
+  file: OpenFile,
+  size: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  const content = closing(file, readAll(t, { fd: file.fd, sqeFlag: 0 }, size, encoding, signal));
+  return signal === null ? content : abortable(content, signal);
+}
+
+/** For a ring without a table of direct descriptors, or whose direct descriptors would stay open too long. */
+async function readByDescriptor(
+  t: RingThread,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  return readOpened(t, (await open(path, flags, 0o666)) as OpenFile, 0, encoding, signal);
+}
