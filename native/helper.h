@@ -32,9 +32,10 @@ static const int64_t OWNER_WAIT_NS = 20000;    // and the owner's for the end of
 static const int64_t UNTAKEN_NS = 8000;        // a helper that waits in user space takes a call within this, if it runs
 static const int64_t LATE_NS = 60000;          // to be woken takes less than this where a core is free
 static const int64_t PREEMPTED_NS = 25000;     // between two looks at the clock while waiting: the core was somebody else's
-static const int64_t FIRST_PENALTY_NS = 4000000, LAST_PENALTY_NS = 2000000000;
+static const int64_t FIRST_PENALTY_NS = 10000000, LAST_PENALTY_NS = 4000000000;
+static const int PENALTY_GROWTH = 4;
 static const int64_t IDLE_NS = 2000000000;     // parked for this long, it ends
-static const uint32_t GOOD_CALLS = 512;        // after so many calls without a fault the penalty is halved
+static const uint32_t GOOD_CALLS = 512;        // of lingering; after so many without a fault the penalty shrinks again
 static const int LINGER_CREDIT = 8;
 static const size_t HELPER_STACK_BYTES = 256 * 1024;
 
@@ -60,6 +61,7 @@ struct helper {
     // The owner's own.
     uint32_t seen_preempted __attribute__((aligned(64)));
     uint32_t good;
+    int32_t processors;
     int64_t penalty_ns, penalty_until;
     uint32_t usual_ns[256]; // what each opcode takes, smoothed
     uint32_t posted, woken, penalties, withdrawn; // counters
@@ -304,9 +306,25 @@ static void helper_release(struct ring *ring)
     ring->header[HEADER_HELPER] = 0;
 }
 
-// Starts the helper unless this process has `limit` of them; with one processor only, nobody may wait in user space.
+// Whether one more thread that runs would find a processor: of the machine's runnable threads, of which this is one, the
+// fourth word of /proc/loadavg tells the number as it is now. Where that can't be read it is taken for granted.
+static int has_spare_processor(int32_t processors)
+{
+    char text[128];
+    const int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char *word = text;
+    for (int i = 0; i < 3 && word; i++)
+        word = strchr(word + (i > 0), ' ');
+    return !word || atoi(word) < processors;
+}
+
+// Starts the helper unless this process has `limit` of them; with one of `processors`, nobody ever waits in user space.
 // Returns 0 where it is there, -errno else.
-EXPORT int32_t bun_uring_helper_start(struct ring *ring, int32_t limit, int32_t may_linger)
+EXPORT int32_t bun_uring_helper_start(struct ring *ring, int32_t limit, int32_t processors)
 {
     if (ring->helper)
         return 0;
@@ -323,8 +341,8 @@ EXPORT int32_t bun_uring_helper_start(struct ring *ring, int32_t limit, int32_t 
         helper->alive = 1;
         helper->left = -1;
         helper->bell_socket = -1;
-        helper->may_linger = may_linger ? 1 : 0;
-        helper->penalty_until = may_linger ? 0 : INT64_MAX;
+        helper->processors = processors;
+        helper->penalty_until = processors > 1 ? 1 : INT64_MAX; // before it lingers it looks whether it may
         helper->penalty_ns = FIRST_PENALTY_NS;
         sigset_t all, before;
         pthread_attr_t attributes;
@@ -358,7 +376,7 @@ static void helper_penalty(struct helper *helper, int64_t now)
     STORE(helper->may_linger, 0);
     helper->penalty_until = now + helper->penalty_ns;
     if (helper->penalty_ns < LAST_PENALTY_NS)
-        helper->penalty_ns *= 2;
+        helper->penalty_ns *= PENALTY_GROWTH;
 }
 
 // SQEs that are with the helper.
@@ -413,8 +431,13 @@ static int helper_contended(struct helper *helper)
 {
     if (helper->penalty_until == 0)
         return 0;
-    if (now_ns() < helper->penalty_until)
+    const int64_t now = now_ns();
+    if (now < helper->penalty_until)
         return 1;
+    if (!has_spare_processor(helper->processors)) {
+        helper->penalty_until = now + FIRST_PENALTY_NS;
+        return 1;
+    }
     helper->penalty_until = 0;
     helper->seen_preempted = LOAD(helper->preempted);
     STORE(helper->may_linger, 1);
@@ -482,10 +505,10 @@ static uint32_t helper_reap(struct ring *ring, uint32_t ready)
     if (preempted != helper->seen_preempted && helper->penalty_until == 0) {
         helper->seen_preempted = preempted;
         helper_penalty(helper, now_ns());
-    } else if (++helper->good >= GOOD_CALLS) {
+    } else if (helper->penalty_until == 0 && ++helper->good >= GOOD_CALLS) {
         helper->good = 0;
         if (helper->penalty_ns > FIRST_PENALTY_NS)
-            helper->penalty_ns /= 2;
+            helper->penalty_ns /= PENALTY_GROWTH;
     }
     return ready;
 }

@@ -42,8 +42,8 @@ export interface Native {
   removeXattr(path: Address, fd: number, name: Address): number;
   seekable(fd: number): number;
   mountsChanged(ring: Address): number;
-  /** Starts the ring's helper thread, if the process has fewer than `limit` of them; `mayLinger`: 0 or 1. */
-  helperStart(ring: Address, limit: number, mayLinger: number): number;
+  /** Starts the ring's helper thread, if the process has fewer than `limit` of them. */
+  helperStart(ring: Address, limit: number, processors: number): number;
   /** Whether the helper is there; calls posted, wake-ups, penalties, calls taken back since it was started. */
   helperCounts(ring: Address, out: Uint32Array): void;
   /** openat2(2) as a plain call: the descriptor or -errno. `resolve`: RESOLVE_ flags. */

@@ -72,6 +72,6 @@ export class Placement {
     this.#wanted = 0;
     this.#processors ||= availableProcessors();
     const limit = Math.min(MAX_HELPERS, Math.max(1, this.#processors - 1));
-    this.#ring.native.helperStart(this.#ring.address, limit, this.#processors > 1 ? 1 : 0);
+    this.#ring.native.helperStart(this.#ring.address, limit, this.#processors);
   }
 }

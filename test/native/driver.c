@@ -196,7 +196,7 @@ static void helper_thread(void)
     uint32_t counts[8];
     CHECK(bun_uring_register_files(ring, 8) >= 0);
     CHECK(bun_uring_helper_start(ring, 0, 1) == -EAGAIN);
-    CHECK(bun_uring_helper_start(ring, 1, 1) == 0 && bun_uring_helper_start(ring, 1, 1) == 0);
+    CHECK(bun_uring_helper_start(ring, 1, 2) == 0 && bun_uring_helper_start(ring, 1, 2) == 0);
     struct ring *second = made(8, 16, 0);
     CHECK(bun_uring_helper_start(second, 1, 1) == -EAGAIN);
     CHECK(bun_uring_close(second, 100) == 0);
