@@ -29,6 +29,7 @@ enum { HELPER_FREE, HELPER_POSTED, HELPER_TAKEN, HELPER_DONE, HELPER_GONE };
 
 static const int64_t LINGER_NS = 50000;        // the longest wait in user space for the next call
 static const int64_t OWNER_WAIT_NS = 20000;    // and the owner's for the end of one
+static const int64_t OWNER_SLEEP_NS = 100000;  // the owner sleeps no longer for it before the event loop has its turn
 static const int64_t UNTAKEN_NS = 8000;        // a helper that waits in user space takes a call within this, if it runs
 static const int64_t LATE_NS = 60000;          // to be woken takes less than this where a core is free
 static const int64_t PREEMPTED_NS = 25000;     // between two looks at the clock while waiting: the core was somebody else's
@@ -49,7 +50,9 @@ struct helper {
     // The mailbox.
     uint32_t state __attribute__((aligned(64)));
     uint32_t spinning; // the helper waits in user space
-    uint32_t sleeper;  // the owner sleeps, and is to be woken
+    uint32_t sleeper;  // the owner sleeps in its event loop, and is to be woken
+    uint32_t answered; // futex: 1 once the call that was posted last is done
+    uint32_t awaited;  // the owner sleeps on it
     uint32_t preempted; // the helper's waits that were interrupted
     uint32_t count;
     int32_t left;      // a file that a broken chain leaves open, or -1
@@ -286,6 +289,9 @@ static void *helper_main(void *argument)
         ended = now_ns();
         helper->ran_ns = (uint32_t)(ended - began);
         STORE(helper->state, HELPER_DONE);
+        STORE(helper->answered, 1);
+        if (LOAD(helper->awaited))
+            futex(&helper->answered, FUTEX_WAKE, 1, NULL);
         if (LOAD(helper->sleeper) && exchange_if(&helper->sleeper, 1, 0))
             send(helper->bell_socket, "!", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
@@ -403,6 +409,7 @@ static uint32_t helper_post(struct ring *ring, const struct io_uring_sqe *sqes, 
         return 0;
     memcpy(helper->sqes, sqes, count * sizeof(*sqes));
     helper->count = count;
+    helper->answered = 0;
     helper->posted_at = LOAD(helper->spinning) ? 0 : now_ns();
     if (!exchange_if(&helper->state, HELPER_FREE, HELPER_POSTED)) {
         helper_release(ring); // it has been idle for long, and is gone
@@ -444,26 +451,44 @@ static int helper_contended(struct helper *helper)
     return 0;
 }
 
-// After posting: waits in user space for the end of what usually takes no longer than that, if the helper does, too.
+// Sleeps until the call is done, but not long: a pool's price, without a turn of the event loop for each.
+static void helper_sleep(struct helper *helper)
+{
+    const struct timespec timeout = {.tv_sec = 0, .tv_nsec = OWNER_SLEEP_NS};
+    STORE(helper->awaited, 1);
+    if (LOAD(helper->state) != HELPER_DONE)
+        futex(&helper->answered, FUTEX_WAIT, 0, &timeout);
+    STORE(helper->awaited, 0);
+}
+
+// After posting: waits for the end of what usually does not take long; in user space while the helper does so, too.
 static void helper_wait(struct helper *helper)
 {
-    if (helper_contended(helper) || (!LOAD(helper->spinning) && LOAD(helper->state) == HELPER_POSTED))
-        return; // it is being woken up
-    const int waits = helper->usual_ns[helper->sqes[0].opcode] < OWNER_WAIT_NS;
+    const uint32_t usual = helper->usual_ns[helper->sqes[0].opcode];
+    if (helper_contended(helper) || (!LOAD(helper->spinning) && LOAD(helper->state) == HELPER_POSTED)) {
+        if (usual < OWNER_SLEEP_NS)
+            helper_sleep(helper);
+        return;
+    }
     const int64_t from = now_ns();
     int64_t last = from;
     for (;;) {
         uint32_t state = HELPER_POSTED;
         for (int i = 0; i < 24; i++) {
             state = LOAD(helper->state);
-            if (state == HELPER_DONE || (state == HELPER_TAKEN && !waits))
+            if (state == HELPER_DONE)
                 return;
+            if (state == HELPER_TAKEN && usual > OWNER_WAIT_NS) {
+                if (usual < OWNER_SLEEP_NS)
+                    helper_sleep(helper);
+                return;
+            }
             relax();
         }
         const int64_t now = now_ns();
         if (now - last > PREEMPTED_NS || (state == HELPER_POSTED && now - from > UNTAKEN_NS)) {
             helper_penalty(helper, now);
-            return;
+            return helper_sleep(helper);
         }
         if (now - from > OWNER_WAIT_NS)
             return;

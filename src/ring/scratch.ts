@@ -19,6 +19,8 @@ export const CELL_BYTES = 512;
 /** Where a cell's second half starts. */
 export const CELL_HALF = 256;
 const CELLS_PER_CHUNK = 128;
+const NO_BYTES = Buffer.alloc(0);
+const NO_WORDS = new Uint32Array(0);
 /** Milliseconds after which a new epoch begins, if there is cause to ask. */
 const EPOCH_MS = 5;
 /** Bun's and Node's own encoder, present on every Buffer (19 ns for a path). */
@@ -53,6 +55,11 @@ export class Cells {
   readonly #ring: Address;
   readonly #free: Cell[] = [];
   #made = 0;
+  /** The newest chunk, of which cells are made as they are needed, and how many of it there are. */
+  #chunk: Address = 0;
+  #bytes: Buffer = NO_BYTES;
+  #words: Uint32Array = NO_WORDS;
+  #cut = CELLS_PER_CHUNK;
   /** Operations on paths under way that began in this epoch, in the one before it. */
   #young = 0;
   #middling = 0;
@@ -70,8 +77,7 @@ export class Cells {
   }
 
   take(): Cell {
-    if (this.#free.length === 0) this.#grow();
-    return this.#free.pop()!;
+    return this.#free.length > 0 ? this.#free.pop()! : this.#cutOne();
   }
 
   /** As `take`, for an operation on a path: such are counted. */
@@ -108,16 +114,22 @@ export class Cells {
     this.#free.push(cell);
   }
 
+  #cutOne(): Cell {
+    if (this.#cut === CELLS_PER_CHUNK) this.#grow();
+    this.#made++;
+    const offset = this.#cut++ * CELL_BYTES;
+    return new Cell(this.#chunk + offset, this.#bytes, this.#words, offset);
+  }
+
   #grow(): void {
     const length = CELL_BYTES * CELLS_PER_CHUNK;
     const address = this.#native.regionNew(this.#ring, length, 0);
     if (address === null) throw new Error("bun-uring: no memory for operation cells");
-    this.#made += CELLS_PER_CHUNK;
     const memory = memoryAt(address, length);
-    const bytes = Buffer.from(memory);
-    const words = new Uint32Array(memory);
-    for (let i = CELLS_PER_CHUNK - 1; i >= 0; i--)
-      this.#free.push(new Cell(address + i * CELL_BYTES, bytes, words, i * CELL_BYTES));
+    this.#chunk = address;
+    this.#bytes = Buffer.from(memory);
+    this.#words = new Uint32Array(memory);
+    this.#cut = 0;
   }
 }
 
