@@ -748,6 +748,30 @@ EXPORT double bun_uring_seek(int32_t fd, double offset, int32_t whence)
     return found < 0 ? -errno : (double)found;
 }
 
+// Moves a file's own position by the bytes of a transfer that then goes there by its offset. Returns where they begin, or
+// -errno; *claimed is how many they are. A read claims what a regular file has left, and nothing of what has no size.
+EXPORT double bun_uring_claim(int32_t fd, double length, int32_t of_read, double *claimed)
+{
+    off_t wanted = (off_t)length;
+    *claimed = 0;
+    if (of_read) {
+        struct statx stx;
+        const off_t at = lseek(fd, 0, SEEK_CUR);
+        if (at < 0 || statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &stx))
+            return -errno;
+        const off_t left = S_ISREG(stx.stx_mode) && (off_t)stx.stx_size > at ? (off_t)stx.stx_size - at : 0;
+        if (left < wanted)
+            wanted = left;
+    }
+    const off_t end = lseek(fd, wanted, SEEK_CUR);
+    if (end >= wanted) {
+        *claimed = (double)wanted;
+        return (double)(end - wanted);
+    }
+    const off_t at = lseek(fd, 0, SEEK_CUR); // a device that has no positions, or one beyond the largest
+    return at < 0 ? -errno : (double)at;
+}
+
 #define NO_MODE 0xffffffffu
 
 // chmod and utimensat have no opcode either. Symbolic links are not followed for the times; they have no mode.

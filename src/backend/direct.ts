@@ -1,7 +1,7 @@
 // O_DIRECT made easy: a backend for one file that takes any offset, length and memory. What is aligned goes through as it
 // is; the rest goes through aligned memory, and a write's unaligned ends through reading and writing whole blocks.
-// Assumes that it alone writes to the file in this process: blocks that are read, changed and written back, and a padded
-// end that is cut off again, are kept from the handle's other operations, not from other handles'.
+// Assumes that it alone writes to the file: blocks that are read, changed and written back, and a padded end that is cut
+// off again, are kept from the handle's other operations, not from other handles'.
 
 import { alignedBuffer, isAligned } from "../kernel/aligned.ts";
 import { AT_EMPTY_PATH, STATX_DIOALIGN } from "../kernel/constants.ts";
@@ -13,6 +13,7 @@ import { CELL_HALF } from "../ring/scratch.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./interface.ts";
 import { writeThenSync } from "./loops.ts";
 import { Ranges } from "./range-lock.ts";
+import { type Claim, claim as claimOwn, settleClaim } from "./uring/own-position.ts";
 import type { Reads } from "./uring/read-batch.ts";
 import { begin, EINTR, end, fail, stage, stageAgain, thread } from "./uring/request.ts";
 
@@ -32,8 +33,6 @@ export interface DirectOptions {
   sized: boolean;
   /** The user did not ask for reading; the file is open for it all the same, for the blocks at a write's ends. */
   writeOnly: boolean;
-  /** Gets and sets the file's own position, where the backend can. */
-  seek: ((position: number | null) => number) | null;
   /** Not to be collected, and the file with it closed, while anything is under way. */
   handle: object | null;
 }
@@ -84,7 +83,8 @@ class DirectFile {
     const refusal = this.#refusal("read");
     if (refusal !== null) return Promise.reject(refusal);
     if (this.#options.writeOnly) return Promise.reject(systemError(errnoOf("EBADF"), "read"));
-    const at = this.#startOf(position);
+    const claim = this.#claim(position, length, true);
+    const at = claim.start;
     const fits = at % this.#block === 0 && length % this.#block === 0 && isAligned(view, offset, this.#memory);
     const read = (): Promise<ReadResult<T>> =>
       fits
@@ -94,14 +94,10 @@ class DirectFile {
             buffer: view,
           }));
     const result = this.#ranges.run(at, at + length, false, read);
-    return this.#held(result, position === -1 ? ({ bytesRead }) => this.#moveTo(at + bytesRead) : null);
+    return this.#held(result, position === -1 ? (read) => this.#settle(claim, read?.bytesRead ?? 0) : null);
   }
 
-  readv<T = readonly View[]>(
-    buffers: readonly View[],
-    position: number | bigint,
-    given: T = buffers as T,
-  ): Promise<ReadvResult<T>> {
+  readv<T>(buffers: readonly View[], position: number | bigint, given: T): Promise<ReadvResult<T>> {
     const all = alignedBuffer(totalLength(buffers), this.#memory);
     return this.read(all, 0, all.length, position).then(({ bytesRead }) => {
       let from = 0;
@@ -163,7 +159,8 @@ class DirectFile {
   write<T extends View>(view: T, offset: number, length: number, position: number | bigint): Promise<WriteResult<T>> {
     const refusal = this.#refusal("write");
     if (refusal !== null) return Promise.reject(refusal);
-    const at = this.#startOf(position);
+    const claim = this.#claim(position, length, false);
+    const at = claim.start;
     const end = at + length;
     const straight = at % this.#block === 0 && length % this.#block === 0 && isAligned(view, offset, this.#memory);
     const write = straight
@@ -177,14 +174,10 @@ class DirectFile {
     const from = this.#floor(at);
     const to = end % this.#block === 0 ? end : Number.POSITIVE_INFINITY;
     const result = this.#ranges.run(from, to, from !== at || to !== end, write);
-    return this.#held(result, position === -1 ? ({ bytesWritten }) => this.#moveTo(at + bytesWritten) : null);
+    return this.#held(result, position === -1 ? (put) => this.#settle(claim, put?.bytesWritten ?? 0) : null);
   }
 
-  writev<T = readonly View[]>(
-    buffers: readonly View[],
-    position: number | bigint,
-    given: T = buffers as T,
-  ): Promise<WritevResult<T>> {
+  writev<T>(buffers: readonly View[], position: number | bigint, given: T): Promise<WritevResult<T>> {
     const all = alignedBuffer(totalLength(buffers), this.#memory);
     let from = 0;
     for (const view of buffers) {
@@ -289,19 +282,20 @@ class DirectFile {
     return this.#floor(position + this.#block - 1);
   }
 
-  /** Where a transfer begins. Beyond 2^53 lies the end of every file. */
-  #startOf(position: number | bigint): number {
-    if (position === -1) return this.#options.seek === null ? this.#position : this.#options.seek(null);
-    return typeof position === "number" ? position : Number(position > MAX_SAFE ? MAX_SAFE : position);
+  /** Where a transfer begins, and what it claims. Beyond 2^53 lies the end of every file. */
+  #claim(position: number | bigint, length: number, isRead: boolean): Claim {
+    if (position === -1 && this.#base.name === "io_uring") return claimOwn(this.#file.fd, length, isRead);
+    const start = position === -1 ? this.#position : Number(position > MAX_SAFE ? MAX_SAFE : position);
+    return { fd: -1, start, bytes: 0 };
   }
 
-  #moveTo(position: number): void {
-    this.#position = position;
-    this.#options.seek?.(position);
+  #settle(claim: Claim, moved: number): void {
+    this.#position = claim.start + moved;
+    if (claim.fd >= 0) settleClaim(claim, moved);
   }
 
   /** Counts a transfer as one operation of the file, whatever its steps, until `after` has seen its result. */
-  #held<T>(transfer: Promise<T>, after: ((result: T) => void) | null): Promise<T> {
+  #held<T>(transfer: Promise<T>, after: ((result: T | null) => void) | null): Promise<T> {
     const file = this.#file;
     const release = (): void => {
       if (--file.inFlight > 0) return;
@@ -311,7 +305,7 @@ class DirectFile {
     file.inFlight++;
     busy.add(this.#options);
     return transfer
-      .then(after)
+      .then(after, after === null ? null : () => after(null))
       .finally(release)
       .then(() => transfer);
   }
@@ -324,8 +318,8 @@ export function directBackend(base: Backend, file: OpenFile, options: DirectOpti
   const own: Partial<Backend> = {
     read: (_, view, offset, length, position) => direct.read(view, offset, length, position),
     write: (_, view, offset, length, position) => direct.write(view, offset, length, position),
-    readv: (_, views, position, given) => direct.readv(views, position, given),
-    writev: (_, views, position, given) => direct.writev(views, position, given),
+    readv: (_, views, position, given = views as any) => direct.readv(views, position, given),
+    writev: (_, views, position, given = views as any) => direct.writev(views, position, given),
     writeSynced: (_, buffers, position, landed) => writeThenSync(made, file, buffers, position, landed),
     ftruncate: (_, length) => direct.ftruncate(length),
     fstat: (_, bigint) => direct.fstat(bigint),

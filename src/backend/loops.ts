@@ -98,8 +98,18 @@ export async function writeThenSync(
 ): Promise<void> {
   const start = landed.bytes;
   const lengths = buffers.map(({ byteLength }) => byteLength);
+  let ahead = 0;
+  if (buffers.length > 1) {
+    // As far as one call reaches: others who write at the file's own position don't come in between.
+    const { bytesWritten } = await backend.writev(file, buffers.slice(0, MAX_VECTOR), position);
+    landed.bytes += bytesWritten;
+    ahead = bytesWritten;
+    if (buffers.some(({ byteLength }, i) => byteLength !== lengths[i])) throw dataTaken();
+  }
   for (const [i, bytes] of buffers.entries()) {
-    for (let done = 0; done < lengths[i]!; ) {
+    const first = Math.min(ahead, lengths[i]!);
+    ahead -= first;
+    for (let done = first; done < lengths[i]!; ) {
       if (bytes.byteLength !== lengths[i]) throw dataTaken();
       const at = position < 0 ? -1 : position + landed.bytes - start;
       const { bytesWritten } = await backend.write(file, bytes, done, bytes.byteLength - done, at);

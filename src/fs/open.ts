@@ -5,14 +5,14 @@ import type { Mode, OpenMode, PathLike } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { DirectOptions } from "../backend/direct.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
-import { cancellable, thread } from "../backend/uring/request.ts";
+import { cancellable } from "../backend/uring/request.ts";
 import { kinMet, meetKin } from "../handle/bun-class.ts";
 import { FileHandle, handlePrototype, kinOf } from "../handle/file-handle.ts";
 import { constants } from "../kernel/constants.ts";
 import { abortable, type Limits, limited } from "../node/abort.ts";
 import { validateBoolean } from "../node/arguments.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
-import { isLimited, validateLimits } from "../node/options.ts";
+import { limitsIn } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 
 export { FileHandle };
@@ -22,7 +22,6 @@ const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_RDWR, O_TRUNC, O_WRONL
   ...constants,
   O_ACCMODE: 0b11,
 };
-const [SEEK_SET, SEEK_CUR] = [0, 1];
 
 /** What `open` takes beside path, flags and mode. */
 export interface OpenOptions extends Limits {
@@ -79,13 +78,13 @@ export function open(
     const checked = toPath(path);
     const bits = parseFlags(flags);
     const given = isOptions(mode) ? mode : (options ?? {});
-    const permissions = parseMode(isOptions(mode) ? mode.mode : (mode ?? given.mode), "mode", FILE_MODE);
-    const { direct = false } = given;
+    const { mode: ofOptions, direct = false, signal, timeoutMs } = given;
+    const permissions = parseMode(isOptions(mode) ? ofOptions : (mode ?? ofOptions), "mode", FILE_MODE);
+    const limits = limitsIn({ signal, timeoutMs });
     validateBoolean(direct, "options.direct");
-    validateLimits(given);
     const start = direct ? openDirect : openHandle;
-    if (!isLimited(given)) return start(checked, bits, permissions);
-    return limited(given, "open", (signal) => openUntil(signal, checked, bits, permissions, start), checked);
+    if (limits === null) return start(checked, bits, permissions);
+    return limited(limits, "open", (signal) => openUntil(signal, checked, bits, permissions, start), checked);
   } catch (error) {
     return Promise.reject(error);
   }
@@ -144,8 +143,7 @@ async function handleOfDirect(
     const stats = await base.fstat(file, false);
     const sized = stats.isFile();
     if (alignment !== null && (sized || stats.isBlockDevice())) {
-      const seek = base.name === "io_uring" ? seekerOf(file) : null;
-      const options: DirectOptions = { alignment, sized, writeOnly, seek, handle: null };
+      const options: DirectOptions = { alignment, sized, writeOnly, handle: null };
       const handle = new FileHandle(file, directBackend(base, file, options));
       options.handle = handle;
       return handle;
@@ -156,9 +154,4 @@ async function handleOfDirect(
   }
   await base.close(file);
   return openHandle(path, buffered & ~(O_EXCL | O_TRUNC | O_CREAT), mode);
-}
-
-function seekerOf(file: OpenFile): (position: number | null) => number {
-  return (position) =>
-    position === null ? thread().native.seek(file.fd, 0, SEEK_CUR) : thread().native.seek(file.fd, position, SEEK_SET);
 }

@@ -37,6 +37,8 @@ export interface Native {
   fstat(fd: number, dontSync: number, out: Address): number;
   /** lseek(2): the new position, or -errno. */
   seek(fd: number, offset: number, whence: number): number;
+  /** Moves the file's own position by a transfer's bytes: where they begin, or -errno; `claimed[0]` is how many they are. */
+  claim(fd: number, length: number, ofRead: number, claimed: Float64Array): number;
   setAttributes(list: Uint32Array, count: number): number;
   listXattr(path: Address, fd: number, out: Address, capacity: number): number;
   removeXattr(path: Address, fd: number, name: Address): number;
@@ -107,6 +109,7 @@ const SYMBOLS = {
   bun_uring_read_opened: { args: [i32, pointer, u32], returns: i32 },
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
   bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
+  bun_uring_claim: { args: [i32, f64, i32, pointer], returns: f64 },
   bun_uring_set_attributes: { args: [pointer, u32], returns: i32 },
   bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
   bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
@@ -205,6 +208,7 @@ function load(path: string): Loaded {
       readOpened: symbols.bun_uring_read_opened,
       fstat: symbols.bun_uring_fstat,
       seek: symbols.bun_uring_seek,
+      claim: symbols.bun_uring_claim,
       setAttributes: symbols.bun_uring_set_attributes,
       listXattr: symbols.bun_uring_list_xattr,
       removeXattr: symbols.bun_uring_remove_xattr,

@@ -38,8 +38,8 @@ export class Operation {
   offset: number = 0;
   length: number = 0;
   position: number | bigint = 0;
-  /** The transfer is at the file's own position, which moves when it has ended. */
-  own: boolean = false;
+  /** What a transfer at the file's own position has claimed of it; null for one elsewhere. */
+  claim: { fd: number; start: number; bytes: number } | null = null;
   /** Somebody here asked for its cancellation. */
   cancelled: boolean = false;
   /** Stages the operation once more, where `finish` can't: after EINTR. */
@@ -183,6 +183,7 @@ export class OperationTable {
     operation.retries = 0;
     operation.again = null;
     operation.lease = null;
+    operation.claim = null;
     operation.state = null;
   }
 

@@ -13,7 +13,7 @@ import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile } from "../interface.ts";
 import { MAX_VECTOR } from "../loops.ts";
 import { stageLink } from "./linked.ts";
-import { advance, cellForVector, fdatasync, isSeekable, putVector, setPosition } from "./read-write.ts";
+import { cellForVector, fdatasync, isSeekable, putVector, setPosition, settlePosition } from "./read-write.ts";
 import { begin, EAGAIN, ECANCELED, EINTR, end, honest, MAX_RETRIES, thread } from "./request.ts";
 
 const FSYNC_DATASYNC = 1;
@@ -48,7 +48,7 @@ export async function writeSynced(
   let synced = ECANCELED;
   while (rest.length > 0) {
     const part = firstPart(rest);
-    const total = part.reduce((sum, view) => sum + view.length, 0);
+    const total = lengthOf(part);
     const at = position < 0 ? -1 : position + landed.bytes - start;
     const outcome = await runChain(file, part, at, part.length === rest.length, retries > 0);
     const written = honest(outcome.written);
@@ -65,6 +65,10 @@ export async function writeSynced(
   // Not begun, for want of a thread, or interrupted: on its own, then.
   if (synced === ECANCELED || synced === EINTR) return fdatasync(file);
   if (synced < 0) throw systemError(synced, "fdatasync");
+}
+
+function lengthOf(views: readonly Uint8Array[]): number {
+  return views.reduce((sum, view) => sum + view.length, 0);
 }
 
 /** As many buffers as one write takes. */
@@ -108,7 +112,7 @@ function runChain(
     lengths: views.map((view) => view.length),
     outcome: { written: 0, synced: ECANCELED, cancelled: false },
   } satisfies State;
-  setPosition(operation, position);
+  setPosition(operation, position, lengthOf(views));
   const at = operation.position as number;
   const vectored = views.length > 1;
   const address = vectored ? putVector(operation, cell, views) : stableAddress(views[0]!, 0);
@@ -134,7 +138,7 @@ function finish(operation: Operation, res: number, _flags: number, link: number)
   if (operation.pending > 0) return;
   const { resolve, reject } = operation;
   outcome.cancelled = operation.cancelled;
-  advance(operation, outcome.written);
+  settlePosition(operation, outcome.written);
   const intact = views.every((view, i) => view.length === lengths[i]);
   end(operation);
   if (intact) resolve(outcome);

@@ -12,6 +12,7 @@ import { holdAllLeased, holdLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_BYTES, CELL_HALF, type Cell, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "../interface.ts";
+import { claim, settleClaim } from "./own-position.ts";
 import { begin, EINTR, end, fail, finishVoid, isToRepeat, retryFlag, stage, stageAgain, thread } from "./request.ts";
 
 const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
@@ -22,11 +23,12 @@ const IOVEC_BYTES = 16;
 const HELPER_WRITE_BYTES = 64 * 1024;
 /** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */
 const COPIED_WRITE_BYTES = 16 * 1024;
-const [SEEK_SET, SEEK_CUR, SEEK_END] = [0, 1, 2];
+const SEEK_END = 2;
 
 /** The view was detached, moved or resized while the kernel had its address. */
 function memoryTaken(operation: Operation): void {
   const { reject, syscall } = operation;
+  settlePosition(operation, 0);
   end(operation);
   reject(
     Object.assign(
@@ -36,10 +38,15 @@ function memoryTaken(operation: Operation): void {
   );
 }
 
+function failTransfer(operation: Operation, res: number): void {
+  settlePosition(operation, 0);
+  fail(operation, res);
+}
+
 function finishRead(operation: Operation, res: number): void {
-  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : fail(operation, res);
+  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : failTransfer(operation, res);
   const { resolve, view } = operation;
-  advance(operation, res);
+  settlePosition(operation, res);
   if (byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
   if (operation.state !== null && !copyBack(operation, res)) return memoryTaken(operation);
   end(operation);
@@ -56,9 +63,10 @@ function copyBack(operation: Operation, bytes: number): boolean {
 }
 
 function finishWrite(operation: Operation, res: number): void {
-  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.WRITE) : fail(operation, res);
+  if (res < 0)
+    return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.WRITE) : failTransfer(operation, res);
   const { resolve, view } = operation;
-  advance(operation, res);
+  settlePosition(operation, res);
   // What was written is what a stand-in held, whatever became of the view.
   if (operation.state === null && byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
   end(operation);
@@ -111,24 +119,29 @@ function needsStandIn(operation: Operation, opcode: number): boolean {
 }
 
 /**
- * Sets where a transfer begins. At the file's own position (-1) that is asked for here and moved by `advance`: the kernel
- * moves it only for what completes at once, not for O_DIRECT, a file server, or a short write's second try (6.18).
- * Pipes and terminals have none and keep -1. Whoever calls lets one such transfer of a file end before the next.
+ * Sets where a transfer of `length` bytes begins. At the file's own position (-1) those bytes are claimed here, and
+ * `settlePosition` gives back what was not used. Pipes and terminals have no position and keep -1.
  */
-export function setPosition(operation: Operation, position: number | bigint): void {
+export function setPosition(operation: Operation, position: number | bigint, length: number): void {
   const file = operation.owner as OpenFile;
-  operation.own = position === -1 && file.seekable;
-  operation.position = operation.own ? thread().native.seek(file.fd, 0, SEEK_CUR) : position;
+  operation.position = position;
+  if (position !== -1 || !file.seekable) return;
+  const isRead = operation.syscall === "read";
+  // What is appended has its place from the kernel.
+  const found = file.append && !isRead ? { fd: file.fd, start: 0, bytes: 0 } : claim(file.fd, length, isRead);
+  if (found.start < 0) return; // -1 then, and the kernel says why
+  operation.claim = found;
+  operation.position = found.start;
 }
 
-/** Moves the file's own position past a transfer of `res` bytes that was made there. */
-export function advance(operation: Operation, res: number): void {
-  if (!operation.own || res <= 0) return;
-  const { fd, position } = operation;
-  const { native } = thread();
-  const isWrite = operation.syscall === "write";
-  if (isWrite && (operation.owner as OpenFile).append) native.seek(fd, 0, SEEK_END);
-  else native.seek(fd, (position as number) + res, SEEK_SET);
+/** Ends a transfer of `res` bytes, or one that failed, as far as the file's own position goes. */
+export function settlePosition(operation: Operation, res: number): void {
+  const { claim, fd } = operation;
+  if (claim === null) return;
+  operation.claim = null;
+  if (operation.syscall === "write" && (operation.owner as OpenFile).append) {
+    if (res > 0) thread().native.seek(fd, 0, SEEK_END);
+  } else settleClaim(claim, Math.max(0, res));
 }
 
 /** lseek(2). */
@@ -156,7 +169,7 @@ function transfer(
   operation.byteLength = byteLengthOf(view);
   operation.offset = offset;
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
-  setPosition(operation, position);
+  setPosition(operation, position, operation.length);
   if (needsStandIn(operation, opcode)) {
     // Over 1000 elements, so that it never moves; never exposed, so that nobody can take it.
     const standIn = Buffer.allocUnsafeSlow(Math.max(1024, operation.length));
@@ -204,10 +217,10 @@ interface Vector {
 function finishVector(operation: Operation, res: number): void {
   const vector = operation.state as Vector;
   const repeat = res < 0 && isToRepeat(operation, res);
-  if (res < 0 && !repeat) return fail(operation, res);
+  if (res < 0 && !repeat) return failTransfer(operation, res);
   if (vector.views.some((view, i) => byteLengthOf(view) !== vector.lengths[i])) return memoryTaken(operation);
   if (repeat) return stageVector(operation);
-  advance(operation, res);
+  settlePosition(operation, res);
   const { resolve } = operation;
   end(operation);
   const { given: buffers } = vector;
@@ -244,7 +257,7 @@ function vectored(
   const lengths = views.map(byteLengthOf);
   const total = lengths.reduce((sum, length) => sum + length, 0);
   operation.fd = file.fd;
-  setPosition(operation, position);
+  setPosition(operation, position, total);
   operation.lease = holdAllLeased(views);
   operation.state = { given, views, lengths, opcode, address, total } satisfies Vector;
   stageVector(operation);
