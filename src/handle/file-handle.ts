@@ -6,6 +6,8 @@ import type { Mode, ReadStream, TimeLike, WriteStream } from "node:fs";
 import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import type { Interface } from "node:readline";
 import type { ReadableStream } from "node:stream/web";
+import { currentBackend } from "../backend/choose.ts";
+import type { OpenFile } from "../backend/interface.ts";
 import { writeAll } from "../backend/loops.ts";
 import type { ReadBatchOptions } from "../fs/many.ts";
 import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
@@ -23,11 +25,13 @@ import {
   type HandleWriteOptions as WriteFileOptions,
 } from "../node/options.ts";
 import { bytesOf } from "../node/views.ts";
+import { type OpenedFile, provideFiles } from "../streams/files.ts";
 import type { ReadStreamOptions, WriteStreamOptions } from "../streams/node-stream.ts";
 import type { WebStreamOptions } from "../streams/web-stream.ts";
 import { fchmod, fchown, futimes } from "./attributes.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
 import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
+import { collected } from "./finalizer.ts";
 import type { Advice, AllocateOptions } from "./space.ts";
 import type { SetXattrOptions } from "./xattr.ts";
 
@@ -165,17 +169,17 @@ export class FileHandle extends OpenHandle {
 
   /** A node:stream Readable of the file, read ahead: from `start` (the file's own position) to `end`, inclusive. */
   createReadStream(options?: ReadStreamOptions): ReadStream {
-    return streams().createReadStream(this, sourceOf(this), options);
+    return streams().createReadStream("", { ...options, fd: this });
   }
 
   /** A node:stream Writable into the file, from `start` (the file's own position) on. */
   createWriteStream(options?: WriteStreamOptions): WriteStream {
-    return streams().createWriteStream(this, sourceOf(this), options);
+    return streams().createWriteStream("", { ...options, fd: this });
   }
 
   /** The file's lines, for `for await`; takes the options of createReadStream. */
   readLines(options?: ReadStreamOptions): Interface {
-    return streams().readLines(this, sourceOf(this), options);
+    return streams().readLines(this.createReadStream(options));
   }
 
   /** A web stream of bytes from the file's own position on, also for BYOB readers; a handle gives one only. */
@@ -241,3 +245,19 @@ withLengths(FileHandle.prototype, {
   writev: 2,
 });
 Object.defineProperty(FileHandle, "name", { value: "FileHandle", configurable: true }); // see node/named.ts
+
+const opened = (file: OpenFile): OpenedFile => {
+  const handle = new FileHandle(file);
+  return { handle, source: sourceOf(handle) };
+};
+
+provideFiles({
+  of: (value) => (value instanceof FileHandle ? { handle: value, source: sourceOf(value) } : null),
+  open: (path, flags, mode) => currentBackend().open(path, flags, mode, opened),
+  adopt(fd) {
+    const file = currentBackend().adopt(fd);
+    const adopted = opened(file);
+    collected.unregister(file);
+    return adopted;
+  },
+});

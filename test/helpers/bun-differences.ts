@@ -288,6 +288,30 @@ export const DIFFERENCES: readonly Difference[] = [
     tests: ["stat-lstat > rounds Dates to the nearest millisecond"],
   },
   {
+    id: "stream-close-settles",
+    tests: [
+      "file-streams > close() settles after a write stream with autoClose: false: an end with nothing written",
+      "file-streams > close() settles after a write stream with autoClose: false: an error",
+      "file-streams > close() settles after a write stream with autoClose: false: end(callback)",
+      "file-streams > close() settles after a write stream with autoClose: false: finished",
+      "file-streams > close() settles after a write stream with autoClose: false: pipeline",
+      "file-streams > close(callback) of a write stream that has finished and is left open closes it",
+      "file-streams > streams that have ended leave no listener on their handle",
+    ],
+  },
+  {
+    id: "stream-path-arguments",
+    tests: [
+      "file-streams > a path with a NUL byte is refused at the call",
+      "file-streams > createReadStream takes a Buffer as its path, as it is at the call",
+    ],
+  },
+  {
+    id: "stream-signal-leak",
+    unstable: true,
+    tests: ["file-streams > a signal that is aborted already leaves nothing open"],
+  },
+  {
     id: "truncate-error-syscall",
     tests: [
       "errors > truncate of a missing path",

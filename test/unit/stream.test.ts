@@ -249,7 +249,7 @@ describe("writing", () => {
     const at = tmp.path();
     const handle = await open(at, "w");
     const calls = watch(handle);
-    const stream = handle.createWriteStream();
+    const stream = handle.createWriteStream({ highWaterMark: 16_384 });
     const large = Array.from({ length: 5 }, (_, i) => patternBytes(10_000, i + 1));
     for (const chunk of large) stream.write(chunk);
     await once(stream, "drain");

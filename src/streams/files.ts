@@ -1,0 +1,47 @@
+// What the streams ask of files: to open one by its path, to take a descriptor, to know a FileHandle.
+// Assumes that handle/ says how when it is loaded; streams themselves know no handle's class.
+
+import type { Path } from "../backend/interface.ts";
+import type { StreamSource } from "./read-ahead.ts";
+
+export type Callback = (error?: Error | null) => void;
+
+/** What the streams need of a FileHandle. */
+export interface StreamHandle {
+  readonly fd: number;
+  close(): Promise<void>;
+  sync(): Promise<void>;
+  write(
+    buffer: NodeJS.ArrayBufferView,
+    offset: number,
+    length: number,
+    position: number | null,
+  ): Promise<{ bytesWritten: number }>;
+  writev(buffers: NodeJS.ArrayBufferView[], position: number | null): Promise<{ bytesWritten: number }>;
+}
+
+/** A file that a stream uses. */
+export interface OpenedFile {
+  readonly handle: StreamHandle;
+  readonly source: StreamSource;
+}
+
+export interface Files {
+  /** What is behind a FileHandle of this package; null for everything else. */
+  of(value: unknown): OpenedFile | null;
+  /** Opens a file, which is closed when nobody has its stream any more. */
+  open(path: Path, flags: number, mode: number): Promise<OpenedFile>;
+  /** A descriptor that its user opened; it is closed only by the stream. */
+  adopt(fd: number): OpenedFile;
+}
+
+let known: Files | null = null;
+
+/** Says once how files are had. */
+export function provideFiles(files: Files): void {
+  known = files;
+}
+
+export function files(): Files {
+  return known!;
+}
