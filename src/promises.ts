@@ -15,6 +15,7 @@ import { named, withLengths } from "./node/named.ts";
 import { parseFlags, parseMode } from "./node/open-flags.ts";
 import { statOptions } from "./node/options.ts";
 import { toPath } from "./node/path.ts";
+import { filesComeWith } from "./streams/files.ts";
 
 export { appendFile, constants, readFile, writeFile };
 
@@ -50,6 +51,8 @@ function later<T>(load: () => T): () => T {
     return loaded;
   };
 }
+
+filesComeWith(handles);
 
 /** The function `name` of what `load` gives. */
 function deferred<T, K extends keyof T & string>(load: () => T, name: K): T[K] {

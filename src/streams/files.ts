@@ -36,12 +36,19 @@ export interface Files {
 }
 
 let known: Files | null = null;
+let load: () => unknown = () => null;
 
 /** Says once how files are had. */
 export function provideFiles(files: Files): void {
   known = files;
 }
 
+/** What loads the handles, which provide the files, for a stream that comes before the first of them. */
+export function filesComeWith(loader: () => unknown): void {
+  load = loader;
+}
+
 export function files(): Files {
+  if (known === null) load();
   return known!;
 }
