@@ -42,11 +42,21 @@ enum {
     HEADER_BYTES = 64
 };
 
-// One mapping owned by the shim; it outlives the JavaScript heap so that the kernel may write late.
+// What a JavaScript ArrayBuffer over a part of a region holds it by; goes where the ArrayBuffer goes, also to another thread.
+struct share {
+    struct region *region;
+    uint32_t held; // 1 from when the ArrayBuffer is made until its memory is let go
+};
+
+// One mapping owned by the shim; it outlives the JavaScript heap so that the kernel may write late. It is unmapped when
+// the last of its holders has let go: the ring (until no operation in the kernel can use it), and each share that is held.
 struct region {
-    struct region *next;
+    struct region *next; // of its ring
     void *address;
     size_t length;
+    uint32_t holders;
+    uint32_t share_count;
+    struct share shares[];
 };
 
 enum { SPARE_WAKES = 4 };
@@ -65,8 +75,10 @@ struct ring {
     int bell_watched;    // the other end, which Bun owns, and its inode
     ino_t bell_inode;
     int mounts;     // /proc/self/mountinfo, polled for changes
-    uint8_t *opens; // by slot: 1 while the slot's last SQE opens a descriptor that somebody has to own
-    uint32_t opens_capacity;
+    uint64_t *opens; // hash set of ~user_data: SQEs in the kernel that open a descriptor which somebody has to own
+    uint32_t opens_capacity, opens_count;
+    int waited;       // cancel_all has run: what has not ended by then is not waited for again
+    int stuck;        // and the helper thread has not
     int bell_ready;   // the bell ring exists
     int bell_pending; // CQEs that the bell ring still owes
     struct job *jobs; // on helper threads, see trees.h
@@ -91,7 +103,7 @@ struct ring_info {
     uint32_t shared_length;
     uint32_t sq_entries, cq_entries;
     uint32_t features;
-    uint32_t unmap_low, unmap_high; // address of region_unmap, the finalizer for handed-over memory
+    uint32_t release_low, release_high; // address of region_release, the finalizer of ArrayBuffers over regions
 };
 
 // What copies give their targets: the mode (unless NO_MODE) and both times, in this order, of `count` paths.
@@ -166,11 +178,19 @@ EXPORT int32_t bun_uring_layout(uint32_t *out, uint32_t capacity)
 
 /* ---- regions: page-aligned memory ---------------------------------------------------------------------------- */
 
-// Maps `length` bytes of zeroed, page-aligned memory that lives until region_free or the end of the ring's thread.
-// huge: ask for transparent huge pages. Returns the address, or NULL.
-EXPORT void *bun_uring_region_new(struct ring *ring, double length, int32_t huge)
+static void region_drop(struct region *region)
 {
-    struct region *region = malloc(sizeof(*region));
+    if (__atomic_sub_fetch(&region->holders, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    munmap(region->address, region->length);
+    free(region);
+}
+
+// Maps `length` bytes of zeroed, page-aligned memory, held by the ring until region_free or the end of the ring.
+// huge: ask for transparent huge pages. shares: how many ArrayBuffers may hold parts of it. Returns the address, or NULL.
+EXPORT void *bun_uring_region_new(struct ring *ring, double length, int32_t huge, uint32_t shares)
+{
+    struct region *region = calloc(1, sizeof(*region) + shares * sizeof(struct share));
     if (!region)
         return NULL;
     region->length = (size_t)length;
@@ -183,44 +203,62 @@ EXPORT void *bun_uring_region_new(struct ring *ring, double length, int32_t huge
     if (huge)
         madvise(region->address, region->length, MADV_HUGEPAGE);
     madvise(region->address, region->length, MADV_DONTFORK);
+    region->holders = 1;
+    region->share_count = shares;
+    for (uint32_t i = 0; i < shares; i++)
+        region->shares[i].region = region;
     region->next = ring->regions;
     ring->regions = region;
     return region->address;
 }
 
-// Takes a region out of the ring's list. Returns its length, 0 if it is not there.
-static size_t region_forget(struct ring *ring, void *address)
+// The region at this address, for region_share and region_held; NULL if the ring has none there.
+EXPORT struct region *bun_uring_region_at(struct ring *ring, const void *address)
+{
+    for (struct region *region = ring->regions; region; region = region->next)
+        if (region->address == address)
+            return region;
+    return NULL;
+}
+
+// Makes share `index` a holder of the region. Returns it: the context of region_release, which is the finalizer of the
+// ArrayBuffer. NULL if it is held already. The caller holds the region by the ring or by another share.
+EXPORT struct share *bun_uring_region_share(struct region *region, uint32_t index)
+{
+    if (index >= region->share_count || __atomic_exchange_n(&region->shares[index].held, 1, __ATOMIC_ACQ_REL))
+        return NULL;
+    __atomic_add_fetch(&region->holders, 1, __ATOMIC_RELAXED);
+    return &region->shares[index];
+}
+
+// Whether share `index` is held. The caller holds the region by the ring or by another share.
+EXPORT int32_t bun_uring_region_held(struct region *region, uint32_t index)
+{
+    return index < region->share_count && __atomic_load_n(&region->shares[index].held, __ATOMIC_ACQUIRE);
+}
+
+// The ring lets the region go. The caller knows that no operation in the kernel uses it.
+EXPORT int32_t bun_uring_region_free(struct ring *ring, void *address)
 {
     for (struct region **link = &ring->regions; *link; link = &(*link)->next) {
         struct region *region = *link;
         if (region->address != address)
             continue;
-        const size_t length = region->length;
         *link = region->next;
-        free(region);
-        return length;
+        region_drop(region);
+        return 0;
     }
-    return 0;
+    return -EINVAL;
 }
 
-// Unmaps a region. The caller knows that no operation in the kernel uses it.
-EXPORT int32_t bun_uring_region_free(struct ring *ring, void *address)
+// The finalizer of ArrayBuffers over a region, on whatever thread has them by then.
+static void region_release(void *bytes, void *context)
 {
-    const size_t length = region_forget(ring, address);
-    if (!length)
-        return -EINVAL;
-    return munmap(address, length) ? -errno : 0;
-}
-
-// Gives a region away to a JavaScript ArrayBuffer, whose finalizer is region_unmap with the length as context.
-EXPORT int32_t bun_uring_region_hand_over(struct ring *ring, void *address)
-{
-    return region_forget(ring, address) ? 0 : -EINVAL;
-}
-
-static void region_unmap(void *address, void *length)
-{
-    munmap(address, (size_t)length);
+    (void)bytes;
+    struct share *share = context;
+    struct region *region = share->region;
+    __atomic_store_n(&share->held, 0, __ATOMIC_RELEASE);
+    region_drop(region);
 }
 
 /* ---- set-up ---------------------------------------------------------------------------------------------------- */
@@ -263,7 +301,7 @@ EXPORT int32_t bun_uring_create(uint32_t entries, uint32_t cq_entries, uint32_t 
 
     split((uintptr_t)ring, &info->ring_low, &info->ring_high);
     split((uintptr_t)shared, &info->shared_low, &info->shared_high);
-    split((uintptr_t)region_unmap, &info->unmap_low, &info->unmap_high);
+    split((uintptr_t)region_release, &info->release_low, &info->release_high);
     info->shared_length = (uint32_t)ring->shared_length;
     info->sq_entries = params.sq_entries;
     info->cq_entries = params.cq_entries;
@@ -386,26 +424,65 @@ EXPORT int32_t bun_uring_closes_at_once(struct ring *ring)
 
 /* ---- submit and reap ------------------------------------------------------------------------------------------- */
 
-// Notes whether the slot (the low 24 bits of user_data) opens a descriptor, for discard below.
-static void remember_open(struct ring *ring, const struct io_uring_sqe *sqe)
+// Where the key is in the set, or would be put. The set is never full.
+static uint32_t opens_find(const struct ring *ring, uint64_t key)
 {
-    const uint32_t slot = (uint32_t)sqe->user_data & 0xffffff;
-    const int opens = sqe->opcode == OP_FIXED_FD_INSTALL ||
-                      ((sqe->opcode == IORING_OP_OPENAT || sqe->opcode == IORING_OP_OPENAT2) && !sqe->file_index);
-    if (slot < ring->opens_capacity) {
-        ring->opens[slot] = (uint8_t)opens;
-        return;
-    }
-    if (!opens)
-        return;
-    const uint32_t capacity = (slot + 1) * 2;
-    uint8_t *grown = realloc(ring->opens, capacity);
+    const uint32_t mask = ring->opens_capacity - 1;
+    uint32_t at = (uint32_t)((key * 0x9e3779b97f4a7c15u) >> 32) & mask;
+    while (ring->opens[at] && ring->opens[at] != key)
+        at = (at + 1) & mask;
+    return at;
+}
+
+static int opens_grow(struct ring *ring)
+{
+    const uint32_t old_capacity = ring->opens_capacity;
+    uint64_t *old = ring->opens;
+    const uint32_t capacity = old_capacity ? old_capacity * 2 : 64;
+    uint64_t *grown = calloc(capacity, sizeof(*grown));
     if (!grown)
-        return; // at worst a descriptor is left open when the ring is closed over it
-    memset(grown + ring->opens_capacity, 0, capacity - ring->opens_capacity);
+        return -ENOMEM;
     ring->opens = grown;
     ring->opens_capacity = capacity;
-    ring->opens[slot] = 1;
+    for (uint32_t i = 0; i < old_capacity; i++)
+        if (old[i])
+            ring->opens[opens_find(ring, old[i])] = old[i];
+    free(old);
+    return 0;
+}
+
+// Notes an SQE that opens a descriptor, for discard below. By its user_data: a slot may have several SQEs.
+static void remember_open(struct ring *ring, const struct io_uring_sqe *sqe)
+{
+    const int opens = sqe->opcode == OP_FIXED_FD_INSTALL ||
+                      ((sqe->opcode == IORING_OP_OPENAT || sqe->opcode == IORING_OP_OPENAT2) && !sqe->file_index);
+    if (!opens)
+        return;
+    if (ring->opens_count * 2 >= ring->opens_capacity && opens_grow(ring))
+        return; // at worst a descriptor is left open when the ring is closed over it
+    const uint32_t at = opens_find(ring, ~sqe->user_data);
+    ring->opens_count += !ring->opens[at];
+    ring->opens[at] = ~sqe->user_data;
+}
+
+// Whether the SQE with this user_data, which has ended, was one that opens a descriptor; it is forgotten.
+static int forget_open(struct ring *ring, uint64_t user_data)
+{
+    if (!ring->opens_count)
+        return 0;
+    uint32_t hole = opens_find(ring, ~user_data);
+    if (!ring->opens[hole])
+        return 0;
+    ring->opens[hole] = 0;
+    ring->opens_count--;
+    // What follows was perhaps put there because the hole was taken.
+    const uint32_t mask = ring->opens_capacity - 1;
+    for (uint32_t next = (hole + 1) & mask; ring->opens[next]; next = (next + 1) & mask) {
+        const uint64_t key = ring->opens[next];
+        ring->opens[next] = 0;
+        ring->opens[opens_find(ring, key)] = key;
+    }
+    return 1;
 }
 
 // Copies a staged SQE into the SQ. What only the helper can do becomes an operation that does nothing.
@@ -485,8 +562,8 @@ static void run_task_work(struct ring *ring)
     }
 }
 
-// Copies the ready CQEs into the shared table. Returns how many.
-static uint32_t copy_out(struct ring *ring)
+// Copies the ready CQEs into the shared table. Returns how many. discarded: nobody takes them; what they opened is closed.
+static uint32_t copy_out(struct ring *ring, int discarded)
 {
     uint32_t ready = io_uring_cq_ready(&ring->uring);
     const uint32_t head = *ring->uring.cq.khead;
@@ -497,6 +574,9 @@ static uint32_t copy_out(struct ring *ring)
     ready = helper_reap(ring, ready);
     ready = fault_copied(ring, ready);
     ring->header[HEADER_IN_FLIGHT] -= ready;
+    for (uint32_t i = 0; i < ready && ring->opens_count; i++)
+        if (forget_open(ring, ring->cqes[i].user_data) && discarded && ring->cqes[i].res >= 0)
+            close(ring->cqes[i].res);
     return ready;
 }
 
@@ -526,7 +606,7 @@ EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *stag
     if (kernel_wants_us(ring))
         run_task_work(ring);
     ring->header[HEADER_SQ_READY] = io_uring_sq_ready(&ring->uring);
-    const uint32_t ready = copy_out(ring);
+    const uint32_t ready = copy_out(ring, 0);
     helper_tell(ring);
     return (int32_t)ready;
 }
@@ -873,15 +953,32 @@ EXPORT int32_t bun_uring_cached_pages(int32_t fd, double offset, double length)
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
-// Turns SQEs that the kernel has not taken into NOPs: the memory that they name may be gone when they are submitted.
-static void withdraw(struct io_uring *uring)
+// Operations that were never done, as user_data pairs of words: withdrawn, or cancelled before they began.
+struct undone {
+    uint32_t *out;
+    uint32_t count, capacity;
+};
+
+static void note_undone(struct undone *undone, uint64_t user_data)
 {
+    if (undone->count == undone->capacity)
+        return;
+    split(user_data, &undone->out[undone->count * 2], &undone->out[undone->count * 2 + 1]);
+    undone->count++;
+}
+
+// Turns SQEs that the kernel has not taken into NOPs: the memory that they name may be gone when they are submitted.
+static void withdraw(struct ring *ring, struct undone *undone)
+{
+    struct io_uring *uring = &ring->uring;
     const unsigned int tail = uring->sq.sqe_tail;
     for (unsigned int head = tail - io_uring_sq_ready(uring); head != tail; head++) {
         struct io_uring_sqe *sqe = &uring->sq.sqes[head & uring->sq.ring_mask];
         const uint64_t user_data = sqe->user_data;
         io_uring_prep_nop(sqe);
         sqe->user_data = user_data;
+        forget_open(ring, user_data); // a NOP's result is no descriptor
+        note_undone(undone, user_data);
     }
 }
 
@@ -893,39 +990,48 @@ static void wait_some(struct io_uring *uring, long ms)
 }
 
 // Drops the ready CQEs: nobody is there to take them. What an open has brought is closed.
-static void discard(struct ring *ring)
+static void discard(struct ring *ring, struct undone *undone)
 {
-    const uint32_t ready = copy_out(ring);
-    for (uint32_t i = 0; i < ready; i++) {
-        const uint32_t slot = (uint32_t)ring->cqes[i].user_data & 0xffffff;
-        if (slot < ring->opens_capacity && ring->opens[slot] && ring->cqes[i].res >= 0)
-            close(ring->cqes[i].res);
-    }
+    const uint32_t ready = copy_out(ring, 1);
+    for (uint32_t i = 0; i < ready; i++)
+        if (ring->cqes[i].res == -ECANCELED)
+            note_undone(undone, ring->cqes[i].user_data);
 }
 
-// Cancels what is in the kernel and waits for every CQE, at most deadline_ms. Returns how many never came.
-static uint32_t cancel_and_wait(struct ring *ring, uint32_t deadline_ms)
+// Cancels what is in the kernel and waits for every CQE, at most deadline_ms.
+static void cancel_and_wait(struct ring *ring, uint32_t deadline_ms, struct undone *undone)
 {
-    if (!ring->enabled)
-        return 0;
+    if (!ring->enabled || ring->waited)
+        return;
+    ring->waited = 1;
+    ring->stuck = helper_stop(ring, deadline_ms) != 0;
     if (ring->header[HEADER_IN_FLIGHT] == 0)
-        return 0;
+        return;
     struct io_uring_sync_cancel_reg cancel = {
         .fd = -1,
         .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
         .timeout = {.tv_sec = 0, .tv_nsec = 0},
     };
-    withdraw(&ring->uring);
+    withdraw(ring, undone);
     for (uint32_t waited = 0; waited <= deadline_ms; waited += 10) {
         io_uring_register_sync_cancel(&ring->uring, &cancel);
         run_task_work(ring);
-        discard(ring);
+        discard(ring, undone);
         if (ring->header[HEADER_IN_FLIGHT] == 0)
-            return 0;
+            return;
         wait_some(&ring->uring, 10);
-        discard(ring);
+        discard(ring, undone);
     }
-    return ring->header[HEADER_IN_FLIGHT];
+}
+
+// Before close: cancels what is in the kernel and waits for every CQE, at most deadline_ms. Writes the user_data, in two
+// words each, of what was not done into `undone`, `capacity` at most. Returns how many it wrote. Nothing is to be staged
+// afterwards.
+EXPORT int32_t bun_uring_cancel_all(struct ring *ring, uint32_t deadline_ms, uint32_t *undone, uint32_t capacity)
+{
+    struct undone list = {undone, 0, capacity};
+    cancel_and_wait(ring, deadline_ms, &list);
+    return (int32_t)list.count;
 }
 
 static void bell_close(struct ring *ring)
@@ -959,13 +1065,13 @@ static void unlink_from_thread(struct ring *ring)
         }
 }
 
-// Closes the ring: cancels, waits up to deadline_ms for every CQE, then frees all. Returns the number of operations
+// Closes the ring: cancels, waits up to deadline_ms for every CQE (once: cancel_all may have), then frees all. Returns the number of operations
 // that never completed; if that is not 0, all memory they may still write to is leaked on purpose.
 EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
 {
-    const int stuck = helper_stop(ring, deadline_ms);
-    uint32_t lost = cancel_and_wait(ring, deadline_ms);
-    if (stuck && lost == 0)
+    bun_uring_cancel_all(ring, deadline_ms, NULL, 0);
+    uint32_t lost = ring->enabled ? ring->header[HEADER_IN_FLIGHT] : 0;
+    if (ring->stuck && lost == 0)
         lost = 1;
     free_jobs(ring);
     unlink_from_thread(ring);
@@ -980,8 +1086,7 @@ EXPORT int32_t bun_uring_close(struct ring *ring, uint32_t deadline_ms)
     while (ring->regions) {
         struct region *region = ring->regions;
         ring->regions = region->next;
-        munmap(region->address, region->length);
-        free(region);
+        region_drop(region);
     }
     if (ring->helper)
         helper_release(ring);
@@ -1004,4 +1109,27 @@ static void close_thread_rings(void *first)
         bun_uring_close(ring, 2000);
         ring = next;
     }
+}
+
+/* ---- the end of a Worker ---------------------------------------------------------------------------------------- */
+
+// Node-API, which Bun's executable exports; not there for a program that is not Bun.
+typedef struct napi_env_of_bun *napi_env;
+extern int napi_add_env_cleanup_hook(napi_env env, void (*hook)(void *), void *context) __attribute__((weak));
+
+// Before a Worker's JavaScript heap is freed, also by terminate(), where no handler of JavaScript's runs: what the kernel
+// may still write there ends first. The rings themselves are closed with the thread.
+static void end_operations(void *unused)
+{
+    (void)unused;
+    for (struct ring *ring = pthread_getspecific(thread_rings); ring; ring = ring->next)
+        bun_uring_cancel_all(ring, 2000, NULL, 0);
+}
+
+// Called by process.dlopen, which is how an environment's end can be heard of.
+EXPORT void *napi_register_module_v1(napi_env env, void *exports)
+{
+    if (napi_add_env_cleanup_hook)
+        napi_add_env_cleanup_hook(env, end_operations, NULL);
+    return exports;
 }

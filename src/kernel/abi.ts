@@ -52,6 +52,6 @@ export const RingInfo = {
   sqEntries: 5,
   cqEntries: 6,
   features: 7,
-  unmap: 8,
+  release: 8,
   words: 10,
 } as const;

@@ -26,9 +26,15 @@ export interface Native {
   bellOpen(ring: Address): number;
   arm(ring: Address): number;
   disarm(ring: Address): void;
-  regionNew(ring: Address, length: number, huge: number): Address | null;
+  /** Memory that the ring holds, and of which up to `shares` ArrayBuffers may hold parts: `sharedMemory`. */
+  regionNew(ring: Address, length: number, huge: number, shares: number): Address | null;
+  /** What `regionShare` and `regionHeld` call the region at this address. */
+  regionAt(ring: Address, address: Address): Address | null;
+  regionShare(region: Address, index: number): Address | null;
+  /** 1 while the ArrayBuffer that was made for the share has its memory, wherever it was transferred to. */
+  regionHeld(region: Address, index: number): number;
+  /** The ring lets it go; it is unmapped when no share is held either. */
   regionFree(ring: Address, address: Address): number;
-  regionHandOver(ring: Address, address: Address): number;
   /** `flags`: 1 does not follow a last symbolic link, 2 takes what is known and asks no server. */
   statCached(path: Address, flags: number, out: Address): number;
   readCached(path: Address, flags: number, into: Address, capacity: number, opened: Address): number;
@@ -68,6 +74,11 @@ export interface Native {
   /** Of a job that has ended: errno, call, address (two words) and length of its output, the same of a path. */
   jobOutcome(job: Address, outcome: Uint32Array): void;
   jobFree(ring: Address, job: Address, ended: number): void;
+  /**
+   * Cancels all that is in the kernel and waits for it, before `close`. Writes the user_data of what was never done, in
+   * two words each; returns how many.
+   */
+  cancelAll(ring: Address, deadlineMs: number, undone: Uint32Array, capacity: number): number;
   close(ring: Address, deadlineMs: number): number;
 }
 
@@ -101,9 +112,11 @@ const SYMBOLS = {
   bun_uring_bell_open: { args: [pointer], returns: i32 },
   bun_uring_arm: { args: [pointer], returns: i32 },
   bun_uring_disarm: { args: [pointer], returns: nothing },
-  bun_uring_region_new: { args: [pointer, f64, i32], returns: pointer },
+  bun_uring_region_new: { args: [pointer, f64, i32, u32], returns: pointer },
+  bun_uring_region_at: { args: [pointer, pointer], returns: pointer },
+  bun_uring_region_share: { args: [pointer, u32], returns: pointer },
+  bun_uring_region_held: { args: [pointer, u32], returns: i32 },
   bun_uring_region_free: { args: [pointer, pointer], returns: i32 },
-  bun_uring_region_hand_over: { args: [pointer, pointer], returns: i32 },
   bun_uring_stat_cached: { args: [pointer, u32, pointer], returns: i32 },
   bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
   bun_uring_read_opened: { args: [i32, pointer, u32], returns: i32 },
@@ -124,6 +137,7 @@ const SYMBOLS = {
   bun_uring_job_start: { args: [pointer, i32, pointer, i32, i32, pointer], returns: i32 },
   bun_uring_job_outcome: { args: [pointer, pointer], returns: nothing },
   bun_uring_job_free: { args: [pointer, pointer, i32], returns: nothing },
+  bun_uring_cancel_all: { args: [pointer, u32, pointer, u32], returns: i32 },
   bun_uring_close: { args: [pointer, u32], returns: i32 },
 } as const;
 
@@ -183,6 +197,7 @@ function load(path: string): Loaded {
     abi !== ABI ? `its ABI is ${abi}, ${ABI} is expected` : checkLayout(out, symbols.bun_uring_layout(out, out.length));
   if (wrong !== null)
     return failure("ABI", `${path} is not this version's: ${wrong}`, "Run `make`, or reinstall the package.");
+  if (!Bun.isMainThread) endWithWorker(path);
   return {
     path,
     native: {
@@ -201,8 +216,10 @@ function load(path: string): Loaded {
       arm: symbols.bun_uring_arm,
       disarm: symbols.bun_uring_disarm,
       regionNew: symbols.bun_uring_region_new,
+      regionAt: symbols.bun_uring_region_at,
+      regionShare: symbols.bun_uring_region_share,
+      regionHeld: symbols.bun_uring_region_held,
       regionFree: symbols.bun_uring_region_free,
-      regionHandOver: symbols.bun_uring_region_hand_over,
       statCached: symbols.bun_uring_stat_cached,
       readCached: symbols.bun_uring_read_cached,
       readOpened: symbols.bun_uring_read_opened,
@@ -223,9 +240,22 @@ function load(path: string): Loaded {
       jobStart: symbols.bun_uring_job_start,
       jobOutcome: symbols.bun_uring_job_outcome,
       jobFree: symbols.bun_uring_job_free,
+      cancelAll: symbols.bun_uring_cancel_all,
       close: symbols.bun_uring_close,
     },
   };
+}
+
+/**
+ * Has the shim end this thread's operations before the Worker's heap is freed: also on terminate(), where no handler of
+ * JavaScript's runs. Only an environment of Node-API can tell, and only process.dlopen has one.
+ */
+function endWithWorker(path: string): void {
+  try {
+    process.dlopen({ exports: {} }, path);
+  } catch {
+    // The end of the thread is noticed all the same, a moment after the heap's.
+  }
 }
 
 /** Address of a view's first byte. The view's `.buffer` must have been read before, or a later read moves the data. */
@@ -233,10 +263,25 @@ export function addressOf(view: ArrayBufferView): Address {
   return ptr(view as Uint8Array) as unknown as number;
 }
 
-/** An ArrayBuffer over shim memory. Without `unmap` the memory stays the shim's; with it, the collector unmaps it. */
-export function memoryAt(address: Address, byteLength: number, unmap?: Address): ArrayBuffer {
-  if (unmap === undefined) return toArrayBuffer(address as any, 0, byteLength);
-  // The finalizer's context is the length: what munmap needs.
+/** An ArrayBuffer over shim memory, which stays the shim's: for use while that is mapped. */
+export function memoryAt(address: Address, byteLength: number): ArrayBuffer {
+  return toArrayBuffer(address as any, 0, byteLength);
+}
+
+/**
+ * An ArrayBuffer that holds its region by share number `index`: mapped for as long as anybody, also on another thread,
+ * has its memory. `release` is the shim's finalizer (RingInfo).
+ */
+export function sharedMemory(
+  native: Native,
+  release: Address,
+  region: Address,
+  index: number,
+  address: Address,
+  byteLength: number,
+): ArrayBuffer {
+  const share = native.regionShare(region, index);
+  if (share === null) throw new Error("bun-uring: a part of a region is held already");
   const toFinalizedBuffer = toArrayBuffer as (...args: number[]) => ArrayBuffer;
-  return toFinalizedBuffer(address, 0, byteLength, byteLength, unmap);
+  return toFinalizedBuffer(address, 0, byteLength, share, release);
 }

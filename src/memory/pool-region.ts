@@ -1,8 +1,8 @@
 // Where a BufferPool's memory comes from: one region of the shim's, registered with the ring where that is allowed, or one
-// ArrayBuffer per block where there is no ring. The shim's region outlives a terminated Worker's heap (the kernel may
-// still write to it); after an orderly shutdown of the ring it is the collector's.
+// ArrayBuffer per block where there is no ring. The region is mapped for as long as the ring, the pool or anybody who was
+// given a block's ArrayBuffer holds it: so it outlives the ring, the pool, and the Worker that made it.
 
-import { type Address, addressOf, memoryAt } from "../kernel/shim.ts";
+import { type Address, addressOf, sharedMemory } from "../kernel/shim.ts";
 import type { RingThread } from "../ring/context.ts";
 import type { LeasedRegion } from "../ring/lease.ts";
 import type { Ring } from "../ring/ring.ts";
@@ -15,9 +15,11 @@ export interface Region extends LeasedRegion {
   readonly replaceable: boolean;
   /** An ArrayBuffer over block `index`, made for its first lease or after a lost one. */
   bufferAt(index: number): ArrayBuffer;
+  /** Whether somebody has the memory of the ArrayBuffer that was made last for block `index`. */
+  isHeld(index: number): boolean;
   /** Where in such an ArrayBuffer the block starts. */
   offsetIn(buffer: ArrayBuffer): number;
-  /** No lease is out any more. */
+  /** The pool has no lease out, and will give none. */
   free(): void;
 }
 
@@ -29,58 +31,61 @@ const PAGE = 4096;
 
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
-/** Slots of each ring's fixed-buffer table that no region has. */
-const fixedSlots = new WeakMap<Ring, number[]>();
-
-function freeSlots(t: RingThread): number[] {
-  let slots = fixedSlots.get(t.ring);
-  if (slots === undefined) {
-    slots = Array.from({ length: t.setup.fixedBuffers }, (_, i) => t.setup.fixedBuffers - 1 - i);
-    fixedSlots.set(t.ring, slots);
-  }
-  return slots;
-}
-
-/** Registers the memory. Returns its slot, or -1: no slot is free, the limit is too low, or it is too much to pin now. */
-function register(t: RingThread, address: Address, length: number): number {
-  const slots = freeSlots(t);
-  if (length > MAX_REGISTERED || slots.length === 0) return -1;
-  const slot = slots.pop()!;
-  if (t.native.updateBuffer(t.ring.address, slot, address, length) >= 0) return slot;
-  slots.push(slot);
+/** Registers the memory. Returns its index, or -1: none is free, the limit is too low, or it is too much to pin now. */
+function register({ freeFixedBuffers, native, ring }: RingThread, address: Address, length: number): number {
+  if (length > MAX_REGISTERED || freeFixedBuffers.length === 0) return -1;
+  const index = freeFixedBuffers.pop()!;
+  if (native.updateBuffer(ring.address, index, address, length) >= 0) return index;
+  freeFixedBuffers.push(index);
   return -1;
 }
 
 /** Blocks of `size` bytes in one region of the shim's. */
 class ShimRegion implements Region {
-  fixedIndex: number;
-  orphaned = false;
   readonly replaceable = false;
+  readonly ring: Ring;
   readonly #t: RingThread;
   readonly #mapped: Address;
-  readonly #length: number;
+  readonly #region: Address;
   readonly #size: number;
   readonly #first: Address;
   readonly #stride: number;
-  /** After the ring's shutdown: unmaps the region when it and with it the last lease is collected. */
-  owner: ArrayBuffer | null = null;
-  readonly #orphan = (): void => this.#survive();
+  #fixedIndex: number;
+  /** What the pool holds the region by, also without the ring; gone with the pool. */
+  #own: ArrayBuffer | null;
 
   constructor(t: RingThread, size: number, count: number, alignment: number) {
+    const { native, ring } = t;
     this.#t = t;
+    this.ring = ring;
     this.#size = size;
     this.#stride = roundUp(size, alignment);
-    this.#length = roundUp(this.#stride * count + (alignment > PAGE ? alignment : 0), PAGE);
-    const mapped = t.native.regionNew(t.ring.address, this.#length, this.#length >= HUGE_BYTES ? 1 : 0);
+    const length = roundUp(this.#stride * count + (alignment > PAGE ? alignment : 0), PAGE);
+    const mapped = native.regionNew(ring.address, length, length >= HUGE_BYTES ? 1 : 0, count + 1);
     if (mapped === null) throw new Error(`bun-uring: no memory for a pool of ${count} × ${size} bytes`);
     this.#mapped = mapped;
     this.#first = roundUp(mapped, alignment);
-    this.fixedIndex = register(t, mapped, this.#length);
-    t.beforeClose.add(this.#orphan);
+    this.#region = native.regionAt(ring.address, mapped)!;
+    this.#own = sharedMemory(native, ring.release, this.#region, count, mapped, PAGE);
+    this.#fixedIndex = register(t, mapped, length);
+  }
+
+  get orphaned(): boolean {
+    return this.ring.closed;
+  }
+
+  get fixedIndex(): number {
+    return this.ring.closed ? -1 : this.#fixedIndex;
   }
 
   bufferAt(index: number): ArrayBuffer {
-    return memoryAt(this.#first + index * this.#stride, this.#size);
+    const { native, ring } = this.#t;
+    const address = this.#first + index * this.#stride;
+    return sharedMemory(native, ring.release, this.#region, index, address, this.#size);
+  }
+
+  isHeld(index: number): boolean {
+    return this.#t.native.regionHeld(this.#region, index) === 1;
   }
 
   offsetIn(): number {
@@ -88,26 +93,16 @@ class ShimRegion implements Region {
   }
 
   free(): void {
-    this.#t.beforeClose.delete(this.#orphan);
-    this.owner = null;
-    if (this.orphaned) return;
-    const { native, ring } = this.#t;
-    if (this.fixedIndex >= 0) {
-      native.updateBuffer(ring.address, this.fixedIndex, 0, 0);
-      freeSlots(this.#t).push(this.fixedIndex);
-      this.fixedIndex = -1;
+    this.#own?.transfer(0); // lets go at once
+    this.#own = null;
+    const { native, ring, freeFixedBuffers } = this.#t;
+    if (ring.closed) return;
+    if (this.#fixedIndex >= 0) {
+      native.updateBuffer(ring.address, this.#fixedIndex, 0, 0);
+      freeFixedBuffers.push(this.#fixedIndex);
+      this.#fixedIndex = -1;
     }
     native.regionFree(ring.address, this.#mapped);
-  }
-
-  /** The ring is about to go, leases may be out: from here on the memory is the collector's. */
-  #survive(): void {
-    const { native, ring } = this.#t;
-    this.orphaned = true;
-    this.fixedIndex = -1;
-    native.regionHandOver(ring.address, this.#mapped);
-    // With operations that never ended it is leaked on purpose: the kernel may still write to it.
-    if (ring.inFlight === 0) this.owner = memoryAt(this.#mapped, this.#length, ring.unmap);
   }
 }
 
@@ -119,11 +114,13 @@ export function shimRegion(t: RingThread, size: number, count: number, alignment
 /** One ArrayBuffer per block, for where there is no ring. */
 export function heapRegion(size: number, alignment: number): Region {
   return {
+    ring: null,
     fixedIndex: -1,
     orphaned: false,
     replaceable: true,
     // Over 1000 bytes, so that it is not in the collector's heap and never moves.
     bufferAt: () => new ArrayBuffer(Math.max(1024, size + alignment)),
+    isHeld: () => false, // a lost block is replaced
     offsetIn(buffer) {
       const address = addressOf(new Uint8Array(buffer));
       return roundUp(address, alignment) - address;

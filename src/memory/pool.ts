@@ -7,6 +7,7 @@ import { type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateInteger, validateObject } from "../node/arguments.ts";
 import { abortError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
+import { offAbort, onAbort } from "../node/signal.ts";
 import { ringThread } from "../ring/context.ts";
 import { LeasedMemory, markLeased } from "../ring/lease.ts";
 import { heapRegion, type Region, shimRegion } from "./pool-region.ts";
@@ -24,6 +25,8 @@ export interface BufferPoolOptions {
 export interface AcquireOptions extends Limits {}
 
 const MAX_ALIGNMENT = 2 * 1024 * 1024;
+/** Milliseconds after which lost memory is looked at again while somebody waits for a buffer: the first, and the most. */
+const [LOOK_MS, LOOK_LAST_MS] = [10, 1000];
 
 /** One buffer of the pool. The pool holds its ArrayBuffer only while nobody has it: so a lost lease can be noticed. */
 class Block {
@@ -113,9 +116,14 @@ export class BufferPool {
   readonly #free: Block[] = [];
   readonly #waiting: Waiter[] = [];
   readonly #lost: FinalizationRegistry<{ block: Block; generation: number }>;
-  /** Blocks whose memory a user took away (ArrayBuffer.transfer): never lent again, never freed. */
+  /** Blocks whose memory a user took away (ArrayBuffer.transfer): never lent again. */
   #taken = 0;
+  /** Blocks whose lease was collected while their memory was not: it was handed on, and may come back yet. */
+  readonly #handedOn = new Set<Block>();
+  #lookMs = LOOK_MS;
+  #looking = false;
   #closed = false;
+  #freed = false;
   #warned = false;
 
   /** Throws ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE for wrong options. */
@@ -135,7 +143,9 @@ export class BufferPool {
       thread !== null && "ring" in thread ? shimRegion(thread, size, count, alignment) : heapRegion(size, alignment);
     for (let index = count - 1; index >= 0; index--) this.#free.push(new Block(index));
     this.#lost = new FinalizationRegistry(({ block, generation }) => {
-      if (block.generation === generation) this.#recover(block);
+      if (block.generation !== generation) return;
+      this.#handedOn.add(block);
+      this.#recoverLost();
     });
   }
 
@@ -160,26 +170,30 @@ export class BufferPool {
 
   /** A buffer, now or when one is given back, in order of asking. Rejects with an AbortError, ETIMEDOUT, or if the pool is closed. */
   async acquire(options: AcquireOptions = {}): Promise<BufferLease> {
-    validateLimits(options);
-    throwIfAborted(options.signal);
-    this.#refuseIfClosed();
+    validateObject(options, "options");
+    const { signal, timeoutMs } = options;
+    const limits = { signal, timeoutMs };
+    validateLimits(limits);
+    throwIfAborted(signal);
     const lease = this.tryAcquire();
     if (lease !== null) return lease;
-    if (options.timeoutMs === undefined) return this.#wait(options.signal);
-    return limited(options, "acquire", (signal) => this.#wait(signal));
+    if (timeoutMs === undefined) return this.#wait(signal);
+    return limited(limits, "acquire", (either) => this.#wait(either));
   }
 
   #wait(signal: AbortSignal | undefined): Promise<BufferLease> {
     return new Promise<BufferLease>((resolve, reject) => {
       const waiter: Waiter = { resolve, reject, signal, onAbort: () => this.#forget(waiter) };
-      signal?.addEventListener("abort", waiter.onAbort, { once: true });
+      if (signal !== undefined) onAbort(signal, waiter.onAbort);
       this.#waiting.push(waiter);
+      this.#lookAgain();
     });
   }
 
   /** A buffer if one is free, else null. Throws ERR_INVALID_STATE if the pool is closed. */
   tryAcquire(): BufferLease | null {
     this.#refuseIfClosed();
+    if (this.#free.length === 0) this.#recoverLost();
     if (this.#free.length === 0) return null; // what is given back goes to those who wait, never past them
     return this.#lend(this.#free.pop()!);
   }
@@ -189,7 +203,7 @@ export class BufferPool {
     if (this.#closed) return;
     this.#closed = true;
     for (const waiter of this.#waiting.splice(0)) {
-      waiter.signal?.removeEventListener("abort", waiter.onAbort);
+      stopListening(waiter);
       waiter.reject(closedPool());
     }
     this.#freeIfDone();
@@ -244,6 +258,31 @@ export class BufferPool {
     this.#freeIfDone();
   }
 
+  /** Takes back the memory of lost leases, unless somebody has it: a lease's ArrayBuffer may be handed on, the lease not. */
+  #recoverLost(): void {
+    if (this.#closed) return this.#freeIfDone();
+    for (const block of this.#handedOn) {
+      if (this.#region.isHeld(block.index)) continue;
+      this.#handedOn.delete(block);
+      this.#recover(block);
+    }
+    this.#lookAgain();
+  }
+
+  /** Nobody tells when memory that was handed on is let go: it is looked for while a buffer is wanted. */
+  #lookAgain(): void {
+    const wanted = this.#handedOn.size > 0 && this.#waiting.length > 0;
+    if (!wanted) this.#lookMs = LOOK_MS;
+    if (!wanted || this.#looking) return;
+    this.#looking = true;
+    const look = (): void => {
+      this.#looking = false;
+      this.#recoverLost();
+    };
+    setTimeout(look, this.#lookMs).unref();
+    this.#lookMs = Math.min(LOOK_LAST_MS, this.#lookMs * 2);
+  }
+
   #recover(block: Block): void {
     if (!this.#warned) {
       this.#warned = true;
@@ -263,15 +302,23 @@ export class BufferPool {
       if (this.#closed) this.#freeIfDone();
       return;
     }
-    next.signal?.removeEventListener("abort", next.onAbort);
+    stopListening(next);
     next.resolve(this.#lend(block));
   }
 
   #freeIfDone(): void {
-    if (!this.#closed || this.#free.length + this.#taken < this.count) return;
-    for (const block of this.#free) block.buffer = null;
-    if (this.#taken === 0) this.#region.free();
+    if (!this.#closed || this.#freed || this.#free.length + this.#taken + this.#handedOn.size < this.count) return;
+    for (const block of this.#free) {
+      block.buffer?.transfer(0); // lets go at once
+      block.buffer = null;
+    }
+    this.#freed = true;
+    this.#region.free();
   }
+}
+
+function stopListening({ signal, onAbort: listener }: Waiter): void {
+  if (signal !== undefined) offAbort(signal, listener);
 }
 
 function closedPool(): Error {

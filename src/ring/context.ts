@@ -22,6 +22,8 @@ export class RingThread {
   readonly lanes: Lanes;
   readonly direct: DirectTable;
   readonly mounts: Mounts;
+  /** Places of the ring's fixed-buffer table that no pool has. Here, so that every load of the module knows of all. */
+  readonly freeFixedBuffers: number[];
   /** Called before the ring is closed, for whoever has memory of it in use. */
   readonly beforeClose: Set<() => void> = new Set();
   #shutDown: Promise<void> | null = null;
@@ -35,6 +37,8 @@ export class RingThread {
     this.placement = new Placement(this.ring, this.loop, this.cells);
     this.lanes = new Lanes(this.native, this.ring.address);
     this.direct = new DirectTable(setup.directDescriptors, setup.closesAtOnce);
+    this.freeFixedBuffers = Array.from({ length: setup.fixedBuffers }, (_, i) => setup.fixedBuffers - 1 - i);
+    this.ring.onStopped = (error) => this.direct.stop(error);
     this.mounts = new Mounts(this.native, this.ring.address, this.cells);
   }
 

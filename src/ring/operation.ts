@@ -2,6 +2,7 @@
 // alive until then (buffers, paths, the promise) and a generation, so that a late or doubled CQE can't reach its successor.
 
 import type { LeasedMemory, LeasedVector } from "./lease.ts";
+import type { Ring } from "./ring.ts";
 import type { Cell } from "./scratch.ts";
 
 /** What runs when a CQE comes: `link` numbers the SQEs of an operation that has several. */
@@ -17,6 +18,8 @@ const ignore = (): void => {};
 
 /** One slot. It is reused: `generation` tells its lives apart, `pending` is 0 while it is free. */
 export class Operation {
+  /** Where it goes and where it ends, also when the thread has another ring by then. */
+  readonly ring: Ring;
   readonly slot: number;
   generation: number = 1;
   /** Which life of a slot with many CQEs this is (`acquireMany`); -1 in an ordinary slot. */
@@ -51,10 +54,16 @@ export class Operation {
   memory: Uint8Array | null = null;
   /** The pools' memory that the operation uses: not lent out again before the CQE. */
   lease: LeasedMemory | LeasedVector | null = null;
+  /**
+   * Called when the ring is closed or stopped over the operation, whose promise then rejects: what listens for it ends.
+   * `isIdle`: the kernel has given everything back.
+   */
+  whenStopped: ((isIdle: boolean) => void) | null = null;
   /** Whatever else `finish` needs. */
   state: any = null;
 
-  constructor(slot: number) {
+  constructor(ring: Ring, slot: number) {
+    this.ring = ring;
     this.slot = slot;
   }
 }
@@ -102,9 +111,14 @@ const capture = (resolve: (value: any) => void, reject: (reason: unknown) => voi
 
 /** All slots of one ring; grows with what is outstanding and never shrinks. */
 export class OperationTable {
+  readonly #ring: Ring;
   readonly #slots: Operation[] = [];
   readonly #free: Operation[] = [];
   readonly #freeOfMany: Operation[] = [];
+
+  constructor(ring: Ring) {
+    this.#ring = ring;
+  }
 
   /** Slots that operations have, also such as wait for no CQE just now. */
   get used(): number {
@@ -121,7 +135,7 @@ export class OperationTable {
 
   #grow(): Operation {
     if (this.#slots.length === MAX_SLOTS) throw new Error("bun-uring: more than 16,777,216 operations outstanding");
-    const operation = new Operation(this.#slots.length);
+    const operation = new Operation(this.#ring, this.#slots.length);
     this.#slots.push(operation);
     return operation;
   }
@@ -175,6 +189,7 @@ export class OperationTable {
     operation.reject = ignore;
     operation.owner = null;
     operation.view = null;
+    operation.syscall = "";
     operation.path = undefined;
     operation.dest = undefined;
     operation.cancelled = false;
@@ -184,6 +199,7 @@ export class OperationTable {
     operation.again = null;
     operation.lease = null;
     operation.claim = null;
+    operation.whenStopped = null;
     operation.state = null;
   }
 

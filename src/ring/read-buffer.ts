@@ -49,7 +49,7 @@ export class Lanes {
 
   #grow(): void {
     const length = 2 * LANE_BYTES * LANES_PER_CHUNK;
-    const address = this.#native.regionNew(this.#ring, length, 0);
+    const address = this.#native.regionNew(this.#ring, length, 0, 0);
     if (address === null) throw new Error("bun-uring: no memory for whole-file reads");
     this.#made += LANES_PER_CHUNK;
     const memory = memoryAt(address, length);

@@ -34,8 +34,8 @@ export interface RingStats {
 }
 
 const FIRST_CAPACITY = 256;
-/** 32-bit word of an SQE's file_index. */
-const FILE_INDEX_WORD = 11;
+/** Of the SQEs that are in the kernel and in the SQ when the ring is closed, each is undone once. */
+const UNDONE_AT_MOST = 2;
 
 /** Rings that were closed while the kernel still had operations: what they root may be written to, so it stays for good. */
 const neverFreed: Ring[] = [];
@@ -47,9 +47,9 @@ export class Ring {
   readonly cqEntries: number;
   readonly features: number;
   readonly setupFlags: number;
-  /** Address of the shim's finalizer for memory handed over to JavaScript. */
-  readonly unmap: Address;
-  readonly operations: OperationTable = new OperationTable();
+  /** Address of the shim's finalizer for ArrayBuffers over parts of regions. */
+  readonly release: Address;
+  readonly operations: OperationTable = new OperationTable(this);
   readonly #header: Uint32Array;
   readonly #cqes: Int32Array;
 
@@ -62,12 +62,18 @@ export class Ring {
   /** SQEs the kernel owes a CQE for. */
   inFlight = 0;
   closed = false;
+  /** Closed, and the kernel has given everything back. */
+  isIdle = false;
   /** Set when an invariant broke: nothing more goes through this ring. */
   poisoned: Error | null = null;
   /** A flush is due already. */
   scheduled = false;
+  /** An SQE was staged that waits for all before it (IOSQE_IO_DRAIN), as all behind it then do. */
+  mayDrain = false;
   /** Called when the first SQE is staged: the loop arranges a flush. */
   onStaged: () => void = () => {};
+  /** Called when the ring is closed or poisoned: whoever waits for something of it does so in vain. */
+  onStopped: (error: Error) => void = () => {};
 
   submitted = 0;
   completed = 0;
@@ -81,7 +87,7 @@ export class Ring {
     const join = (word: number): number => info[word + 1]! * 2 ** 32 + info[word]!;
     this.native = native;
     this.address = join(RingInfo.ring);
-    this.unmap = join(RingInfo.unmap);
+    this.release = join(RingInfo.release);
     this.sqEntries = info[RingInfo.sqEntries]!;
     this.cqEntries = info[RingInfo.cqEntries]!;
     this.features = info[RingInfo.features]!;
@@ -260,14 +266,19 @@ export class Ring {
     writeSqe(this.words, i, Opcode.ASYNC_CANCEL, 0, -1, 0, 0, 0, 0, operation.slot, operation.generation);
     this.words[i + 4] = low; // addr: the target's user_data
     this.words[i + 5] = high;
-    // No SQE goes out while the CQ is spoken for, perhaps by what is to be cancelled: then without one.
-    if (this.inFlight === this.cqEntries) this.native.cancel(this.address, low, high);
+    // No SQE goes out while the CQ is spoken for, or begins behind a drain, perhaps for what is to be cancelled: then
+    // without one.
+    if (this.inFlight === this.cqEntries || this.mayDrain) this.native.cancel(this.address, low, high);
   }
 
   /** Stops the ring for good: an invariant is broken, so no further result can be trusted. */
   poison(what: string, cause?: unknown): void {
     this.poisoned = new Error(`bun-uring: the ring is stopped, an invariant broke: ${what}`, { cause });
-    for (const operation of this.operations.waiting()) operation.reject(this.poisoned);
+    this.onStopped(this.poisoned);
+    for (const operation of this.operations.waiting()) {
+      operation.whenStopped?.(false);
+      operation.reject(this.poisoned);
+    }
   }
 
   /**
@@ -277,32 +288,60 @@ export class Ring {
   close(deadlineMs: number): number {
     if (this.closed) return 0;
     this.closed = true;
-    const lost = this.native.close(this.address, deadlineMs);
+    const undone = new Uint32Array(2 * UNDONE_AT_MOST * this.cqEntries);
+    const count = this.native.cancelAll(this.address, deadlineMs, undone, UNDONE_AT_MOST * this.cqEntries);
+    const lost = this.native.close(this.address, 0);
+    this.isIdle = lost === 0;
     if (lost !== 0) neverFreed.push(this); // below 0: a CQE too many came, and the count of what is missing means nothing
-    this.#abandon();
+    for (let at = 0; at < 2 * count; at += 2) this.#closeUndone(undone[at]!, undone[at + 1]!);
     this.#closeStaged();
+    this.onStopped(this.stopError);
+    this.#abandon();
     return lost;
+  }
+
+  /** What operations reject with that the ring was closed or stopped over. */
+  get stopError(): Error {
+    if (this.poisoned !== null) return this.poisoned;
+    const error = new Error("bun-uring: the ring was closed before the operation ended");
+    return Object.assign(error, { code: "ECANCELED" });
   }
 
   /** Closes descriptors that only a staged CLOSE knows of: a file's own. What a user has staged is told to be undone. */
   #closeStaged(): void {
     const { words } = this;
-    for (let at = this.#head * SQE_WORDS; at < this.#tail * SQE_WORDS; at += SQE_WORDS) {
-      const isClose = (words[at]! & 0xff) === Opcode.CLOSE && words[at + FILE_INDEX_WORD] === 0;
-      if (isClose && this.operations.find(words[at + 8]! | 0, words[at + 9]! | 0) !== null) closeSync(words[at + 1]!);
-    }
+    for (let at = this.#head * SQE_WORDS; at < this.#tail * SQE_WORDS; at += SQE_WORDS)
+      this.#closeUndone(words[at + 8]!, words[at + 9]!);
     this.#head = this.#tail = 0;
   }
 
+  /** The same for the operation with this user_data, if it is a CLOSE: it was never begun. */
+  #closeUndone(low: number, high: number): void {
+    const operation = this.operations.find(low | 0, high | 0);
+    if (operation === null || operation.syscall !== "close") return;
+    const { resolve, reject, fd } = operation;
+    this.operations.release(operation);
+    try {
+      closeSync(fd);
+      resolve(undefined);
+    } catch (error) {
+      reject(error);
+    }
+  }
+
   #abandon(): void {
-    const error = Object.assign(new Error("bun-uring: the ring was closed before the operation ended"), {
-      code: "ECANCELED",
-    });
     const waiting = [...this.operations.waiting()];
     // Who waits to close a file can: no operation of this ring will begin on it any more.
     for (const { owner } of waiting)
       if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
-    for (const operation of waiting) operation.reject(error);
+    const error = this.stopError;
+    for (const operation of waiting) {
+      operation.owner = null;
+      const { reject, lease, whenStopped } = operation;
+      if (whenStopped !== null) whenStopped(this.isIdle);
+      else if (this.isIdle && lease !== null) lease.done();
+      reject(error);
+    }
   }
 
   stats(): RingStats {

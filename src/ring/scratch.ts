@@ -36,7 +36,11 @@ export class Cell {
   /** When the operation on a path began that has it: an epoch of `Cells`; -1 where it is not such a one's. */
   epoch: number = -1;
 
-  constructor(address: Address, bytes: Buffer, words: Uint32Array, offset: number) {
+  /** Where it goes back to; null if it is nobody's but its maker's. */
+  readonly cells: Cells | null;
+
+  constructor(address: Address, bytes: Buffer, words: Uint32Array, offset: number, cells: Cells | null = null) {
+    this.cells = cells;
     this.address = address;
     this.bytes = bytes;
     this.words = words;
@@ -118,12 +122,12 @@ export class Cells {
     if (this.#cut === CELLS_PER_CHUNK) this.#grow();
     this.#made++;
     const offset = this.#cut++ * CELL_BYTES;
-    return new Cell(this.#chunk + offset, this.#bytes, this.#words, offset);
+    return new Cell(this.#chunk + offset, this.#bytes, this.#words, offset, this);
   }
 
   #grow(): void {
     const length = CELL_BYTES * CELLS_PER_CHUNK;
-    const address = this.#native.regionNew(this.#ring, length, 0);
+    const address = this.#native.regionNew(this.#ring, length, 0, 0);
     if (address === null) throw new Error("bun-uring: no memory for operation cells");
     const memory = memoryAt(address, length);
     this.#chunk = address;

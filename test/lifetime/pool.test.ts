@@ -130,6 +130,63 @@ test("a buffer that was transferred away is never lent again", async () => {
   expect(warnings).toHaveLength(backend === "io_uring" ? 1 : 0);
 });
 
+describe("a lease that is lost while its memory was handed on", () => {
+  const SIZE = 1 << 20;
+  /** Lends a block, fills it with 1, hands its memory on and forgets the lease. */
+  const handOn = (pool: BufferPool): { memory: ArrayBuffer | null } => {
+    const { bytes } = pool.tryAcquire()!;
+    bytes.fill(1);
+    return { memory: (bytes.buffer as ArrayBuffer).transfer() };
+  };
+  /** Without a pool's ring the block is a part of the memory. */
+  const isWhole = ({ memory }: ReturnType<typeof handOn>): boolean =>
+    new Uint8Array(memory!).reduce((ones, byte) => ones + (byte === 1 ? 1 : 0), 0) === SIZE;
+  const collect = async (): Promise<void> => {
+    for (let i = 0; i < 20; i++) {
+      Bun.gc(true);
+      await Bun.sleep(3);
+    }
+  };
+
+  test("is lent again only when nobody has the memory any more", async () => {
+    using pool = new BufferPool({ size: SIZE, count: 1 });
+    const mine = handOn(pool);
+    await collect();
+    if (backend === "io_uring") expect(pool.tryAcquire()).toBeNull();
+    else pool.tryAcquire()!.bytes.fill(7); // other memory
+    expect(isWhole(mine)).toBe(true);
+    if (backend !== "io_uring") return;
+    let served = false;
+    const waiting = pool.acquire().then((lease) => {
+      served = true;
+      lease.release();
+    });
+    await collect();
+    expect([served, isWhole(mine)]).toEqual([false, true]);
+    mine.memory = null;
+    await until(() => served);
+    await waiting;
+  });
+
+  test("keeps its memory when the pool is closed, twice, and its ring shut down", async () => {
+    const pool = new BufferPool({ size: SIZE, count: 3 });
+    const mine = handOn(pool);
+    const second = pool.tryAcquire()!;
+    const third = pool.tryAcquire()!;
+    third.bytes.fill(3);
+    await collect();
+    pool.close();
+    pool.close();
+    second.release();
+    await shutdown();
+    await collect();
+    expect(third.bytes.every((byte) => byte === 3)).toBe(true);
+    third.release();
+    await collect();
+    expect(isWhole(mine)).toBe(true);
+  });
+});
+
 describe.skipIf(backend !== "io_uring")("registered memory", () => {
   /** Opcodes staged while `work` runs, one letter each. */
   async function staged(work: () => Promise<unknown>): Promise<number[]> {

@@ -65,12 +65,18 @@ static void set_up_and_restrict(void)
     CHECK(bun_uring_create(1u << 30, 1u << 30, 0, &info) < 0);
 }
 
+static void *lets_go(void *share)
+{
+    region_release(((struct share *)share)->region->address, share);
+    return NULL;
+}
+
 static void regions(void)
 {
     struct ring *ring = made(8, 16, 0);
-    char *small = bun_uring_region_new(ring, 4096, 0);
-    char *huge = bun_uring_region_new(ring, 4 << 20, 1);
-    char *given = bun_uring_region_new(ring, 8192, 0);
+    char *small = bun_uring_region_new(ring, 4096, 0, 0);
+    char *huge = bun_uring_region_new(ring, 4 << 20, 1, 0);
+    char *given = bun_uring_region_new(ring, 8192, 0, 2);
     CHECK(small && huge && given);
     memset(small, 1, 4096);
     memset(huge, 1, 4 << 20);
@@ -79,11 +85,85 @@ static void regions(void)
     CHECK(bun_uring_update_buffer(ring, 1, NULL, 0) == 0);
     CHECK(bun_uring_region_free(ring, small) == 0);
     CHECK(bun_uring_region_free(ring, small) == -EINVAL);
-    CHECK(bun_uring_region_hand_over(ring, given) == 0);
-    CHECK(bun_uring_region_hand_over(ring, given) == -EINVAL);
+    struct region *region = bun_uring_region_at(ring, given);
+    CHECK(region && !bun_uring_region_at(ring, given + 1));
+    struct share *first = bun_uring_region_share(region, 0);
+    struct share *second = bun_uring_region_share(region, 1);
+    CHECK(first && second && !bun_uring_region_share(region, 0) && !bun_uring_region_share(region, 2));
+    CHECK(bun_uring_region_held(region, 0) && !bun_uring_region_held(region, 2));
+    region_release(given, first);
+    CHECK(!bun_uring_region_held(region, 0));
+    CHECK((first = bun_uring_region_share(region, 0)));
+    CHECK(bun_uring_region_free(ring, given) == 0);
+    CHECK(bun_uring_region_free(ring, given) == -EINVAL);
     CHECK(bun_uring_close(ring, 100) == 0); // frees `huge`
     given[8191] = 1;
-    region_unmap(given, (void *)8192);
+    region_release(given, first);
+    given[8191] = 1;
+    // The last holder is another thread, as where an ArrayBuffer was transferred.
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, lets_go, second) == 0 && pthread_join(thread, NULL) == 0);
+}
+
+// Opens in flight are known by their user_data, in whatever order they end, among others; the set grows and shrinks.
+static void opens(void)
+{
+    struct ring *ring = made(8, 16, 0);
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_OPENAT};
+    for (uint64_t i = 0; i < 1000; i++)
+        sqe.user_data = i << 24 | 7, remember_open(ring, &sqe);
+    sqe.file_index = 1;
+    sqe.user_data = 5;
+    remember_open(ring, &sqe);
+    CHECK(ring->opens_count == 1000 && !forget_open(ring, 5));
+    for (uint64_t i = 0; i < 1000; i += 3)
+        CHECK(forget_open(ring, i << 24 | 7) && !forget_open(ring, i << 24 | 7));
+    for (uint64_t i = 0; i < 1000; i++)
+        CHECK(forget_open(ring, i << 24 | 7) == (i % 3 != 0));
+    CHECK(ring->opens_count == 0);
+    CHECK(bun_uring_close(ring, 100) == 0);
+}
+
+// A ring that is closed over a batch whose one slot opens a file and syncs one: only what was opened is closed. What was
+// withdrawn or cancelled is told.
+static void ends_a_batch(void)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/batch", folder);
+    const int file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const int zero = dup(0) >= 0 ? 0 : open("/dev/null", O_RDONLY);
+    CHECK(zero == 0);
+    int pipes[2];
+    CHECK(pipe(pipes) == 0);
+    struct ring *ring = made(8, 16, 0);
+    static char into[8];
+    struct io_uring_sqe sqes[3] = {
+        {.opcode = IORING_OP_OPENAT, .fd = AT_FDCWD, .addr = (uintptr_t)path, .open_flags = O_RDONLY, .user_data = 1, .flags = IOSQE_ASYNC},
+        {.opcode = IORING_OP_FSYNC, .fd = file, .user_data = (uint64_t)1 << 32 | 1, .flags = IOSQE_ASYNC},
+        {.opcode = IORING_OP_READ, .fd = pipes[0], .addr = (uintptr_t)into, .len = 8, .off = (uint64_t)-1, .user_data = 9},
+    };
+    const int next = dup(0); // what the open brings, if it is in time
+    close(next);
+    struct io_uring_sqe *left = io_uring_get_sqe(&ring->uring); // a CLOSE that the kernel has not taken
+    io_uring_prep_close(left, file);
+    bun_uring_tick(ring, sqes, 0, 3, 16);
+    io_uring_prep_close(left = io_uring_get_sqe(&ring->uring), file);
+    left->user_data = 11;
+    ring->header[HEADER_IN_FLIGHT] += 2;
+    uint32_t undone[64];
+    const int count = bun_uring_cancel_all(ring, 1000, undone, 32);
+    int read_undone = 0, close_undone = 0;
+    for (int i = 0; i < count; i++) {
+        read_undone += undone[2 * i] == 9;
+        close_undone += undone[2 * i] == 11;
+    }
+    CHECK(read_undone == 1 && close_undone >= 1);
+    CHECK(bun_uring_close(ring, 0) == 0);
+    CHECK(fcntl(0, F_GETFD) >= 0 && fcntl(next, F_GETFD) < 0);
+    close(pipes[0]);
+    close(pipes[1]);
+    if (fcntl(file, F_GETFD) >= 0)
+        close(file);
 }
 
 static void transfers(void)
@@ -242,11 +322,14 @@ static void *ends_early(void *unused)
     struct ring *ring = made(8, 16, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG);
     made(8, 16, 0); // a second one on the same thread
     close(bun_uring_bell_open(ring));
-    char *into = bun_uring_region_new(ring, 4096, 0);
+    char *into = bun_uring_region_new(ring, 4096, 0, 0);
     struct io_uring_sqe sqe = {.opcode = IORING_OP_READ, .fd = pipes[0], .addr = (uintptr_t)into, .len = 4096};
     sqe.off = (uint64_t)-1;
     CHECK(bun_uring_tick(ring, &sqe, 0, 1, 8) == 0);
     bun_uring_arm(ring);
+    CHECK(napi_register_module_v1(NULL, pipes) == pipes); // no hook without Bun
+    end_operations(NULL);
+    CHECK(ring->header[HEADER_IN_FLIGHT] == 0);
     return pipes;
 }
 
@@ -256,6 +339,8 @@ int main(int argc, char **argv)
     folder = argv[1];
     set_up_and_restrict();
     regions();
+    opens();
+    ends_a_batch();
     transfers();
     doorbell();
     plain_calls();

@@ -1,7 +1,7 @@
 // The table of direct descriptors: no slot twice, nobody overtaken, and however many wait, no recursion.
 // Assumes no kernel: pure bookkeeping.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { DirectTable } from "../../src/ring/direct-descriptors.ts";
 
 test("slots are given once, then those who ask wait in line", () => {
@@ -95,4 +95,67 @@ test("where the kernel closes late nothing is written here, and reads are bounde
   expect(atOnce.forWriting && Array.from({ length: 1000 }, () => atOnce.forReading()).every(Boolean)).toBe(true);
   const none = new DirectTable(0);
   expect([none.forWriting, none.forReading()]).toEqual([false, false]);
+});
+
+test("the end of the ring refuses who waits, each once, and who comes later", () => {
+  const table = new DirectTable(2);
+  table.take(() => {});
+  table.take(() => {});
+  const told: string[] = [];
+  const refuse = (name: string) => (error: Error) => void told.push(`${name}: ${error.message}`);
+  table.take(() => told.push("served"), refuse("package"));
+  table.takeForUser(1, true, () => told.push("served"), refuse("user"));
+  table.stop(new Error("over"));
+  table.stop(new Error("again"));
+  table.give(0);
+  table.take(() => told.push("served"), refuse("late"));
+  expect(told).toEqual(["package: over", "user: over", "late: over"]);
+  expect(table.tryTake()).toBe(-1);
+});
+
+describe("the user's requests", () => {
+  const ignore = (): void => {};
+
+  test("get all of their slots at once or none, and at most half of the table", () => {
+    const table = new DirectTable(8);
+    const got: number[][] = [];
+    expect(() => table.takeForUser(5, false, ignore, ignore)).toThrow("ENFILE");
+    table.takeForUser(3, false, (slots) => got.push(slots), ignore);
+    table.takeForUser(2, false, (slots) => got.push(slots), ignore); // 5 would be more than half
+    expect(got.map(({ length }) => length)).toEqual([3]);
+    expect(() => table.takeForUser(1, true, ignore, ignore)).toThrow("ENFILE"); // 3 held, 2 wanted
+    table.give(got[0]![0]!);
+    expect(got.map(({ length }) => length)).toEqual([3, 2]);
+    expect(new Set(got.flat()).size).toBe(5 - 1);
+    expect(table.users.size).toBe(4);
+  });
+
+  test("never keep the package's own from a slot", () => {
+    const table = new DirectTable(4);
+    const held = [table.tryTake(), table.tryTake(), table.tryTake()];
+    const order: string[] = [];
+    table.takeForUser(2, false, () => order.push("two"), ignore);
+    table.takeForUser(1, false, () => order.push("one"), ignore);
+    table.take(() => order.push("package"));
+    expect(order).toEqual(["package"]); // one was free, and the user wants two
+    table.take(() => order.push("late"));
+    table.give(held[0]!);
+    expect(order).toEqual(["package", "late"]);
+    table.give(held[1]!);
+    table.give(held[2]!);
+    expect(order).toEqual(["package", "late", "two"]); // two is half
+  });
+
+  test("that leave the line make room for those behind", () => {
+    const table = new DirectTable(4);
+    const held = [table.tryTake(), table.tryTake(), table.tryTake()];
+    const order: string[] = [];
+    const big = (): void => void order.push("big");
+    table.takeForUser(2, false, big, ignore);
+    table.takeForUser(1, false, () => order.push("small"), ignore);
+    expect(order).toEqual([]);
+    table.leave(big);
+    expect(order).toEqual(["small"]);
+    expect(held).toHaveLength(3);
+  });
 });

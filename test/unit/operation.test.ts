@@ -3,19 +3,20 @@
 
 import { describe, expect, test } from "bun:test";
 import { highOfMany, indexOfMany, lowOfMany, OperationTable, promiseFor, SLOT_MASK } from "../../src/ring/operation.ts";
+import type { Ring as InnerRing } from "../../src/ring/ring.ts";
 
 const ignore = (): void => {};
 
 describe("ordinary slots", () => {
   test("a slot is found by slot and generation while it waits, by any link", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const operation = table.acquire(ignore, 2);
     expect(table.find(operation.slot, operation.generation)).toBe(operation);
     expect(table.find(operation.slot | (3 << 24), operation.generation)).toBe(operation);
   });
 
   test("no slot is found that is unknown, of another life, or waits for nothing", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const operation = table.acquire(ignore, 1);
     const { slot, generation } = operation;
     expect(table.find(slot + 1, generation)).toBeNull();
@@ -26,7 +27,7 @@ describe("ordinary slots", () => {
   });
 
   test("a freed slot is used again under another generation", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const first = table.acquire(ignore, 1);
     const { generation } = first;
     table.release(first);
@@ -37,7 +38,7 @@ describe("ordinary slots", () => {
   });
 
   test("generations stay what a CQE's 32 bits bring back, also when they wrap", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const operation = table.acquire(ignore, 1);
     operation.generation = 0x7fff_ffff;
     table.release(operation);
@@ -45,7 +46,7 @@ describe("ordinary slots", () => {
   });
 
   test("nothing of an earlier life stays reachable", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const operation = table.acquire(ignore, 1);
     const fresh = { ...operation };
     promiseFor(operation);
@@ -71,7 +72,7 @@ describe("ordinary slots", () => {
   });
 
   test("outstanding operations have slots of their own, and waiting() names exactly those", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const all = Array.from({ length: 1000 }, () => table.acquire(ignore, 1));
     expect(new Set(all.map(({ slot }) => slot)).size).toBe(1000);
     for (const operation of all.filter((_, i) => i % 3 !== 0)) table.release(operation);
@@ -81,7 +82,7 @@ describe("ordinary slots", () => {
 
 describe("slots with many CQEs", () => {
   test("a CQE finds its life and names its index", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const operation = table.acquireMany(ignore, 3);
     const low = lowOfMany(operation);
     const high = highOfMany(operation) + 1_000_000;
@@ -90,7 +91,7 @@ describe("slots with many CQEs", () => {
   });
 
   test("a CQE of an earlier life finds nobody, through all that user_data can tell apart", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const seen = new Set<string>();
     for (let life = 0; life < 10_000; life++) {
       const operation = table.acquireMany(ignore, 1);
@@ -107,7 +108,7 @@ describe("slots with many CQEs", () => {
   });
 
   test("the two kinds never share a slot nor find each other", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const many = table.acquireMany(ignore, 1);
     table.releaseMany(many);
     const one = table.acquire(ignore, 1);

@@ -62,6 +62,7 @@ export abstract class Linked<T> {
     operation.syscall = "open";
     operation.path = path;
     operation.state = this;
+    operation.whenStopped = (isIdle) => this.#abandon(isIdle);
   }
 
   /** Takes what the links need from the ring's memory; once. It may throw: then nothing has begun. */
@@ -96,7 +97,7 @@ export abstract class Linked<T> {
     if (operation.path instanceof Buffer) operation.path = Buffer.from(operation.path);
     if (operation.dest instanceof Buffer) operation.dest = Buffer.from(operation.dest);
     this.#place = (slot) => this.#begin(slot);
-    this.t.direct.take(this.#place);
+    this.t.direct.take(this.#place, (error) => this.fail(error));
   }
 
   #begin(slot: number): void {
@@ -176,7 +177,8 @@ export abstract class Linked<T> {
   /** Ends: closes first if a file is in the direct descriptor, settles when that CQE has come. */
   protected finish(): void {
     const { operation, t } = this;
-    if (t.ring.closed || t.ring.poisoned !== null) return this.#abandon();
+    const { ring } = t;
+    if (this.slot >= 0 && (ring.closed || ring.poisoned !== null)) return this.#abandon(ring.isIdle);
     if (!this.isOpen) return this.#settle();
     operation.pending = 1;
     operation.finish = finishLateClose;
@@ -202,10 +204,12 @@ export abstract class Linked<T> {
     else resolve(this.value);
   }
 
-  /** The ring is closed or stopped: no CQE will come, and nothing that the kernel might have is given back. */
-  #abandon(): void {
+  /** The ring is closed or stopped: no CQE will come. What the kernel might still have is not given back. */
+  #abandon(isIdle: boolean): void {
+    const { operation, error } = this;
     this.#unwatch();
-    this.operation.reject(this.error ?? this.t.ring.poisoned ?? new Error("bun-uring: the ring was closed"));
+    operation.reject(error ?? operation.ring.stopError);
+    if (isIdle) end(operation);
   }
 
   #watch(signal: AbortSignal): void {
@@ -235,7 +239,7 @@ export abstract class Linked<T> {
   #cancel(generation: number, againMs: number): void {
     const { operation } = this;
     if (operation.generation !== generation || operation.pending === 0) return;
-    cancel(this.t, operation, LINKS);
+    cancel(operation, LINKS);
     if (againMs > CANCEL_LAST_MS) return;
     setTimeout(() => this.#cancel(generation, againMs * 4), againMs).unref();
   }
@@ -300,7 +304,7 @@ export async function run(
   operation.again();
   if (signal === null) return promiseFor(operation);
   const stop = (): void => {
-    if (operation.generation === generation) cancel(t, operation);
+    if (operation.generation === generation) cancel(operation);
   };
   onAbort(signal, stop);
   try {

@@ -95,6 +95,7 @@ export function readBatch(file: OpenFile, reads: Reads, signal: AbortSignal | nu
   operation.state = batch;
   operation.owner = file; // so that a ring that is closed before the last CQE lets the file be closed
   file.inFlight++;
+  operation.whenStopped = (isIdle) => abandon(batch, isIdle);
   watchSignal(operation, batch);
   stageWindow(operation, batch);
   return promiseFor(operation);
@@ -174,6 +175,12 @@ function watchSignal(operation: Operation, batch: Batch): void {
     cancelReads(operation, batch);
   };
   onAbort(signal, batch.stopped);
+}
+
+/** The ring is closed or stopped: what the kernel may still have is kept. */
+function abandon({ signal, stopped, leases }: Batch, isIdle: boolean): void {
+  if (stopped !== null) offAbort(signal!, stopped);
+  if (isIdle) for (const lease of leases) lease.done();
 }
 
 function cancelReads(operation: Operation, batch: Batch): void {

@@ -3,7 +3,7 @@
 // is read twice and no other file can slip in.
 
 import type { BigIntStats, Stats } from "node:fs";
-import { type Address, memoryAt } from "../../kernel/shim.ts";
+import { type Address, sharedMemory } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { systemError } from "../../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../../node/limits.ts";
@@ -218,7 +218,7 @@ interface Target {
 
 function allocate(t: RingThread, size: number): Target {
   const { native, ring } = t;
-  const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1) : null;
+  const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 1) : null;
   if (address === null) {
     const bytes = Buffer.allocUnsafeSlow(Math.max(1024, size));
     return {
@@ -229,19 +229,20 @@ function allocate(t: RingThread, size: number): Target {
       discard: () => {},
     };
   }
-  const view = Buffer.from(memoryAt(address, size));
+  const region = native.regionAt(ring.address, address)!;
+  const bytes = Buffer.from(sharedMemory(native, ring.release, region, 0, address, size));
+  // The kernel is done with it. A closed ring has let it go; a stopped one may still write to it.
+  const letGo = (): void => {
+    if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
+  };
   return {
     address,
     memory: null,
-    write: (part, at) => void view.set(part, at),
+    write: (part, at) => void bytes.set(part, at),
     take: (length) => {
-      native.regionHandOver(ring.address, address);
-      const bytes = Buffer.from(memoryAt(address, size, ring.unmap));
+      letGo();
       return length === size ? bytes : bytes.subarray(0, length);
     },
-    discard: () => {
-      // A closed ring has freed it; a stopped one may still write to it.
-      if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
-    },
+    discard: letGo,
   };
 }

@@ -70,10 +70,9 @@ export function retryFlag(operation: Operation): number {
 
 /** Ends the operation: its slot, cell and memory are free, its owner may close. */
 export function end(operation: Operation): void {
-  const t = known!;
   const { owner, cell, lease } = operation;
-  if (cell !== null) t.cells.give(cell);
-  t.ring.operations.release(operation);
+  if (cell !== null) cell.cells!.give(cell);
+  operation.ring.operations.release(operation);
   if (lease !== null) lease.done();
   if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
 }
@@ -91,10 +90,10 @@ export function fail(operation: Operation, res: number): void {
 }
 
 /** Asks the kernel to cancel an operation, all of its `links`. Advice only: its CQEs come all the same, each in its way. */
-export function cancel(t: RingThread, target: Operation, links: number = 1): void {
+export function cancel(target: Operation, links: number = 1): void {
   target.cancelled = true;
   if (target.pending === 0) return;
-  for (let link = 0; link < links; link++) t.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
+  for (let link = 0; link < links; link++) target.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
 }
 
 /**
@@ -111,7 +110,7 @@ export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Pr
   if (operation === null) return promise;
   const { generation } = operation;
   const stop = (): void => {
-    if (operation.generation === generation) cancel(known!, operation);
+    if (operation.generation === generation) cancel(operation);
   };
   const off = (): void => offAbort(signal, stop);
   onAbort(signal, stop);
