@@ -2,16 +2,16 @@
 // A file that a chain opens is closed when the chain is over, however it went. A chain that broke says at which link,
 // and which links never ran.
 
-import type { Stats } from "node:fs";
+import { closeSync, type Stats } from "node:fs";
 import { AT_EMPTY_PATH, AT_REMOVEDIR, O_CLOEXEC, STATX_BASIC_STATS, STATX_BTIME } from "../kernel/constants.ts";
 import { DEAF, Opcode, SqeFlag } from "../kernel/sqe.ts";
-import { codedError, validateAbortSignal } from "../node/arguments.ts";
+import { bufferList, codedError, validateAbortSignal } from "../node/arguments.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { statsFromStatx } from "../node/stats.ts";
 import { byteLengthOf, totalLength } from "../node/views.ts";
-import type { Sqe } from "./sqe-fields.ts";
+import { type Sqe, takenOnce } from "./sqe-fields.ts";
 import type { Runner } from "./submit.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -136,13 +136,13 @@ export class Chain<T extends unknown[] = []> {
   }
 
   readv(buffers: readonly View[], position: number | bigint = -1): Chain<[...T, number]> {
-    const sqe = { opcode: Opcode.READV, buffers, offset: position };
-    return this.#addOnFile("readv", sqe, { syscall: "read", wanted: totalOf(buffers) });
+    const sqe = { opcode: Opcode.READV, buffers: bufferList(buffers, "buffers"), offset: position };
+    return this.#addOnFile("readv", sqe, { syscall: "read", wanted: totalOf(sqe.buffers) });
   }
 
   writev(buffers: readonly View[], position: number | bigint = -1): Chain<[...T, number]> {
-    const sqe = { opcode: Opcode.WRITEV, buffers, offset: position };
-    return this.#addOnFile("writev", sqe, { syscall: "write", wanted: totalOf(buffers) });
+    const sqe = { opcode: Opcode.WRITEV, buffers: bufferList(buffers, "buffers"), offset: position };
+    return this.#addOnFile("writev", sqe, { syscall: "write", wanted: totalOf(sqe.buffers) });
   }
 
   fsync(): Chain<[...T, number]> {
@@ -244,7 +244,8 @@ export class Chain<T extends unknown[] = []> {
 
   /** Adds any SQE. Its link flags are the chain's. */
   add(sqe: Sqe): Chain<[...T, number]> {
-    return this.#add({ name: `SQE ${sqe.opcode}`, syscall: "io_uring", sqe: () => sqe });
+    const taken = takenOnce(sqe);
+    return this.#add({ name: `SQE ${taken.opcode}`, syscall: "io_uring", sqe: () => taken });
   }
 
   /** The next link starts however the last one ended (IOSQE_IO_HARDLINK): for a read of unknown length, say. */
@@ -261,17 +262,19 @@ export class Chain<T extends unknown[] = []> {
 
   /** Queues the chain; see the class for how many submits that takes. A chain is submitted once. */
   async submit(options: { signal?: AbortSignal } = {}): Promise<T> {
-    validateAbortSignal(options.signal, "options.signal");
+    const { signal = null } = options;
+    if (signal !== null) validateAbortSignal(signal, "options.signal");
     if (this.#submitted) throw new TypeError("bun-uring: a chain is submitted once");
     this.#submitted = true;
-    const slots = await this.#runner.takeSlots(this.#directFiles);
+    const slots = await this.#runner.takeDirect(this.#directFiles, signal);
+    const named = new Set([...this.#runner.lent, ...slots]);
     const results: number[] = this.#links.map(() => ECANCELED);
     const timedOut = new Set<number>();
     try {
       const sqes = this.#links.map((link) => link.sqe(slots));
       for (let first = 0; first < sqes.length; ) {
         const next = this.#segmentEnd(sqes, first);
-        await this.#runSegment(sqes, first, next, results, timedOut, options.signal ?? null);
+        await this.#runSegment(sqes, first, next, results, timedOut, signal, named);
         if (results[next - 1]! < 0) break;
         first = next;
       }
@@ -300,6 +303,7 @@ export class Chain<T extends unknown[] = []> {
     results: number[],
     timedOut: Set<number>,
     signal: AbortSignal | null,
+    named: ReadonlySet<number>,
   ): Promise<void> {
     const sqes: Sqe[] = [];
     const linkOf: number[] = []; // -1: a timeout
@@ -319,7 +323,7 @@ export class Chain<T extends unknown[] = []> {
         if (linkOf[i]! >= 0) results[linkOf[i]!] = res;
         else if (res === ETIME) timedOut.add(linkOf[i - 1]!);
       });
-    await this.#runner.run(sqes, note, signal);
+    await this.#runner.run(sqes, note, signal, named);
   }
 
   #throwIfBroken(results: readonly number[], timedOut: ReadonlySet<number>): void {
@@ -355,6 +359,8 @@ export class Chain<T extends unknown[] = []> {
   /** A chain that failed gives no descriptors: what it opened is closed. */
   async #closeDescriptors(results: readonly number[]): Promise<void> {
     const opened = this.#links.flatMap((link, n) => (link.opensFd && results[n]! >= 0 ? [results[n]!] : []));
+    const { ring } = this.#runner.thread;
+    if (ring.closed || ring.poisoned !== null) return opened.forEach((fd) => void closeSync(fd));
     await this.#runner.run(
       opened.map((fd) => ({ opcode: Opcode.CLOSE, fd })),
       () => {},
@@ -363,19 +369,13 @@ export class Chain<T extends unknown[] = []> {
 
   /** Closes the direct descriptors that are still open, and gives all back. */
   async #giveSlots(slots: readonly number[], results: readonly number[]): Promise<void> {
-    const { slots: held, thread } = this.#runner;
+    const { direct, ring } = this.#runner.thread;
+    if (ring.closed || ring.poisoned !== null) return; // the table is gone with it
     const isOpen = (n: number): boolean =>
       this.#links.some((link, i) => link.opens === n && results[i]! >= 0) &&
       !this.#links.some((link, i) => link.closes === n && results[i] === 0);
-    const open = slots.filter((_, n) => isOpen(n));
-    await this.#runner.run(
-      open.map((fileIndex) => ({ opcode: Opcode.CLOSE, fileIndex })),
-      () => {},
-    );
-    for (const slot of slots) {
-      held.delete(slot);
-      thread.direct.give(slot);
-    }
+    for (const [n, slot] of slots.entries()) if (!isOpen(n)) direct.give(slot);
+    await this.#runner.closeDirect(slots.filter((_, n) => isOpen(n)));
   }
 }
 

@@ -14,7 +14,6 @@ import {
   validateBuffer,
   validateInt32,
   validateInteger,
-  validateObject,
   validateString,
   validateUint32,
 } from "../node/arguments.ts";
@@ -22,8 +21,10 @@ import { closedError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
 import { byteLengthOf, isResizable } from "../node/views.ts";
 import { holdLeased, type LeasedMemory } from "../ring/lease.ts";
+import type { Ring } from "../ring/ring.ts";
 import { CELL_BYTES, CELL_HALF, type Cell, type Cells, ownPath, putPath, stableAddress } from "../ring/scratch.ts";
 import { type Form, formOf, type Sqe, takenOnce } from "./sqe-fields.ts";
+import { offsetOf, putHow, putTime } from "./sqe-values.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -32,6 +33,9 @@ export interface DraftContext {
   readonly cells: Cells;
   /** What the kernel's probe said, by opcode. */
   readonly opcodes: Uint8Array;
+  readonly ring: Ring;
+  /** It is the ring that the package's own functions use. */
+  readonly shared: boolean;
   /** Direct descriptors that the caller may name. */
   readonly slots: ReadonlySet<number>;
   /** The two words of the user_data of a submitted operation; null when it has ended or is not this ring's. */
@@ -63,6 +67,10 @@ export class Draft {
   readonly #leases: LeasedMemory[] = [];
   /** Open files that can't be closed before this draft is over. */
   readonly files: OpenFile[] = [];
+  /** Direct descriptors that it names: none of them is given back before it is over. */
+  readonly slots: number[] = [];
+  /** One of its SQEs waits for all that came before it on the ring. */
+  drains = false;
   /** That of the view kept last, if it is one. */
   #lastLease: LeasedMemory | null = null;
 
@@ -70,10 +78,14 @@ export class Draft {
     this.#context = context;
   }
 
-  /** Adds an SQE, or throws what is wrong with it. */
-  add(given: Sqe): void {
+  /** Adds an SQE, or throws what is wrong with it. Returns its opcode. */
+  add(given: Sqe): number {
     const sqe = takenOnce(given);
     const form = formOf(sqe, this.#context.opcodes);
+    const drains = ((sqe.flags ?? 0) & SqeFlag.IO_DRAIN) !== 0;
+    this.drains ||= drains;
+    if (this.#context.shared && drains)
+      throw invalidArgValue("sqe.flags", sqe.flags, "may have IO_DRAIN on a ring of your own only, new Ring()");
     const cell = this.#cellFor(form);
     const fd = this.#fd(form, sqe);
     const buffer = sqe.buffer === undefined ? null : this.#memory(form, sqe);
@@ -87,6 +99,7 @@ export class Draft {
     writeSqe(words, i, sqe.opcode, sqe.flags ?? 0, fd, Number(offset), address, length, opFlags, 0, 0);
     if (typeof offset === "bigint") setOffset(words, i, offset);
     this.#rest(form, sqe, cell, i);
+    return sqe.opcode;
   }
 
   #next(): number {
@@ -118,6 +131,7 @@ export class Draft {
     if (form.name === "FIXED_FD_INSTALL" && !fixed)
       throw invalidArgValue("sqe.flags", sqe.flags ?? 0, "must have SqeFlag.FIXED_FILE for FIXED_FD_INSTALL");
     if (typeof fd === "object" && fd !== null) {
+      if (fixed) throw invalidArgValue("sqe.fd", fd, "must be the number of a direct descriptor with FIXED_FILE");
       const number = fd.fd;
       validateInt32(number, "sqe.fd.fd");
       if (number < 0) throw closedError(form.name.toLowerCase());
@@ -141,8 +155,9 @@ export class Draft {
       throw invalidArgValue(
         name,
         slot,
-        "must be a direct descriptor that takeSlot() gave and giveSlot() has not taken back",
+        "must be a direct descriptor that acquireDirect() gave and releaseDirect() has not taken back",
       );
+    this.slots.push(slot);
   }
 
   /** The user's memory, remembered until the draft is over. */
@@ -160,7 +175,8 @@ export class Draft {
 
   /** The fixed buffer of READ_FIXED and WRITE_FIXED: as given, or that of the lease that was just kept. */
   #fixedIndex(sqe: Sqe): number {
-    const index = sqe.bufferIndex ?? this.#lastLease?.region.fixedIndex ?? -1;
+    const region = this.#lastLease?.region;
+    const index = sqe.bufferIndex ?? (region?.ring === this.#context.ring ? region.fixedIndex : -1);
     if (index < 0)
       throw invalidArgValue(
         "sqe.buffer",
@@ -363,33 +379,4 @@ function pagesOf(view: View, length: number = byteLengthOf(view)): number {
   if (start % PAGE_BYTES !== 0 || length % PAGE_BYTES !== 0)
     throw invalidArgValue("sqe.buffer", byteLengthOf(view), `must start and end on a page of ${PAGE_BYTES} bytes`);
   return start;
-}
-
-function offsetOf(offset: number | bigint, min: number): number | bigint {
-  if (typeof offset !== "bigint") {
-    validateInteger(offset, "sqe.offset", min);
-    return offset;
-  }
-  if (offset < BigInt(min) || offset >= 2n ** 63n) throw outOfRange("sqe.offset", `>= ${min} && < 2^63`, offset);
-  return offset;
-}
-
-/** A struct __kernel_timespec in the cell's second half. Returns its address. */
-function putTime(cell: Cell, ms: number): number {
-  if (typeof ms !== "number") throw invalidArgType("sqe.timeoutMs", "number", ms);
-  if (!(ms >= 0 && ms <= Number.MAX_SAFE_INTEGER)) throw outOfRange("sqe.timeoutMs", ">= 0", ms);
-  const seconds = Math.floor(ms / 1000);
-  cell.words.set([seconds, Math.floor(seconds / TWO_32), Math.floor((ms - seconds * 1000) * 1e6), 0], cell.halfWord);
-  return cell.address + CELL_HALF;
-}
-
-/** A struct open_how in the cell's second half. Returns its address. */
-function putHow(cell: Cell, sqe: Sqe): number {
-  validateObject(sqe.how, "sqe.how");
-  const { flags, mode = 0, resolve = 0 } = sqe.how!;
-  validateUint32(flags, "sqe.how.flags");
-  validateUint32(mode, "sqe.how.mode");
-  validateUint32(resolve, "sqe.how.resolve");
-  cell.words.set([flags, 0, mode, 0, resolve, 0], cell.halfWord);
-  return cell.address + CELL_HALF;
 }

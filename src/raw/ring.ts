@@ -73,7 +73,7 @@ export class Ring {
   /** Makes a ring of one's own, to be closed with `close()`. Throws where io_uring or polling can't be had, saying why. */
   constructor(options: RingOptions = {}, /** @internal */ shared: RingThread | null = null) {
     this.#own = shared === null;
-    this.#runner = new Runner(shared ?? ownThread(options));
+    this.#runner = new Runner(shared ?? ownThread(options), shared !== null);
   }
 
   /** This thread's ring. Throws where io_uring can't be had: `capabilities().reason` says the same. */
@@ -104,14 +104,14 @@ export class Ring {
     options: RunOptions,
     settle: (results: Int32Array, flags: Uint32Array) => T,
   ): Promise<T> {
+    let limits: Limits;
     try {
-      validateObject(options, "options");
-      validateLimits(options);
+      limits = limitsOf(options);
     } catch (error) {
       return Promise.reject(error);
     }
-    if (options.timeoutMs === undefined) return this.#runner.run(sqes, settle, options.signal ?? null);
-    return limited(options, "io_uring_enter", (signal) => this.#runner.run(sqes, settle, signal));
+    if (limits.timeoutMs === undefined) return this.#runner.run(sqes, settle, limits.signal ?? null);
+    return limited(limits, "io_uring_enter", (signal) => this.#runner.run(sqes, settle, signal));
   }
 
   /** Begins a chain: linked SQEs, each started when the one before has succeeded, all in one submit. */
@@ -120,25 +120,37 @@ export class Ring {
   }
 
   /**
-   * Takes a direct descriptor: an empty slot of the ring's own file table, for `fileIndex` and, with
-   * SqeFlag.FIXED_FILE, for `fd`. At most half of the table can be taken; then it rejects with ENFILE.
+   * Lends a direct descriptor: an empty slot of the ring's own file table, for `fileIndex` and, with
+   * SqeFlag.FIXED_FILE, for `fd`. At most half of the table can be lent: then it rejects with ENFILE. Waits where the
+   * package's own functions have all; rejects with an AbortError, ETIMEDOUT, or ECANCELED when the ring ends.
    */
-  async takeSlot(): Promise<number> {
-    const { direct } = this.#runner.thread;
-    if (this.#runner.slots.size >= direct.size / 2) throw systemError(-23, "takeSlot");
-    const slot = await new Promise<number>((resolve) => direct.take(resolve));
-    this.#runner.slots.add(slot);
-    return slot;
+  async acquireDirect(options: RunOptions = {}): Promise<number> {
+    const limits = limitsOf(options);
+    const take = (signal: AbortSignal | null): Promise<number[]> => this.#runner.takeDirect(1, signal, true);
+    const waiting =
+      limits.timeoutMs === undefined ? take(limits.signal ?? null) : limited(limits, "acquireDirect", take);
+    const [slot] = await waiting;
+    this.#runner.lent.add(slot!);
+    return slot!;
   }
 
-  /** Gives a direct descriptor back; a file in it is closed first. */
-  async giveSlot(slot: number): Promise<void> {
-    const { slots, thread: t } = this.#runner;
-    if (!slots.has(slot)) throw closedError("giveSlot");
-    const closed = this.#runner.run([{ opcode: Opcode.CLOSE, fileIndex: slot }], () => {});
-    slots.delete(slot); // from now on no new SQE may name it
-    await closed;
-    t.direct.give(slot);
+  /**
+   * Gives a direct descriptor back. No SQE may name it from the call on; those that do already are waited for, then a
+   * file in it is closed. Rejects with EBADF for one that is not lent.
+   */
+  async releaseDirect(slot: number): Promise<void> {
+    if (!this.#runner.lent.has(slot)) throw closedError("releaseDirect");
+    await this.#runner.giveDirect(slot);
+  }
+
+  /** @deprecated The old name of `acquireDirect`. */
+  takeSlot(): Promise<number> {
+    return this.acquireDirect();
+  }
+
+  /** @deprecated The old name of `releaseDirect`. */
+  giveSlot(slot: number): Promise<void> {
+    return this.releaseDirect(slot);
   }
 
   /**
@@ -192,6 +204,14 @@ export class Ring {
   }
 }
 
+/** The signal and the time limit of a call's options, each read once and checked. */
+function limitsOf(options: Limits): Limits {
+  validateObject(options, "options");
+  const { signal, timeoutMs } = options;
+  validateLimits({ signal, timeoutMs });
+  return { signal, timeoutMs };
+}
+
 /** Throws where this thread does not run on io_uring, by the machine's or the user's choice. */
 function needRing(): void {
   const reason = fallbackReason();
@@ -223,7 +243,7 @@ function makeThread(entries: number, iopoll: boolean): RingThread {
 
 /** A polled runner without asking the devices first. For tests: none of theirs may have poll queues. */
 export function unaskedPolledRunner(entries: number): Runner {
-  return new Runner(makeThread(entries, true));
+  return new Runner(makeThread(entries, true), false);
 }
 
 /** Throws unless the device of `path`, or without one any device, has queues that can be polled. */

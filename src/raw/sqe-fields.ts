@@ -159,9 +159,12 @@ const ADDRESS_NAMES: ReadonlySet<string> = new Set([
   "user_data",
 ]);
 
+const FIELDS: readonly (keyof Sqe)[] = [
+  ...new Set([...FORMS.values()].flatMap(({ fields }) => [...fields] as (keyof Sqe)[])),
+];
+
 /** The form of an SQE's opcode, its fields checked by name. `opcodes` is what the kernel's probe said. */
 export function formOf(sqe: Sqe, opcodes: Uint8Array): Form {
-  validateObject(sqe, "sqe");
   const form = FORMS.get(sqe.opcode);
   if (form === undefined) throw invalidArgValue("sqe.opcode", sqe.opcode, "must be one of Opcode");
   const { name, fields, required } = form;
@@ -204,7 +207,12 @@ function checkFlags(form: Form, sqe: Sqe): void {
 export function takenOnce(given: Sqe): Sqe {
   validateObject(given, "sqe");
   const sqe = {} as Sqe;
-  for (const key in given) (sqe as unknown as Record<string, unknown>)[key] = given[key as keyof Sqe];
+  const fields = sqe as unknown as Record<string, unknown>;
+  for (const key in given) fields[key] = given[key as keyof Sqe];
+  const proto = Object.getPrototypeOf(given);
+  // A class may have its fields as getters, which the loop does not see.
+  if (proto !== Object.prototype && proto !== null)
+    for (const key of FIELDS) if (!Object.hasOwn(sqe, key) && key in given) fields[key] = given[key];
   if (sqe.buffers !== undefined) sqe.buffers = bufferList(sqe.buffers, "sqe.buffers");
   return sqe;
 }

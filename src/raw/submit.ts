@@ -7,6 +7,7 @@ import { SQE_WORDS } from "../kernel/abi.ts";
 import { Opcode, type OpcodeName, SqeFlag } from "../kernel/sqe.ts";
 import { codedError, invalidArgValue, outOfRange } from "../node/arguments.ts";
 import { abortError } from "../node/errors.ts";
+import { offAbort, onAbort } from "../node/signal.ts";
 import type { RingThread } from "../ring/context.ts";
 import { highOfMany, type InFlightOwner, lowOfMany, MAX_MANY, type Operation, promiseFor } from "../ring/operation.ts";
 import { SetupFlag } from "../ring/ring.ts";
@@ -16,6 +17,9 @@ import type { Sqe } from "./sqe-fields.ts";
 /** No CQE has this result. */
 const NOT_YET = -(2 ** 31);
 const EOPNOTSUPP = -95;
+const ECANCELED = -125;
+/** A CLOSE that is cancelled so often, for want of a kernel thread, will not come to pass. */
+const MAX_RETRIES = 16;
 const LINKS = SqeFlag.IO_LINK | SqeFlag.IO_HARDLINK;
 /** What a ring with IORING_SETUP_IOPOLL takes (io_issue_defs[].iopoll of the kernel). */
 const POLLED: ReadonlySet<number> = new Set<number>([
@@ -52,40 +56,101 @@ class Run {
 
 export class Runner {
   readonly thread: RingThread;
-  /** Direct descriptors that the user holds. */
-  readonly slots: Set<number> = new Set();
+  /** Direct descriptors that the user was lent, and may name. */
+  readonly lent: Set<number> = new Set();
   readonly polled: boolean;
+  readonly #shared: boolean;
   readonly #context: DraftContext;
-  #collecting: Promise<unknown> = Promise.resolve();
+  /** SQEs in the kernel's hands that name a direct descriptor; and who waits for there being none. */
+  readonly #naming = new Map<number, number>();
+  readonly #whenUnnamed = new Map<number, () => void>();
   readonly #running = new WeakMap<Promise<unknown>, { operation: Operation; life: number }>();
 
-  constructor(thread: RingThread) {
+  constructor(thread: RingThread, shared: boolean) {
     this.thread = thread;
+    this.#shared = shared;
     this.polled = (thread.ring.setupFlags & SetupFlag.IOPOLL) !== 0;
-    this.#context = {
-      cells: thread.cells,
-      opcodes: thread.setup.opcodes,
-      slots: this.slots,
+    this.#context = this.#contextFor(this.lent);
+  }
+
+  #contextFor(slots: ReadonlySet<number>): DraftContext {
+    const { ring, cells, setup } = this.thread;
+    return {
+      ring,
+      cells,
+      opcodes: setup.opcodes,
+      shared: this.#shared,
+      slots,
       userDataOf: (promise) => this.#userDataOf(promise),
     };
   }
 
   /**
-   * Takes `count` direct descriptors for a chain. One caller at a time collects several, so that two never wait for what
-   * the other holds.
+   * `count` direct descriptors, all at once. Rejects with ENFILE for more than the user can ever have (`now`: than are
+   * left of that), when the signal fires, and when the ring ends.
    */
-  async takeSlots(count: number): Promise<number[]> {
+  takeDirect(count: number, signal: AbortSignal | null, now = false): Promise<number[]> {
     const { direct } = this.thread;
-    if (count > direct.size) throw outOfRange("the number of direct descriptors", `<= ${direct.size}`, count);
-    const collect = async (): Promise<number[]> => {
-      const taken: number[] = [];
-      while (taken.length < count) taken.push(await new Promise<number>((give) => direct.take(give)));
-      return taken;
-    };
-    const taken = count < 2 ? collect() : this.#collecting.then(collect);
-    if (count >= 2) this.#collecting = taken;
-    for (const slot of await taken) this.slots.add(slot);
-    return taken;
+    return new Promise((resolve, reject) => {
+      if (count === 0) return resolve([]);
+      if (signal?.aborted) return reject(abortError(signal));
+      const off = (): void => {
+        if (signal !== null) offAbort(signal, stop);
+      };
+      const served = (slots: number[]): void => {
+        off();
+        resolve(slots);
+      };
+      const stop = (): void => {
+        direct.leave(served);
+        reject(abortError(signal!));
+      };
+      if (signal !== null) onAbort(signal, stop);
+      try {
+        direct.takeForUser(count, now, served, (error) => {
+          off();
+          reject(error);
+        });
+      } catch (error) {
+        off();
+        reject(error);
+      }
+    });
+  }
+
+  /** Gives a direct descriptor back after the user's SQEs that name it, and after a file in it was closed. */
+  async giveDirect(slot: number): Promise<void> {
+    this.lent.delete(slot); // from now on no new SQE may name it
+    if (this.#naming.has(slot)) await new Promise<void>((resolve) => this.#whenUnnamed.set(slot, resolve));
+    await this.closeDirect([slot]);
+  }
+
+  /** Closes the files in these direct descriptors, if there are any, and gives them back. */
+  async closeDirect(slots: readonly number[]): Promise<void> {
+    // A polled ring takes no CLOSE, and no OPENAT either.
+    const closes = (this.polled ? [] : slots).map((fileIndex) => ({ opcode: Opcode.CLOSE, fileIndex }));
+    let left = closes;
+    for (let retries = 0; left.length > 0; retries++) {
+      const results = await this.run(left, (cqes) => [...cqes], null, new Set(slots));
+      // Never begun: the file is in the slot yet, and whoever got the slot next would read it.
+      left = retries < MAX_RETRIES ? left.filter((_, i) => results[i] === ECANCELED) : [];
+    }
+    for (const slot of slots) this.thread.direct.give(slot);
+  }
+
+  #name(draft: Draft): void {
+    for (const slot of draft.slots) this.#naming.set(slot, (this.#naming.get(slot) ?? 0) + 1);
+  }
+
+  #unname(draft: Draft): void {
+    for (const slot of draft.slots) {
+      const count = this.#naming.get(slot)! - 1;
+      if (count > 0) this.#naming.set(slot, count);
+      else this.#naming.delete(slot);
+      if (count > 0) continue;
+      this.#whenUnnamed.get(slot)?.();
+      this.#whenUnnamed.delete(slot);
+    }
   }
 
   /** Whether this ring takes the opcode. */
@@ -96,17 +161,23 @@ export class Runner {
 
   /**
    * Queues the SQEs, all of them or, after a mistake in one, none; they go to the kernel in one submit. Settles when the
-   * last CQE has come, after `settle` was called with the results. With a signal, the operations are cancelled when it
+   * last CQE has come, after `settle` was called with the results. They may name the direct descriptors in `slots`. With a signal, the operations are cancelled when it
    * fires, and the promise then rejects.
    */
-  run<T>(sqes: readonly Sqe[], settle: Settle<T>, signal: AbortSignal | null = null): Promise<T> {
+  run<T>(
+    sqes: readonly Sqe[],
+    settle: Settle<T>,
+    signal: AbortSignal | null = null,
+    slots: ReadonlySet<number> = this.lent,
+  ): Promise<T> {
     if (signal?.aborted) return Promise.reject(abortError(signal));
-    const draft = new Draft(this.#context);
+    const draft = new Draft(slots === this.lent ? this.#context : this.#contextFor(slots));
     try {
-      if (sqes.length > MAX_MANY) throw outOfRange("sqes.length", `<= ${MAX_MANY}`, sqes.length);
-      for (const sqe of sqes) {
-        draft.add(sqe);
-        if (this.polled) refuseUnpolled(sqe);
+      const count = sqes.length;
+      if (count > MAX_MANY) throw outOfRange("sqes.length", `<= ${MAX_MANY}`, count);
+      for (let i = 0; i < count; i++) {
+        const opcode = draft.add(sqes[i]!);
+        if (this.polled) refuseUnpolled(opcode);
       }
       checkLinks(draft, this.thread.ring.sqEntries);
       return this.#start(draft, settle, signal);
@@ -123,6 +194,9 @@ export class Runner {
     const run = new Run(draft, settle, signal);
     operation.state = run;
     if (draft.files.length > 0) operation.owner = ownerOf(draft.files);
+    if (draft.drains) ring.mayDrain = true;
+    this.#name(draft);
+    operation.whenStopped = (isIdle) => this.#abandon(run, isIdle);
     if (signal !== null) this.#watch(operation, run, signal);
     const low = lowOfMany(operation);
     const high = highOfMany(operation);
@@ -149,8 +223,9 @@ export class Runner {
   #end(operation: Operation, run: Run): void {
     const { resolve, reject } = operation;
     const { draft, signal, results } = run;
-    if (run.onAbort !== null) signal!.removeEventListener("abort", run.onAbort);
+    if (run.onAbort !== null) offAbort(signal!, run.onAbort);
     const { intact } = draft;
+    this.#unname(draft);
     draft.release();
     this.thread.ring.operations.releaseMany(operation);
     if (this.polled && results.includes(EOPNOTSUPP)) return reject(notPollable());
@@ -164,6 +239,13 @@ export class Runner {
     }
   }
 
+  /** The ring is closed or stopped: what the kernel may still have is kept. */
+  #abandon({ draft, signal, onAbort: listener }: Run, isIdle: boolean): void {
+    if (listener !== null) offAbort(signal!, listener);
+    this.#unname(draft);
+    if (isIdle) draft.release();
+  }
+
   #watch(operation: Operation, run: Run, signal: AbortSignal): void {
     run.onAbort = () => {
       run.aborted = true;
@@ -173,7 +255,7 @@ export class Runner {
         if (res === NOT_YET) this.thread.ring.cancel(low, high + i);
       });
     };
-    signal.addEventListener("abort", run.onAbort, { once: true });
+    onAbort(signal, run.onAbort);
   }
 
   #userDataOf(promise: Promise<unknown>): readonly [number, number] | null {
@@ -205,7 +287,7 @@ function checkLinks(draft: Draft, sqEntries: number): void {
   }
 }
 
-function refuseUnpolled({ opcode }: Sqe): void {
+function refuseUnpolled(opcode: number): void {
   if (!POLLED.has(opcode))
     throw invalidArgValue(
       "sqe.opcode",

@@ -325,7 +325,7 @@ describe.skipIf(backend !== "io_uring")("opcodes", () => {
     expect(buffer.equals(DATA.subarray(0, 100))).toBe(true);
     await ring.giveSlot(slot);
     await expect(submit({ opcode: Opcode.READ, fd: slot, flags: SqeFlag.FIXED_FILE, buffer })).rejects.toThrow(
-      "takeSlot()",
+      "acquireDirect()",
     );
     expect(tmp.openFiles()).toEqual([]);
   });

@@ -6,6 +6,7 @@ import { backend, Opcode, Ring } from "../../src/index.ts";
 import { Draft } from "../../src/raw/encode.ts";
 import { ringThread } from "../../src/ring/context.ts";
 import { highOfMany, indexOfMany, lowOfMany, MAX_MANY, OperationTable } from "../../src/ring/operation.ts";
+import type { Ring as InnerRing } from "../../src/ring/ring.ts";
 
 describe.skipIf(backend !== "io_uring")("Draft", () => {
   const thread = ringThread();
@@ -13,6 +14,8 @@ describe.skipIf(backend !== "io_uring")("Draft", () => {
   test("writes offsets beyond 2^53 exactly", () => {
     if (!("cells" in thread)) throw new Error(thread.message);
     const context = {
+      ring: thread.ring,
+      shared: true,
       cells: thread.cells,
       opcodes: thread.setup.opcodes,
       slots: new Set<number>(),
@@ -62,7 +65,7 @@ describe("slots with many CQEs", () => {
   const nothing = (): void => {};
 
   test("find their operation by slot and life, whatever the index", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     table.acquire(nothing, 1);
     const many = table.acquireMany(nothing, 3);
     const [low, high] = [lowOfMany(many), highOfMany(many)];
@@ -74,7 +77,7 @@ describe("slots with many CQEs", () => {
   });
 
   test("know CQEs of earlier lives, over all bits of a life", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const seen = new Set<string>();
     for (let life = 0; life < 10_000; life++) {
       const many = table.acquireMany(nothing, 1);
@@ -92,7 +95,7 @@ describe("slots with many CQEs", () => {
   });
 
   test("are never taken for ordinary ones, nor the other way round", () => {
-    const table = new OperationTable();
+    const table = new OperationTable({} as InnerRing);
     const many = table.acquireMany(nothing, 1);
     table.releaseMany(many);
     const ordinary = table.acquire(nothing, 1);
