@@ -5,6 +5,7 @@
 import { currentBackend } from "../backend/choose.ts";
 import { type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateInteger, validateObject } from "../node/arguments.ts";
+import { setTimeout } from "../node/clock.ts";
 import { abortError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
 import { offAbort, onAbort } from "../node/signal.ts";

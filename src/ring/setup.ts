@@ -167,7 +167,7 @@ function restrict(native: Native, address: number, opcodes: Uint8Array): boolean
  */
 function prove(ring: Ring): number {
   const nop = roundTrip(ring, Opcode.NOP, -1, 0, 0, 0, 0);
-  if (nop < 0) return nop;
+  if (nop < 0 || (ring.setupFlags & SetupFlag.IOPOLL) !== 0) return nop; // a polled ring takes no paths
   const memory = new Uint8Array(1024); // the path "/", and room for a statx: large enough not to be moved
   memory[0] = 0x2f;
   const path = addressOf(memory);
