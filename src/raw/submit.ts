@@ -196,7 +196,7 @@ export class Runner {
     if (draft.files.length > 0) operation.owner = ownerOf(draft.files);
     if (draft.drains) ring.mayDrain = true;
     this.#name(draft);
-    operation.whenStopped = (isIdle) => this.#abandon(run, isIdle);
+    operation.whenStopped = this.#abandon;
     if (signal !== null) this.#watch(operation, run, signal);
     const low = lowOfMany(operation);
     const high = highOfMany(operation);
@@ -240,11 +240,12 @@ export class Runner {
   }
 
   /** The ring is closed or stopped: what the kernel may still have is kept. */
-  #abandon({ draft, signal, onAbort: listener }: Run, isIdle: boolean): void {
+  readonly #abandon = (operation: Operation, isIdle: boolean): void => {
+    const { draft, signal, onAbort: listener } = operation.state as Run;
     if (listener !== null) offAbort(signal!, listener);
     this.#unname(draft);
     if (isIdle) draft.release();
-  }
+  };
 
   #watch(operation: Operation, run: Run, signal: AbortSignal): void {
     run.onAbort = () => {

@@ -58,7 +58,7 @@ export class Operation {
    * Called when the ring is closed or stopped over the operation, whose promise then rejects: what listens for it ends.
    * `isIdle`: the kernel has given everything back.
    */
-  whenStopped: ((isIdle: boolean) => void) | null = null;
+  whenStopped: ((operation: Operation, isIdle: boolean) => void) | null = null;
   /** Whatever else `finish` needs. */
   state: any = null;
 

@@ -276,7 +276,7 @@ export class Ring {
     this.poisoned = new Error(`bun-uring: the ring is stopped, an invariant broke: ${what}`, { cause });
     this.onStopped(this.poisoned);
     for (const operation of this.operations.waiting()) {
-      operation.whenStopped?.(false);
+      operation.whenStopped?.(operation, false);
       operation.reject(this.poisoned);
     }
   }
@@ -338,7 +338,7 @@ export class Ring {
     for (const operation of waiting) {
       operation.owner = null;
       const { reject, lease, whenStopped } = operation;
-      if (whenStopped !== null) whenStopped(this.isIdle);
+      if (whenStopped !== null) whenStopped(operation, this.isIdle);
       else if (this.isIdle && lease !== null) lease.done();
       reject(error);
     }

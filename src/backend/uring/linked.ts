@@ -35,6 +35,10 @@ function finishLateClose(operation: Operation, res: number): void {
   (operation.state as Linked<unknown>).closedLate(res);
 }
 
+function abandonLinked(operation: Operation, isIdle: boolean): void {
+  (operation.state as Linked<unknown>).abandon(isIdle);
+}
+
 /** One chain, and the promise of its value. */
 export abstract class Linked<T> {
   protected readonly t: RingThread;
@@ -62,7 +66,7 @@ export abstract class Linked<T> {
     operation.syscall = "open";
     operation.path = path;
     operation.state = this;
-    operation.whenStopped = (isIdle) => this.#abandon(isIdle);
+    operation.whenStopped = abandonLinked;
   }
 
   /** Takes what the links need from the ring's memory; once. It may throw: then nothing has begun. */
@@ -178,7 +182,7 @@ export abstract class Linked<T> {
   protected finish(): void {
     const { operation, t } = this;
     const { ring } = t;
-    if (this.slot >= 0 && (ring.closed || ring.poisoned !== null)) return this.#abandon(ring.isIdle);
+    if (this.slot >= 0 && (ring.closed || ring.poisoned !== null)) return this.abandon(ring.isIdle);
     if (!this.isOpen) return this.#settle();
     operation.pending = 1;
     operation.finish = finishLateClose;
@@ -205,7 +209,7 @@ export abstract class Linked<T> {
   }
 
   /** The ring is closed or stopped: no CQE will come. What the kernel might still have is not given back. */
-  #abandon(isIdle: boolean): void {
+  abandon(isIdle: boolean): void {
     const { operation, error } = this;
     this.#unwatch();
     operation.reject(error ?? operation.ring.stopError);

@@ -95,7 +95,7 @@ export function readBatch(file: OpenFile, reads: Reads, signal: AbortSignal | nu
   operation.state = batch;
   operation.owner = file; // so that a ring that is closed before the last CQE lets the file be closed
   file.inFlight++;
-  operation.whenStopped = (isIdle) => abandon(batch, isIdle);
+  operation.whenStopped = abandon;
   watchSignal(operation, batch);
   stageWindow(operation, batch);
   return promiseFor(operation);
@@ -178,7 +178,8 @@ function watchSignal(operation: Operation, batch: Batch): void {
 }
 
 /** The ring is closed or stopped: what the kernel may still have is kept. */
-function abandon({ signal, stopped, leases }: Batch, isIdle: boolean): void {
+function abandon(operation: Operation, isIdle: boolean): void {
+  const { signal, stopped, leases } = operation.state as Batch;
   if (stopped !== null) offAbort(signal!, stopped);
   if (isIdle) for (const lease of leases) lease.done();
 }
