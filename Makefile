@@ -24,7 +24,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check fault asan pack prebuild prebuild-arm64 release clean help
+.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check fault asan pack prebuild prebuild-arm64 release clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -41,6 +41,9 @@ test: setup build fault ## all quick tests; then behaviour and units again on th
 
 test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
 	BUN_URING_SLOW=1 $(BUN) test test/fault test/lifetime test/durability test/model test/native
+
+test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (15 minutes); writes docs/kernels.md
+	$(BUN) test/kernels/matrix.ts $(KERNELS)
 
 soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1 WORKERS=2
 	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
