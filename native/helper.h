@@ -18,7 +18,6 @@ enum {
     // Opcodes that only the helper has. They answer what the call does plus 1; 0: nobody ran it.
     LOCAL_ACCESS = 0xE0, // path, mode
     LOCAL_CHMOD,         // path, mode
-    LOCAL_UTIMES,        // path, two timespecs, AT_ flags
     LOCAL_READLINK,      // path, buffer, its length
     LOCAL_REALPATH,      // path, buffer, its length
     LOCAL_FIRST = LOCAL_ACCESS,
@@ -109,23 +108,6 @@ static const void *pointer(uint64_t address)
     return (const void *)(uintptr_t)address;
 }
 
-// The path that a path leads to, as the kernel tells it of an open file. -EAGAIN where it can't.
-static int real_path(const char *path, char *into, uint32_t length)
-{
-    char link[40] = "/proc/self/fd/";
-    const int fd = open(path, O_PATH | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int digits = 1;
-    for (int rest = fd / 10; rest > 0; rest /= 10)
-        digits++;
-    for (int rest = fd, i = digits; i > 0; rest /= 10) // snprintf would link to a libc's checked one
-        link[14 + --i] = (char)('0' + rest % 10);
-    const ssize_t n = readlink(link, into, length);
-    close(fd);
-    return n <= 0 || (uint32_t)n == length || into[0] != '/' ? -EAGAIN : (int)n;
-}
-
 // What the helper opens is opened without waiting: a FIFO or a device in that place is for the ring.
 static int open_at_once(const struct io_uring_sqe *sqe, int *chain_file, int *punted)
 {
@@ -191,12 +173,10 @@ static int run_call(const struct io_uring_sqe *sqe, int *chain_file, int *punted
         return answer_more(access(path, (int)sqe->len));
     case LOCAL_CHMOD:
         return answer_more(chmod(path, sqe->len));
-    case LOCAL_UTIMES:
-        return answer_more(utimensat(AT_FDCWD, path, second, (int)sqe->rw_flags));
     case LOCAL_READLINK:
         return answer_more(readlink(path, second, sqe->len));
     case LOCAL_REALPATH: {
-        const int n = real_path(path, second, sqe->len);
+        const int n = real_path_of(open(path, O_PATH | O_CLOEXEC), second, sqe->len);
         return n < 0 ? n : n + 1;
     }
     default:

@@ -93,6 +93,8 @@ struct ring {
 
 enum { OP_FIXED_FD_INSTALL = 54, OP_FTRUNCATE = 55 }; // newer than liburing 2.3's header
 
+static int real_path_of(int fd, char *into, uint32_t length);
+
 #include "fault-hooks.h"
 #include "helper.h"
 
@@ -748,6 +750,52 @@ EXPORT int32_t bun_uring_stat_cached(const char *path, uint32_t flags, struct st
     const int rc = statx(fd, "", at_flags, STATX_BASIC_STATS | STATX_BTIME, out) ? cached_refusal(errno) : 0;
     close(fd);
     return rc;
+}
+
+// access(2) of a path whose every component is in the dentry cache. With a mode, only of a file that is `user`'s own or
+// gives its group nothing: of others the kernel may have to read an access control list.
+// Returns what access says, or -EAGAIN.
+EXPORT int32_t bun_uring_access_cached(const char *path, int32_t mode, uint32_t user)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
+    const int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+    if (fd < 0 && cached_refusal(errno) == -EAGAIN)
+        return -EAGAIN;
+    struct stat stat = {0};
+    const int unknown = fd >= 0 && mode != F_OK && (fstat(fd, &stat) || (stat.st_uid != user && (stat.st_mode & S_IRWXG)));
+    if (fd >= 0)
+        close(fd);
+    if (unknown)
+        return -EAGAIN;
+    return access(path, mode) ? -errno : 0; // by the path again: it is the process's real user who asks
+}
+
+// The path of an open file, without links, as the kernel tells it; closes the file. Returns its length, -errno of the open
+// that gave no file, or -EAGAIN where there is no telling.
+static int real_path_of(int fd, char *into, uint32_t length)
+{
+    if (fd < 0)
+        return -errno;
+    char link[40] = "/proc/self/fd/";
+    int digits = 1;
+    for (int rest = fd / 10; rest > 0; rest /= 10)
+        digits++;
+    for (int rest = fd, i = digits; i > 0; rest /= 10) // snprintf would link to a libc's checked one
+        link[14 + --i] = (char)('0' + rest % 10);
+    const ssize_t n = readlink(link, into, length);
+    close(fd);
+    static const char gone[] = " (deleted)";
+    const ssize_t tail = sizeof(gone) - 1;
+    const int lost = n <= 0 || (uint32_t)n == length || into[0] != '/' || (n > tail && !memcmp(into + n - tail, gone, tail));
+    return lost ? -EAGAIN : (int)n;
+}
+
+// realpath of a path whose every component is in the dentry cache. Returns its length, or -EAGAIN also for what fails.
+EXPORT int32_t bun_uring_realpath_cached(const char *path, void *into, uint32_t capacity)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_CACHED};
+    const int n = real_path_of((int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how)), into, capacity);
+    return n < 0 ? -EAGAIN : n;
 }
 
 // Where read_cached leaves a file that it opened but did not read.

@@ -176,6 +176,11 @@ export interface Backend {
   unlink(path: Path): Promise<void>;
   rmdir(path: Path): Promise<void>;
   symlink(target: Path, path: Path): Promise<void>;
+  access(path: Path, mode: number): Promise<void>;
+  chmod(path: Path, mode: number): Promise<void>;
+  /** utf8 where no encoding is given, a Buffer with "buffer". */
+  readlink(path: Path, encoding: BufferEncoding | "buffer" | null | undefined): Promise<string | Buffer>;
+  realpath(path: Path, encoding: BufferEncoding | "buffer" | null | undefined): Promise<string | Buffer>;
   link(existing: Path, path: Path): Promise<void>;
 
   /**

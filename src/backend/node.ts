@@ -6,6 +6,7 @@ import * as fs from "node:fs";
 import { loadNative, type Native } from "../kernel/shim.ts";
 import { type Landed, throwIfAborted } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
+import { bun, told } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { encodePath } from "../node/path.ts";
@@ -26,6 +27,7 @@ import {
 import { readToEnd, writeAll, writeThenSync } from "./loops.ts";
 import { list, removeTree } from "./node-tree.ts";
 
+type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
 type Signal = AbortSignal | null | undefined;
 type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
@@ -284,6 +286,22 @@ class NodeBackend implements Backend {
 
   symlink(target: Path, path: Path): Promise<void> {
     return attempt("symlink", (done) => fs.symlink(target, path, done), target, path);
+  }
+
+  access(path: Path, mode: number): Promise<void> {
+    return told("access", path, bun.access(path, mode));
+  }
+
+  chmod(path: Path, mode: number): Promise<void> {
+    return told("chmod", path, bun.chmod(path, mode));
+  }
+
+  readlink(path: Path, encoding: Encoding): Promise<string | Buffer> {
+    return told("readlink", path, bun.readlink(path, { encoding: encoding as "buffer" }));
+  }
+
+  realpath(path: Path, encoding: Encoding): Promise<string | Buffer> {
+    return told("realpath", path, bun.realpath(path, { encoding: encoding as "buffer" }));
   }
 
   link(existing: Path, path: Path): Promise<void> {

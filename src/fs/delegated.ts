@@ -42,14 +42,14 @@ export async function access(path: PathLike, mode?: number): Promise<void> {
   const checked = toPath(path);
   const wish = mode ?? constants.F_OK;
   validateInteger(wish, "mode", 0, 7);
-  await delegate("access", checked, () => bun.access(checked, wish));
+  await currentBackend().access(checked, wish);
 }
 
 /** Changes permissions: a number, or a string of octal digits. */
 export async function chmod(path: PathLike, mode: Mode): Promise<void> {
   const checked = toPath(path);
   const bits = parseMode(mode, "mode");
-  await delegate("chmod", checked, () => bun.chmod(checked, bits));
+  await currentBackend().chmod(checked, bits);
 }
 
 /** Linux has no permissions of symbolic links. */
@@ -128,7 +128,7 @@ export function readlink(
 export async function readlink(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = toPath(path, "oldPath"); // so Node names it
-  return delegate("readlink", checked, () => bun.readlink(checked, { encoding }));
+  return currentBackend().readlink(checked, encoding);
 }
 
 /** The path without symbolic links, `.` and `..`. */
@@ -138,7 +138,7 @@ export function realpath(path: PathLike, options?: EncodingOption): Promise<stri
 export async function realpath(path: PathLike, options?: unknown): Promise<any> {
   const { encoding } = fileOptions(options);
   const checked = toPath(path);
-  return delegate("realpath", checked, () => bun.realpath(checked, { encoding }));
+  return currentBackend().realpath(checked, encoding);
 }
 
 /** What statfs(2) says of the file system that a path lies on; with `bigint` as BigInts. */

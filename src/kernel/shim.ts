@@ -37,6 +37,9 @@ export interface Native {
   regionFree(ring: Address, address: Address): number;
   /** `flags`: 1 does not follow a last symbolic link, 2 takes what is known and asks no server. */
   statCached(path: Address, flags: number, out: Address): number;
+  /** `user`: whose own files have no access control list to read. */
+  accessCached(path: Address, mode: number, user: number): number;
+  realpathCached(path: Address, into: Address, capacity: number): number;
   readCached(path: Address, flags: number, into: Address, capacity: number, opened: Address): number;
   /** All of an open file into a buffer of its length, if that can't block: then it is closed, too. */
   readOpened(fd: number, into: Uint8Array, length: number): number;
@@ -118,6 +121,8 @@ const SYMBOLS = {
   bun_uring_region_held: { args: [pointer, u32], returns: i32 },
   bun_uring_region_free: { args: [pointer, pointer], returns: i32 },
   bun_uring_stat_cached: { args: [pointer, u32, pointer], returns: i32 },
+  bun_uring_access_cached: { args: [pointer, i32, u32], returns: i32 },
+  bun_uring_realpath_cached: { args: [pointer, pointer, u32], returns: i32 },
   bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
   bun_uring_read_opened: { args: [i32, pointer, u32], returns: i32 },
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
@@ -221,6 +226,8 @@ function load(path: string): Loaded {
       regionHeld: symbols.bun_uring_region_held,
       regionFree: symbols.bun_uring_region_free,
       statCached: symbols.bun_uring_stat_cached,
+      accessCached: symbols.bun_uring_access_cached,
+      realpathCached: symbols.bun_uring_realpath_cached,
       readCached: symbols.bun_uring_read_cached,
       readOpened: symbols.bun_uring_read_opened,
       fstat: symbols.bun_uring_fstat,

@@ -42,6 +42,14 @@ export const Opcode = {
   /** 6.9 */ FTRUNCATE: 55,
 } as const;
 
+/** The shim's own, which only the helper thread runs: results are those of the call plus 1, 0 where nobody ran it. */
+export const LocalOpcode = {
+  /** path, mode */ ACCESS: 0xe0,
+  /** path, mode */ CHMOD: 0xe1,
+  /** path, buffer, its length */ READLINK: 0xe2,
+  /** path, buffer, its length */ REALPATH: 0xe3,
+} as const;
+
 /** Name of an opcode in `Opcode`. */
 export type OpcodeName = keyof typeof Opcode;
 

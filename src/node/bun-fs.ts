@@ -4,6 +4,7 @@
 
 import * as currentFs from "node:fs";
 import * as current from "node:fs/promises";
+import { systemError } from "./errors.ts";
 
 export const bun: typeof current = { ...current };
 
@@ -21,4 +22,11 @@ export function bunStreams(): Classes {
     WriteStream: createWriteStream("", { fd: 1, autoClose: false }).constructor as Classes["WriteStream"],
   };
   return classes;
+}
+
+/** What one of Bun's functions gives; what the system refused is told as Node tells it. */
+export function told<T>(syscall: string, path: string | Buffer, result: Promise<T>): Promise<T> {
+  return result.then(undefined, (error: NodeJS.ErrnoException) => {
+    throw typeof error.errno === "number" ? systemError(error.errno, syscall, path) : error;
+  });
 }

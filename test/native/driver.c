@@ -242,6 +242,10 @@ static void plain_calls(void)
     CHECK(bun_uring_stat_cached("/none", 1, &stats) < 0);
     CHECK(bun_uring_fstat(fd, 1, &stats) == 0 && stats.stx_size == 10);
     CHECK(bun_uring_fstat(-1, 0, &stats) == -EBADF);
+    CHECK(bun_uring_access_cached(path, R_OK, getuid()) == 0 && bun_uring_access_cached("/none", F_OK, 0) < 0);
+    const int length = bun_uring_realpath_cached(path, into, sizeof(into));
+    CHECK(length == -EAGAIN || (length > 0 && into[0] == '/' && (size_t)length < sizeof(into)));
+    CHECK(bun_uring_realpath_cached("/none", into, sizeof(into)) == -EAGAIN);
     struct opened opened;
     CHECK(bun_uring_read_cached(path, O_RDONLY, into, sizeof(into), &opened) == 10);
     CHECK(bun_uring_read_cached(path, O_RDONLY, into, 4, &opened) == -EINPROGRESS && opened.size_low == 10);

@@ -5,6 +5,7 @@ import type { Backend } from "../interface.ts";
 import { close } from "./close.ts";
 import { writeSynced } from "./durable-write.ts";
 import * as jobs from "./jobs.ts";
+import * as local from "./local-calls.ts";
 import * as path from "./path.ts";
 import { readFile } from "./read-file.ts";
 import * as file from "./read-write.ts";
@@ -65,6 +66,10 @@ export const uringBackend: Backend = {
   rmdir: rejecting(path.rmdir),
   symlink: rejecting(path.symlink),
   link: rejecting(path.link),
+  access: rejecting(local.access),
+  chmod: rejecting(local.chmod),
+  readlink: rejecting(local.readlink),
+  realpath: rejecting(local.realpath),
   removeTree: rejecting(jobs.removeTree),
   list: rejecting(jobs.list),
   readFile: rejecting(readFile),
