@@ -1,6 +1,7 @@
 // Reading an open file to its end and writing all of some bytes, over any backend: the loops around partial transfers.
 // Assumes that nobody else uses the file's own position meanwhile; whoever calls has to see to that.
 
+import { constants } from "../kernel/constants.ts";
 import { type Landed, throwIfAborted } from "../node/abort.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";
@@ -67,6 +68,22 @@ function joined(full: Buffer[], last: Buffer, total: number): Buffer {
   if (full.length > 0) return Buffer.concat([...full, last], total);
   // A result that fills little of its memory would keep the rest of it from being freed.
   return total > FIRST_BYTES / 2 ? last : Buffer.from(last);
+}
+
+const { O_TRUNC, O_APPEND, O_EXCL, O_CREAT, O_WRONLY, O_RDWR } = constants;
+
+/**
+ * Whether a file that `flags` empty is better written first and cut to its new length then: ext4 takes O_TRUNC for the
+ * replacing of a file and flushes the new data at the close (auto_da_alloc: 230-400 µs against 10). Whatever fails on the
+ * way, it is to be cut to what has been written. What is empty is cut at once.
+ */
+export function truncatesLate(flags: number, length: number): boolean {
+  return (
+    length > 0 &&
+    (flags & (O_TRUNC | O_APPEND)) === O_TRUNC &&
+    (flags & (O_EXCL | O_CREAT)) !== (O_EXCL | O_CREAT) &&
+    (flags & (O_WRONLY | O_RDWR)) !== 0
+  );
 }
 
 /** Writes all of `bytes` at the file's own position, counting them. Rejects with an AbortError between two writes. */

@@ -4,14 +4,12 @@
 
 import * as fs from "node:fs";
 import { loadNative, type Native } from "../kernel/shim.ts";
-import { type Landed, throwIfAborted } from "../node/abort.ts";
+import type { Landed } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
 import { bun, told } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
-import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/stats.ts";
-import { bytesOf } from "../node/views.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
   type Backend,
@@ -24,12 +22,12 @@ import {
   type WriteResult,
   type WritevResult,
 } from "./interface.ts";
-import { readToEnd, writeAll, writeThenSync } from "./loops.ts";
+import { writeThenSync } from "./loops.ts";
 import { list, removeTree } from "./node-tree.ts";
+import { readWhole, writeWhole } from "./node-whole-file.ts";
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
-type Signal = AbortSignal | null | undefined;
 type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
 
 const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
@@ -312,63 +310,14 @@ class NodeBackend implements Backend {
   readonly list = list;
 
   readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
-    return readWhole(path, flags, signal).then((bytes) =>
+    return readWhole(this, path, flags, signal).then((bytes) =>
       encoding && encoding !== "buffer" ? bytes.toString(encoding) : bytes,
     );
   }
 
   writeFile(path: Path, data: View, flags: number, mode: number, options: WriteFileOptions): Promise<void> {
-    return writeWhole(path, data, flags, mode, options);
+    return writeWhole(this, path, data, flags, mode, options);
   }
-}
-
-async function readWhole(path: Path, flags: number, signal: Signal): Promise<Buffer> {
-  throwIfAborted(signal);
-  // Bun's own readFile costs one visit to the thread pool where the loop costs four, but it can't be stopped and has no
-  // limit: only for regular files. What can't be looked at is opened all the same, for the error that open gives.
-  const stats = await attempt<fs.Stats>("stat", (done) => fs.stat(path, done)).catch(() => null);
-  if (stats?.isFile() && stats.size > MAX_FILE_BYTES) throw fileTooLarge(stats.size);
-  throwIfAborted(signal);
-  if (stats?.isFile() && !signal) return readRegular(path, flags);
-  const file = await nodeBackend.open(path, flags, 0o666);
-  return closeAfter(file, readToEnd(nodeBackend, file, signal));
-}
-
-function readRegular(path: Path, flags: number): Promise<Buffer> {
-  return new Promise<Buffer>((resolve, reject) => {
-    fs.readFile(path, { flag: flags as unknown as string }, (error, bytes) => {
-      if (!error) resolve(bytes);
-      else if (typeof error.errno !== "number") reject(error);
-      else if (error.syscall === "open") reject(systemError(error.errno, "open", path));
-      else reject(systemError(error.errno, "read"));
-    });
-  });
-}
-
-async function writeWhole(
-  path: Path,
-  data: View,
-  flags: number,
-  mode: number,
-  { signal, flush, landed }: WriteFileOptions,
-): Promise<void> {
-  throwIfAborted(signal);
-  const file = await nodeBackend.open(path, flags, mode);
-  const written = writeAll(nodeBackend, file, bytesOf(data), signal, landed);
-  await closeAfter(file, flush ? written.then(() => nodeBackend.fsync(file)) : written);
-  throwIfAborted(signal);
-}
-
-/** Closes the file when `operation` has ended; the operation's error goes before close's. */
-async function closeAfter<T>(file: OpenFile, operation: Promise<T>): Promise<T> {
-  try {
-    await operation;
-  } catch (error) {
-    await nodeBackend.close(file).catch(() => {});
-    throw error;
-  }
-  await nodeBackend.close(file);
-  return operation;
 }
 
 /** The backend over node:fs. It has no state of its own, so one serves every thread. */

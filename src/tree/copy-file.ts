@@ -276,7 +276,9 @@ async function copyBetween(
   }
   if (isRegular(before)) {
     opened.removable = true;
-    if (before.size > 0) await backend.ftruncate(target, 0);
+    // Not emptied where every byte will be written: ext4 would flush it at the close (backend/uring/write-file.ts).
+    const kept = isRegular(facts) && facts.blocks * 512 >= facts.size ? facts.size : 0;
+    if (before.size > kept) await backend.ftruncate(target, kept);
     if (permissions(before) !== permissions(facts)) await chmodOpen(target.fd, permissions(facts));
   }
   throwIfAborted(signal);

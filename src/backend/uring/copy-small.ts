@@ -14,7 +14,7 @@ import { CELL_HALF } from "../../ring/scratch.ts";
 import type { OpenFile, Path } from "../interface.ts";
 import { isClosed, isCloseError, Linked } from "./linked.ts";
 import { begin, end, stage, thread } from "./request.ts";
-import { truncatesLate } from "./write-file.ts";
+import { cutsLate } from "./write-file.ts";
 
 /** Files up to this size go through a chain: what a lane holds. */
 export const SMALL_FILE_BYTES: number = 2 * LANE_BYTES;
@@ -61,7 +61,7 @@ class CopySmall extends Linked<Outcome> {
     this.operation.dest = dest;
     this.#size = size;
     this.#mode = mode;
-    this.#truncates = truncatesLate(t, flags, size);
+    this.#truncates = cutsLate(t, flags, size);
     this.#flags = this.#truncates ? flags & ~O_TRUNC : flags;
   }
 

@@ -1,9 +1,9 @@
 // A whole file written by one chain: OPENAT, WRITE, FTRUNCATE, FSYNC if asked, CLOSE. A short write breaks the chain, and
 // what is too long for one goes on from the open file: then the rest is written, and only then synced and closed.
 //
-// A file that is there already is not emptied as it is opened: ext4 takes that for the replacing of a file and flushes the
-// new data at the close (auto_da_alloc: 230-400 µs against 10). It is cut to the new length after the write; whatever fails
-// on the way, it is cut to what has been written, so that a file never ends in bytes of before.
+// A file that is there already is not emptied as it is opened (truncatesLate in backend/loops.ts says why), but cut to the
+// new length after the write; whatever fails on the way, it is cut to what has been written, so that a file never ends in
+// bytes of before.
 
 import { constants } from "../../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
@@ -16,6 +16,7 @@ import type { RingThread } from "../../ring/context.ts";
 import { holdLeased } from "../../ring/lease.ts";
 import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile, Path, WriteFileOptions } from "../interface.ts";
+import { truncatesLate } from "../loops.ts";
 import { close } from "./close.ts";
 import { isClosed, isCloseError, Linked, run, type Source } from "./linked.ts";
 import { open } from "./path.ts";
@@ -28,7 +29,7 @@ const HELPER_BYTES = 64 * 1024;
 /** Bytes of one write beyond that. */
 const PIECE_BYTES = 1024 * 1024;
 const [OPEN, WRITE, TRUNCATE, SYNC, CLOSE] = [0, 1, 2, 3, 4] as const;
-const { O_TRUNC, O_APPEND, O_EXCL, O_CREAT, O_WRONLY, O_RDWR } = constants;
+const { O_TRUNC } = constants;
 const EINVAL = -22;
 const ENOSPC = -28;
 
@@ -45,15 +46,9 @@ interface Work {
 /** Whether a result says that the operation is still to be done: it was interrupted, or never begun. */
 const isUndone = (res: number): boolean => res === EINTR || res === EAGAIN || res === ECANCELED;
 
-/** Whether a file that these flags empty can be cut after the write as well. What is empty is cut at once. */
-export function truncatesLate(t: RingThread, flags: number, length: number): boolean {
-  return (
-    length > 0 &&
-    (flags & (O_TRUNC | O_APPEND)) === O_TRUNC &&
-    (flags & (O_EXCL | O_CREAT)) !== (O_EXCL | O_CREAT) &&
-    (flags & (O_WRONLY | O_RDWR)) !== 0 &&
-    t.setup.opcodes[Opcode.FTRUNCATE] === 1
-  );
+/** As `truncatesLate`, where the ring can do it. */
+export function cutsLate(t: RingThread, flags: number, length: number): boolean {
+  return t.setup.opcodes[Opcode.FTRUNCATE] === 1 && truncatesLate(flags, length);
 }
 
 class WriteFile extends Linked<void> implements Work {
@@ -77,7 +72,7 @@ class WriteFile extends Linked<void> implements Work {
     super(t, path, options.signal);
     this.data = bytesOf(view);
     this.#length = this.data.length;
-    this.truncates = truncatesLate(t, flags, this.#length);
+    this.truncates = cutsLate(t, flags, this.#length);
     this.#flags = this.truncates ? flags & ~O_TRUNC : flags;
     this.#mode = mode;
     this.flush = options.flush === true;
@@ -193,7 +188,7 @@ async function writeByDescriptor(
   const lease = holdLeased(view);
   const { flush = false, signal = null, landed = { bytes: 0 } } = options;
   try {
-    const truncates = !isRemote && truncatesLate(t, flags, data.length);
+    const truncates = !isRemote && cutsLate(t, flags, data.length);
     const file = (await open(path, truncates ? flags & ~O_TRUNC : flags, mode)) as OpenFile;
     await closing(file, writeRest(t, { fd: file.fd, sqeFlag: 0 }, { data, truncates, flush, signal, landed }));
   } finally {
