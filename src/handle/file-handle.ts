@@ -29,6 +29,7 @@ import { type OpenedFile, provideFiles } from "../streams/files.ts";
 import type { ReadStreamOptions, WriteStreamOptions } from "../streams/node-stream.ts";
 import type { WebStreamOptions } from "../streams/web-stream.ts";
 import { fchmod, fchown, futimes } from "./attributes.ts";
+import { kinMet } from "./bun-class.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
 import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
 import { collected } from "./finalizer.ts";
@@ -246,18 +247,16 @@ withLengths(FileHandle.prototype, {
 });
 Object.defineProperty(FileHandle, "name", { value: "FileHandle", configurable: true }); // see node/named.ts
 
-const opened = (file: OpenFile): OpenedFile => {
+/** The handle below a stream. Not `isOwned`: its user has the descriptor, and closes it. */
+function opened(file: OpenFile, isOwned: boolean): OpenedFile {
   const handle = new FileHandle(file);
+  if (!isOwned) collected.unregister(file);
   return { handle, source: sourceOf(handle) };
-};
+}
 
 provideFiles({
   of: (value) => (value instanceof FileHandle ? { handle: value, source: sourceOf(value) } : null),
-  open: (path, flags, mode) => currentBackend().open(path, flags, mode, opened),
-  adopt(fd) {
-    const file = currentBackend().adopt(fd);
-    const adopted = opened(file);
-    collected.unregister(file);
-    return adopted;
-  },
+  isPatched: (value) => kinMet && Object.hasOwn(value as object, "read"),
+  open: (path, flags, mode, isOwned) => currentBackend().open(path, flags, mode, (file) => opened(file, isOwned)),
+  adopt: (fd) => opened(currentBackend().adopt(fd), false),
 });

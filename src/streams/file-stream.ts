@@ -62,6 +62,7 @@ interface FileStream {
   flags?: unknown;
   mode?: unknown;
   open?: unknown;
+  readonly autoClose: boolean;
   _construct?: typeof construct;
   [kPath]: string | Buffer | null;
   [kState]: State;
@@ -136,7 +137,9 @@ function construct(this: FileStream, callback: Callback): void {
   if (this.open !== (bunStreams().ReadStream.prototype as { open?: unknown }).open) return openByOther(this, callback);
   let opening: Promise<OpenedFile>;
   try {
-    opening = files().open(this[kPath]!, parseFlags(this.flags), parseMode(this.mode, "mode", FILE_MODE));
+    const mode = parseMode(this.mode, "mode", FILE_MODE);
+    // Who keeps it open may go on with the descriptor alone.
+    opening = files().open(this[kPath]!, parseFlags(this.flags), mode, this.autoClose);
   } catch (error) {
     return callback(error as Error);
   }
@@ -192,6 +195,13 @@ export function define(own: StreamClass, methods: object, name: "ReadStream" | "
     Object.setPrototypeOf(methods, buns.prototype);
     Object.setPrototypeOf(own, Object.getPrototypeOf(buns));
   };
+}
+
+/** node:stream's state of a stream. Throws ERR_INVALID_THIS for what is none. */
+export function stateOf(stream: any, key: "_readableState" | "_writableState", name: string): { autoDestroy: boolean } {
+  const state = stream?.[key];
+  if (state) return state;
+  throw codedError(TypeError, "ERR_INVALID_THIS", `Value of "this" must be of type ${name}`);
 }
 
 /** Calls a constructor of node:stream on an object that exists, as code without classes does. */

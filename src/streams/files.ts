@@ -29,8 +29,10 @@ export interface OpenedFile {
 export interface Files {
   /** What is behind a FileHandle of this package; null for everything else. */
   of(value: unknown): OpenedFile | null;
-  /** Opens a file, which is closed when nobody has its stream any more. */
-  open(path: Path, flags: number, mode: number): Promise<OpenedFile>;
+  /** Whether somebody has put a `read` of his own in the place of this FileHandle's, which then is to be called. */
+  isPatched(value: unknown): boolean;
+  /** Opens a file; `isOwned`: it is closed when nobody has its stream any more. */
+  open(path: Path, flags: number, mode: number, isOwned: boolean): Promise<OpenedFile>;
   /** A descriptor that its user opened; it is closed only by the stream. */
   adopt(fd: number): OpenedFile;
 }

@@ -18,10 +18,11 @@ import {
   kState,
   optionsOf,
   type ReadStreamOptions,
+  stateOf,
   target,
   type WriteStreamOptions,
 } from "./file-stream.ts";
-import type { Callback } from "./files.ts";
+import { type Callback, files } from "./files.ts";
 import { Reading } from "./reading.ts";
 import { Writing } from "./writing.ts";
 
@@ -42,11 +43,11 @@ class ReadMethods extends AnyReadable {
 
   /** Whether the end, an error or destroy() closes the file. */
   get autoClose(): boolean {
-    return (this as any)._readableState.autoDestroy;
+    return stateOf(this, "_readableState", "ReadStream").autoDestroy;
   }
 
   set autoClose(value: boolean) {
-    (this as any)._readableState.autoDestroy = value;
+    stateOf(this, "_readableState", "ReadStream").autoDestroy = value;
   }
 
   get pending(): boolean {
@@ -72,7 +73,9 @@ export const ReadStream = function ReadStream(this: any, path: unknown, options:
   linkRead();
   if (!isOwn(ReadMethods.prototype, this)) return createReadStream(path as PathLike, options as object);
   const checked = optionsOf(options);
-  if (isForeign(checked)) return new (bunStreams().ReadStream as any)(path, options);
+  if (isForeign(checked) || (typeof checked.fd === "object" && checked.fd !== null && files().isPatched(checked.fd))) {
+    return new (bunStreams().ReadStream as any)(path, options);
+  }
   const opened = target(this, path, checked, "r");
   const { start, end = Infinity } = checked;
   if (start !== undefined) validateInteger(start, "start", 0);
@@ -101,11 +104,11 @@ class WriteMethods extends AnyWritable {
 
   /** Whether the end, an error or destroy() closes the file. */
   get autoClose(): boolean {
-    return (this as any)._writableState.autoDestroy;
+    return stateOf(this, "_writableState", "WriteStream").autoDestroy;
   }
 
   set autoClose(value: boolean) {
-    (this as any)._writableState.autoDestroy = value;
+    stateOf(this, "_writableState", "WriteStream").autoDestroy = value;
   }
 
   get pending(): boolean {

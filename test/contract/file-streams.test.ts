@@ -227,6 +227,37 @@ forEachImplementation((fs, name, it) => {
     expect(handle.fd).toBe(-1);
   });
 
+  it("a read that was put in the place of the handle's is called", async () => {
+    const handle: any = await fs.open(tmp.file(data));
+    const { read } = handle;
+    let calls = 0;
+    handle.read = function (...args: unknown[]) {
+      calls++;
+      return read.apply(this, args);
+    };
+    expect((await collect(handle.createReadStream())).equals(data)).toBe(true);
+    expect(calls).toBeGreaterThan(1);
+  });
+
+  it("with autoClose: false the descriptor is the user's, also when the stream is collected", async () => {
+    const path = tmp.file(data);
+    const fds: number[] = [];
+    const read = async (): Promise<void> => {
+      const stream: any = createReadStream(path, { autoClose: false });
+      await collect(stream);
+      fds.push(stream.fd);
+    };
+    for (let i = 0; i < 10; i++) await read();
+    for (let i = 0; i < 5; i++) {
+      Bun.gc(true);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(openOn(path)).toBe(10);
+    const again = createReadStream("", { fd: fds[0]!, start: 7 });
+    expect((await collect(again)).equals(data.subarray(7))).toBe(true);
+    for (const fd of fds.slice(1)) closeSync(fd);
+  });
+
   it("functions of the user's own in the place of fs", async () => {
     const calls: string[] = [];
     const standard: Pick<typeof nodeFs, "open" | "read" | "close"> = nodeFs;

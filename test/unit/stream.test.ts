@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import { open } from "../../src/promises.ts";
+import { ReadStream, WriteStream } from "../../src/streams/node-stream.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const MIB = 1024 * 1024;
@@ -204,6 +205,18 @@ describe("reading", () => {
     if (!stream.closed) await once(stream, "close");
     expect(handle.fd).toBe(-1);
   });
+});
+
+test("autoClose of what is no stream is refused", () => {
+  for (const { prototype } of [ReadStream, WriteStream]) {
+    let code: unknown;
+    try {
+      void (prototype as { autoClose?: unknown }).autoClose;
+    } catch (error) {
+      code = (error as NodeJS.ErrnoException).code;
+    }
+    expect(code).toBe("ERR_INVALID_THIS");
+  }
 });
 
 describe("writing", () => {
