@@ -1,0 +1,144 @@
+// writeFileAtomic: a file that is, at every moment and after every crash, the old one or the new one. A temporary name beside
+// the target, write, sync, rename, sync of the folder; with `overwrite: false` a link in place of the rename, which refuses
+// a name that is taken.
+// Never leaves a temporary name behind but in a crash; `sweepTemp` removes those.
+
+import { randomBytes } from "node:crypto";
+import type { Stats } from "node:fs";
+import { dirname, join } from "node:path";
+import { currentBackend } from "../backend/choose.ts";
+import type { Backend } from "../backend/interface.ts";
+import { readdir } from "../fs/directory.ts";
+import { adopt } from "../fs/open.ts";
+import type { FileHandle } from "../handle/file-handle.ts";
+import { constants } from "../kernel/constants.ts";
+import { throwIfAborted } from "../node/abort.ts";
+import { validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
+import { epochMs } from "../node/clock.ts";
+import { parseMode } from "../node/open-flags.ts";
+import type { DataPieces, WholeData } from "../node/options.ts";
+import { toPath } from "../node/path.ts";
+import { syncFolderOf } from "./directory-sync.ts";
+
+/** Name of a temporary file: hidden, the target's, when it was made, and which. */
+const PREFIX = ".bun-uring-";
+const TEMPORARY = /^\.bun-uring-([0-9a-z]+)-[0-9a-f]{12}\.tmp$/;
+/** Older temporary files are of a process that is gone. */
+const STALE_MS = 60_000;
+const FILE_MODE = 0o666;
+const PERMISSIONS = 0o7777;
+
+/** What is on the device when a call resolves: nothing for sure, the data, or the data and the name. */
+export type Durability = "none" | "data" | "full";
+export const DURABILITIES: readonly Durability[] = ["none", "data", "full"];
+
+export interface AtomicOptions {
+  /**
+   * "full" (default): after a power cut the new file is there; "data": the old or the new one, whole; "none": whole for every
+   * process, but a power cut may leave an empty file.
+   */
+  durability?: Durability | undefined;
+  /** Permissions; default those of the file that is replaced, else 0o666 less the umask. */
+  mode?: number | string | undefined;
+  /** Owner and group; default those of the file that is replaced, where that is allowed. */
+  owner?: { uid: number; gid: number } | undefined;
+  /** false: a file that is there is not replaced, the call rejects with EEXIST. Default true. */
+  overwrite?: boolean | undefined;
+  encoding?: BufferEncoding | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** Writes a whole file in one step: see the file's head. Follows no link at the target: a link is replaced. */
+export async function writeFileAtomic(
+  path: string | Uint8Array | URL,
+  data: WholeData | DataPieces,
+  options: AtomicOptions = {},
+): Promise<void> {
+  const target = toPath(path);
+  await replaceBy(target.toString(), options, (handle, signal) =>
+    handle.writeFile(data, { encoding: options.encoding, signal }),
+  );
+}
+
+/** The same, with the content from whoever fills the open file. */
+export async function replaceBy(
+  target: string,
+  options: AtomicOptions,
+  fill: (handle: FileHandle, signal: AbortSignal | undefined) => Promise<unknown>,
+): Promise<void> {
+  validateObject(options, "options");
+  const { durability = "full", mode, owner, overwrite = true, signal } = options;
+  validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
+  validateBoolean(overwrite, "options.overwrite");
+  validateAbortSignal(signal, "options.signal");
+  const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
+  throwIfAborted(signal);
+  const backend = currentBackend();
+  const old = await statOf(backend, target);
+  const temporary = join(dirname(target), temporaryName());
+  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+  const file = await backend.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, permissions ?? FILE_MODE);
+  let isThere = true;
+  try {
+    await using handle = await adopt(file);
+    await fill(handle, signal);
+    await keepAttributes(handle, old, permissions, owner);
+    if (durability !== "none") await handle.datasync();
+    // What close says (a file server's quota) comes before the old file is gone.
+    await handle.close();
+    throwIfAborted(signal);
+    if (overwrite) {
+      await backend.rename(temporary, target);
+      isThere = false;
+    } else {
+      await backend.link(temporary, target);
+    }
+  } finally {
+    if (isThere) await backend.unlink(temporary).catch(() => {});
+  }
+  if (durability === "full") await syncFolderOf(target);
+}
+
+async function statOf(backend: Backend, path: string): Promise<Stats | null> {
+  try {
+    const stats = (await backend.lstat(path, false)) as Stats;
+    return stats.isFile() ? stats : null;
+  } catch {
+    return null; // renaming says what is wrong
+  }
+}
+
+async function keepAttributes(
+  handle: FileHandle,
+  old: Stats | null,
+  mode: number | undefined,
+  owner: { uid: number; gid: number } | undefined,
+): Promise<void> {
+  if (owner !== undefined) await handle.chown(owner.uid, owner.gid);
+  else if (old !== null) {
+    const own = await handle.stat();
+    // Not allowed to all: then the file is the writer's, as an editor's would be.
+    if (own.uid !== old.uid || own.gid !== old.gid) await handle.chown(old.uid, old.gid).catch(() => {});
+  }
+  if (mode !== undefined)
+    await handle.chmod(mode); // whatever the umask is
+  else if (old !== null) await handle.chmod(old.mode & PERMISSIONS);
+}
+
+const temporaryName = (): string => `${PREFIX}${epochMs().toString(36)}-${randomBytes(6).toString("hex")}.tmp`;
+
+/** Removes temporary files that a crash has left in a folder: those older than a minute. Resolves to how many. */
+export async function sweepTemp(folder: string | URL): Promise<number> {
+  const path = toPath(folder).toString();
+  const backend = currentBackend();
+  let removed = 0;
+  for (const name of await readdir(path)) {
+    const made = TEMPORARY.exec(name)?.[1];
+    if (made === undefined || epochMs() - Number.parseInt(made, 36) < STALE_MS) continue;
+    await backend.unlink(join(path, name)).then(
+      () => removed++,
+      () => {}, // somebody else was faster
+    );
+  }
+  return removed;
+}

@@ -1,0 +1,52 @@
+// fsync of folders, shared: all that wait for one folder while a sync of it runs share the next (group commit). A name that was
+// made or replaced is on the device only when its folder is.
+// Assumes a path that leads to the folder now. Keeps no descriptor between two syncs.
+
+import { dirname } from "node:path";
+import { currentBackend } from "../backend/choose.ts";
+import { constants } from "../kernel/constants.ts";
+
+interface Rounds {
+  running: Promise<void>;
+  next: Promise<void> | null;
+}
+
+const folders = new Map<string, Rounds>();
+
+/** Resolves when the folder of `path` is on the device, as it is at the call. */
+export function syncFolderOf(path: string): Promise<void> {
+  return syncFolder(dirname(path));
+}
+
+export function syncFolder(folder: string): Promise<void> {
+  const known = folders.get(folder);
+  if (known === undefined) {
+    const rounds: Rounds = { running: Promise.resolve(), next: null };
+    folders.set(folder, rounds);
+    return begin(folder, rounds);
+  }
+  // One that runs may have begun before what is waited for now.
+  known.next ??= known.running.then(
+    () => begin(folder, known),
+    () => begin(folder, known),
+  );
+  return known.next;
+}
+
+function begin(folder: string, rounds: Rounds): Promise<void> {
+  rounds.next = null;
+  rounds.running = syncOnce(folder).finally(() => {
+    if (rounds.next === null) folders.delete(folder);
+  });
+  return rounds.running;
+}
+
+async function syncOnce(folder: string): Promise<void> {
+  const backend = currentBackend();
+  const file = await backend.open(folder, constants.O_DIRECTORY, 0);
+  try {
+    await backend.fsync(file);
+  } finally {
+    await backend.close(file);
+  }
+}
