@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -985,6 +986,12 @@ EXPORT int32_t bun_uring_read_now(int32_t fd, void *into, uint32_t length, doubl
     const struct iovec iov = {.iov_base = into, .iov_len = length};
     const ssize_t n = preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
     return n < 0 ? -errno : (int32_t)n;
+}
+
+// flock(2); `operation` without LOCK_NB waits. Returns 0 or -errno. There is no opcode for it.
+EXPORT int32_t bun_uring_flock(int32_t fd, int32_t operation)
+{
+    return flock(fd, operation) ? -errno : 0;
 }
 
 // Pages of a range that are in the page cache: cachestat(2), Linux 6.5. Some 4 µs a MiB. Returns -ENOSYS where it is not.

@@ -116,6 +116,12 @@ export interface Backend {
    */
   readonly seek: ((file: OpenFile, offset: number, whence: number) => number) | null;
 
+  /**
+   * flock(2) without waiting (LOCK_NB is added): 0, -EAGAIN where somebody else has the lock, or another -errno; -ENOSYS where
+   * no native library is loaded.
+   */
+  flock(file: OpenFile, operation: number): number;
+
   /** Takes the descriptor out of use at once, waits for the file's operations in flight, then closes. A second call
    * resolves without doing anything. */
   close(file: OpenFile): Promise<void>;

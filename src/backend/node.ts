@@ -30,6 +30,7 @@ type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
 type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
 
+const LOCK_NB = 4;
 const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
 
 /** The shim's plain calls; null where it can't be loaded. */
@@ -146,6 +147,11 @@ class NodeBackend implements Backend {
 
   adopt(fd: number): OpenFile {
     return new OpenFile(fd);
+  }
+
+  flock(file: OpenFile, operation: number): number {
+    native ??= loadNative().native ?? null;
+    return native === null ? ENOSYS : native.flock(file.fd, operation | LOCK_NB);
   }
 
   async close(file: OpenFile): Promise<void> {

@@ -4,14 +4,13 @@
 // Never leaves a temporary name behind but in a crash; `sweepTemp` removes those.
 
 import { randomBytes } from "node:crypto";
-import type { Stats } from "node:fs";
+import { constants, type Stats } from "node:fs";
 import { dirname, join } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
 import { adopt } from "../fs/open.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
-import { constants } from "../kernel/constants.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
 import { epochMs } from "../node/clock.ts";
@@ -26,7 +25,8 @@ const TEMPORARY = /^\.bun-uring-([0-9a-z]+)-[0-9a-f]{12}\.tmp$/;
 /** Older temporary files are of a process that is gone. */
 const STALE_MS = 60_000;
 const FILE_MODE = 0o666;
-const PERMISSIONS = 0o7777;
+/** With and without set-user-ID and set-group-ID, which are the owner's alone. */
+const [ALL_MODE_BITS, PERMISSIONS] = [0o7777, 0o777];
 
 /** What is on the device when a call resolves: nothing for sure, the data, or the data and the name. */
 export type Durability = "none" | "data" | "full";
@@ -114,15 +114,20 @@ async function keepAttributes(
   mode: number | undefined,
   owner: { uid: number; gid: number } | undefined,
 ): Promise<void> {
-  if (owner !== undefined) await handle.chown(owner.uid, owner.gid);
-  else if (old !== null) {
+  let isOldOwners = true;
+  if (owner !== undefined) {
+    await handle.chown(owner.uid, owner.gid);
+  } else if (old !== null) {
     const own = await handle.stat();
-    // Not allowed to all: then the file is the writer's, as an editor's would be.
-    if (own.uid !== old.uid || own.gid !== old.gid) await handle.chown(old.uid, old.gid).catch(() => {});
+    if (own.uid !== old.uid || own.gid !== old.gid)
+      // Not allowed to all: then the file is the writer's, as an editor's would be.
+      await handle.chown(old.uid, old.gid).catch(() => {
+        isOldOwners = false;
+      });
   }
   if (mode !== undefined)
     await handle.chmod(mode); // whatever the umask is
-  else if (old !== null) await handle.chmod(old.mode & PERMISSIONS);
+  else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));
 }
 
 const temporaryName = (): string => `${PREFIX}${epochMs().toString(36)}-${randomBytes(6).toString("hex")}.tmp`;

@@ -2,9 +2,9 @@
 // made or replaced is on the device only when its folder is.
 // Assumes a path that leads to the folder now. Keeps no descriptor between two syncs.
 
+import { constants } from "node:fs";
 import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
-import { constants } from "../kernel/constants.ts";
 
 interface Rounds {
   running: Promise<void>;

@@ -33,6 +33,7 @@ import { kinMet } from "./bun-class.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
 import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
 import { collected } from "./finalizer.ts";
+import { type FileLock, type LockOptions, lockFile } from "./lock.ts";
 import type { Advice, AllocateOptions } from "./space.ts";
 import type { SetXattrOptions } from "./xattr.ts";
 
@@ -142,6 +143,16 @@ export class FileHandle extends OpenHandle {
   /** The same as writeFile: it is opening with "a" that makes writes append. */
   appendFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     return this.writeFile(data, options);
+  }
+
+  /**
+   * Locks the file for this open file description: flock(2), between processes, Workers and handles. `exclusive` (default true),
+   * `wait` (default true; else ERR_LOCKED names the holder), `signal`, `timeoutMs`. Closing the handle releases it.
+   */
+  async lock(options?: LockOptions): Promise<FileLock> {
+    mustBeOpen(this, "flock");
+    const { backend, file } = sourceOf(this);
+    return lockFile(backend, file, options);
   }
 
   /** Changes the permissions: a number or a string of octal digits. */

@@ -48,6 +48,7 @@ export const uringBackend: Backend = {
   openBeneath: rejecting(path.openBeneath),
   adopt: path.adopt,
   seek: file.seek,
+  flock: (open, operation) => file.flock(open, operation),
   close: rejecting(close),
   read,
   write,

@@ -378,3 +378,10 @@ export function stageStat(
   stageAgain(operation, () => stage(t, operation, Opcode.STATX, 0, fd, into, address, STATX_FIELDS, atFlags));
   return promiseFor(operation);
 }
+
+const LOCK_NB = 4;
+
+/** Never waits; on a network file system it may ask the server. */
+export function flock(file: OpenFile, operation: number): number {
+  return thread().native.flock(file.fd, operation | LOCK_NB);
+}

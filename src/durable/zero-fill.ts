@@ -1,0 +1,69 @@
+// Zeros written ahead of a log, in steps: an append into blocks that are written already changes neither the file's size nor its
+// extents, so that its sync needs no journal commit (fallocate alone leaves both to do). Off the groups' path; where a group
+// comes near a step that is being written, it waits for it.
+// Never writes where a record may be.
+
+import type { Backend, OpenFile } from "../backend/interface.ts";
+
+const CHUNK_BYTES = 1024 * 1024;
+const zeros = Buffer.alloc(CHUNK_BYTES);
+
+export class ZeroFill {
+  readonly #backend: Backend;
+  readonly #file: OpenFile;
+  readonly #step: number;
+  /** All before it is written, with records or zeros. */
+  #filledTo: number;
+  #filling: Promise<void> | null = null;
+  /** Where it failed nothing is filled ahead any more; appending says what is wrong. */
+  #failed = false;
+
+  constructor(backend: Backend, file: OpenFile, step: number, end: number) {
+    this.#backend = backend;
+    this.#file = file;
+    this.#step = step;
+    this.#filledTo = end;
+    this.#begin();
+  }
+
+  /** Whether a blocking write up to `end` would meet zeros that are being written. */
+  overlaps(end: number): boolean {
+    return this.#filling !== null && end > this.#filledTo;
+  }
+
+  /** Before a group is written up to `end`. */
+  async before(end: number): Promise<void> {
+    while (this.overlaps(end)) await this.#filling;
+    if (end > this.#filledTo) this.#filledTo = end;
+    if (this.#filledTo - end < this.#step / 2) this.#begin();
+  }
+
+  /** When nothing is being written any more. */
+  async settle(): Promise<void> {
+    this.#failed = true; // nothing new begins
+    await this.#filling;
+  }
+
+  #begin(): void {
+    if (this.#filling !== null || this.#failed) return;
+    this.#filling = this.#fill()
+      .catch(() => {
+        this.#failed = true;
+      })
+      .finally(() => {
+        this.#filling = null;
+      });
+  }
+
+  async #fill(): Promise<void> {
+    const start = this.#filledTo;
+    const end = start + this.#step;
+    for (let at = start; at < end; ) {
+      const { bytesWritten } = await this.#backend.write(this.#file, zeros, 0, Math.min(CHUNK_BYTES, end - at), at);
+      if (bytesWritten === 0) return;
+      at += bytesWritten;
+    }
+    await this.#backend.fdatasync(this.#file);
+    this.#filledTo = end;
+  }
+}

@@ -1,0 +1,120 @@
+// Advisory locks of files: flock(2), between processes, Workers and handles. Non-blocking tries with growing pauses, so that
+// waiting holds no thread and hears its signal. The kernel releases a lock when its last descriptor is closed, also in a crash.
+// Assumes everybody asks: such a lock keeps nobody out who does not.
+
+import { constants, readFileSync } from "node:fs";
+import { currentBackend } from "../backend/choose.ts";
+import type { Backend, OpenFile } from "../backend/interface.ts";
+import { throwIfAborted } from "../node/abort.ts";
+import { codedError, validateBoolean, validateObject } from "../node/arguments.ts";
+import { clockMs, setTimeout } from "../node/clock.ts";
+import { errnoOf, systemError } from "../node/errors.ts";
+import { validateLimits } from "../node/options.ts";
+import { toPath } from "../node/path.ts";
+
+const [LOCK_SH, LOCK_EX, LOCK_UN] = [1, 2, 8];
+const [EINTR, EAGAIN, ENOSYS] = [-4, -11, -38];
+/** Pauses between two tries, in milliseconds. */
+const [FIRST_PAUSE_MS, LAST_PAUSE_MS] = [1, 50];
+const FILE_MODE = 0o666;
+
+export interface LockOptions {
+  /** Nobody else may have the lock (default); false: others may share it. */
+  exclusive?: boolean | undefined;
+  /** Waits for it (default); false: rejects with ERR_LOCKED where somebody has it. */
+  wait?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+  /** Milliseconds after which waiting ends with ETIMEDOUT. */
+  timeoutMs?: number | undefined;
+}
+
+/** A lock that is held, until `release` or the end of an `await using`. */
+export interface FileLock extends AsyncDisposable {
+  readonly exclusive: boolean;
+  release(): Promise<void>;
+}
+
+/** ERR_LOCKED: `holder` is the process that has the lock, where /proc/locks tells. */
+export function lockedError(path: string | undefined, holder: number | null): Error & { holder: number | null } {
+  const who = holder === null ? "somebody" : `process ${holder}`;
+  const error = codedError(Error, "ERR_LOCKED", `${path ?? "the file"} is locked by ${who}`);
+  return Object.assign(error, { holder });
+}
+
+/** Locks a file by its path; makes an empty one where there is none. The lock has a descriptor of its own. */
+export async function lock(path: string | Uint8Array | URL, options: LockOptions = {}): Promise<FileLock> {
+  const target = toPath(path);
+  const backend = currentBackend();
+  const file = await backend.open(target, constants.O_RDWR | constants.O_CREAT, FILE_MODE);
+  try {
+    return await lockFile(backend, file, options, target.toString(), () => backend.close(file));
+  } catch (error) {
+    await backend.close(file);
+    throw error;
+  }
+}
+
+/** Locks an open file. Locks belong to its open file description: what was duplicated from it shares them. */
+export async function lockFile(
+  backend: Backend,
+  file: OpenFile,
+  options: LockOptions = {},
+  path?: string,
+  afterwards: () => Promise<void> = async () => {},
+): Promise<FileLock> {
+  validateObject(options, "options");
+  const { exclusive = true, wait = true, signal, timeoutMs } = options;
+  validateBoolean(exclusive, "options.exclusive");
+  validateBoolean(wait, "options.wait");
+  validateLimits({ signal, timeoutMs });
+  const until = timeoutMs === undefined ? Number.POSITIVE_INFINITY : clockMs() + timeoutMs;
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
+    throwIfAborted(signal);
+    const rc = backend.flock(file, exclusive ? LOCK_EX : LOCK_SH);
+    if (rc === 0) break;
+    if (rc === ENOSYS)
+      throw codedError(
+        Error,
+        "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM",
+        "locks are unavailable: no native library is loaded",
+      );
+    if (rc === EINTR) continue;
+    if (rc !== EAGAIN) throw systemError(rc, "flock", path);
+    if (!wait) throw lockedError(path, await holderOf(backend, file));
+    if (clockMs() >= until) throw systemError(errnoOf("ETIMEDOUT"), "flock", path);
+    await sleep(Math.min(pause, until - clockMs()), signal);
+  }
+  let held = true;
+  const release = async (): Promise<void> => {
+    if (!held) return;
+    held = false;
+    if (file.fd >= 0) backend.flock(file, LOCK_UN);
+    await afterwards();
+  };
+  return { exclusive, release, [Symbol.asyncDispose]: release };
+}
+
+/** The process that has a lock on the file, by /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:123456 0 EOF". */
+async function holderOf(backend: Backend, file: OpenFile): Promise<number | null> {
+  try {
+    const { ino } = await backend.fstat(file, false);
+    for (const line of readFileSync("/proc/locks", "utf8").split("\n")) {
+      const [, pid, place] = /FLOCK\s+\S+\s+\S+\s+(\d+)\s+(\S+)/.exec(line) ?? [];
+      if (place?.endsWith(`:${ino}`)) return Number(pid);
+    }
+  } catch {
+    // no /proc
+  }
+  return null;
+}
+
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const wake = (): void => {
+      signal?.removeEventListener("abort", wake);
+      resolve();
+    };
+    setTimeout(wake, Math.max(ms, 0));
+    signal?.addEventListener("abort", wake);
+  });
+}
