@@ -12,7 +12,7 @@ mkdirSync("dist", { recursive: true });
 for (const name of readdirSync("dist")) if (/\.js(\.map)?$/.test(name)) rmSync(`dist/${name}`);
 
 const src = join(import.meta.dir, "../src");
-const PUBLIC = ["index.ts", "promises.ts", "server.ts", "cli/main.ts"].map((name) => join(src, name));
+const PUBLIC = ["index.ts", "promises.ts", "server.ts", "durable.ts", "cli/main.ts"].map((name) => join(src, name));
 const CORE = join(src, "promises.ts");
 
 /** The files that are loaded by a function's first call. */

@@ -1,7 +1,7 @@
 // bun-uring/server: files in a Bun server. A list of what there is.
 
 export { serveElysia, serveNode, serveStatic } from "./server/middleware.ts";
-export { OutsideRootError } from "./server/outside.ts";
+export { OutsideRootError } from "./server/names.ts";
 export { openRoot, Root, type RootOptions, type RootReaddirOptions, type RootWriteOptions } from "./server/root.ts";
 export { serveFile } from "./server/serve-file.ts";
 export type { Encoding, FileFacts, ServeOptions } from "./server/serve-options.ts";

@@ -134,7 +134,7 @@ export class Segments {
 
   async #removeOld(): Promise<void> {
     const { keep, onSegment } = this.#options;
-    while (this.#known.length > keep && !this.#closed) {
+    while (this.#known.length > keep) {
       const oldest = this.#known[0]!;
       if (onSegment !== undefined && oldest.number > this.#shipped) return;
       await this.#backend.unlink(oldest.path).catch(() => {});

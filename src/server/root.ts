@@ -6,6 +6,7 @@
 import type { Dir, Dirent, OpenMode, RmOptions, Stats } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
+import { type AtomicOptions, writeFileAtomic } from "../durable/atomic.ts";
 import { readdir } from "../fs/directory.ts";
 import { adopt } from "../fs/open.ts";
 import { opendir } from "../fs/opendir.ts";
@@ -25,7 +26,7 @@ import type { DataPieces, HandleReadOptions, HandleWriteOptions, WholeData } fro
 import { toPath } from "../node/path.ts";
 import { copyFile } from "../tree/copy-file.ts";
 import { rm } from "../tree/rm.ts";
-import { checkName, type Name, OutsideRootError, rootClosed, splitName } from "./outside.ts";
+import { checkName, type Name, named, OutsideRootError, procPath, rootClosed, splitName } from "./names.ts";
 
 const { COPYFILE_EXCL, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
 const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
@@ -174,6 +175,11 @@ export class Root {
   ): Promise<void> {
     const given = typeof options === "string" ? { encoding: options } : options;
     return this.writeFile(name, data, { flag: "a", ...given });
+  }
+
+  /** A whole file in one step: the old one or the new one, at every moment. Options as `writeFileAtomic` of bun-uring/durable. */
+  async writeFileAtomic(name: Name, data: WholeData | DataPieces, options?: AtomicOptions): Promise<void> {
+    await this.#inParent(checkName(name), (path) => writeFileAtomic(path, data, options));
   }
 
   /** The Stats of what a name leads to. */
@@ -377,24 +383,4 @@ export class Root {
       await this.#backend.close(parent);
     }
   }
-}
-
-/** A path of an open file that leads nowhere else, whatever happens to its name. */
-export const procPath = (file: OpenFile): string => `/proc/self/fd/${file.fd}`;
-
-/** An operation's result; its error with the names that the caller knows in place of those it was given. */
-async function named<T>(name: string | Buffer, operation: Promise<T>, dest?: string | Buffer): Promise<T> {
-  try {
-    return await operation;
-  } catch (error) {
-    throw renamed(error, name, dest);
-  }
-}
-
-function renamed(error: unknown, name: string | Buffer, dest?: string | Buffer): unknown {
-  const { errno, syscall, path } = error as ErrnoError;
-  const { dest: target } = error as { dest?: string };
-  const inside = [path, target].some((text) => text?.startsWith("/proc/self/fd/"));
-  if (typeof errno !== "number" || !inside) return error;
-  return systemError(errno, syscall ?? "open", name, dest ?? (target === undefined ? undefined : name));
 }

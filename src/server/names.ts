@@ -1,7 +1,9 @@
-// The error of a name that leads out of its root, and what counts as such a name before the kernel is asked.
+// Names beneath a root: what is refused before the kernel is asked, how they are cut, and how errors speak of them.
 // Assumes nothing of its arguments. Never judges a name that only the kernel can judge: links are its business.
 
+import type { OpenFile } from "../backend/interface.ts";
 import { codedError, invalidArgType } from "../node/arguments.ts";
+import { systemError } from "../node/errors.ts";
 
 /** A name beneath a root: relative, without NUL. */
 export type Name = string | Uint8Array;
@@ -50,4 +52,24 @@ export function splitName(name: string | Buffer): { folder: string | Buffer; bas
 /** ERR_ROOT_CLOSED: the root was closed before this call. */
 export function rootClosed(): Error {
   return codedError(Error, "ERR_ROOT_CLOSED", "The root is closed");
+}
+
+/** A path of an open file that leads nowhere else, whatever happens to its name. */
+export const procPath = (file: OpenFile): string => `/proc/self/fd/${file.fd}`;
+
+/** An operation's result; its error with the names that the caller knows in place of those it was given. */
+export async function named<T>(name: string | Buffer, operation: Promise<T>, dest?: string | Buffer): Promise<T> {
+  try {
+    return await operation;
+  } catch (error) {
+    throw renamed(error, name, dest);
+  }
+}
+
+function renamed(error: unknown, name: string | Buffer, dest?: string | Buffer): unknown {
+  const { errno, syscall, path } = error as NodeJS.ErrnoException;
+  const { dest: target } = error as { dest?: string };
+  const inside = [path, target].some((text) => text?.startsWith("/proc/self/fd/"));
+  if (typeof errno !== "number" || !inside) return error;
+  return systemError(errno, syscall ?? "open", name, dest ?? (target === undefined ? undefined : name));
 }
