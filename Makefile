@@ -74,9 +74,13 @@ bench-report: ## README table and charts from the newest committed results
 
 bench-c: $(BENCH_C)
 
-check: setup ## types, lint, formatting, C warnings and gcc's static analyser
+check: setup $(PREBUILT) dist/index.js dist/types/index.d.ts ## types, lint, formatting, the package's manifest, C warnings and gcc's static analyser
 	$(TSC) --noEmit
 	$(BIOME) ci
+	@mkdir -p build
+	@$(BUN) pm pack --ignore-scripts --quiet --filename build/checked.tgz >/dev/null
+	node_modules/.bin/publint --strict build/checked.tgz
+	node_modules/.bin/attw --ignore-rules cjs-resolves-to-esm build/checked.tgz
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -c -o /dev/null $(SHIM)
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -DBUN_URING_FAULT -c -o /dev/null $(SHIM)
 
@@ -152,7 +156,7 @@ prebuilds/SHA256SUMS: $(PREBUILT) $(wildcard $(ARM64))
 	cd prebuilds && sha256sum */liburing-shim.so > SHA256SUMS
 
 # Makes dist/promises.js and dist/cli.js as well.
-dist/index.js: $(SOURCES) scripts/bundle.ts package.json package-lock.json
+dist/index.js: $(SOURCES) scripts/bundle.ts $(wildcard scripts/elsewhere/*) package.json package-lock.json
 	$(BUN) scripts/bundle.ts
 
 # Declarations, so that a user's compiler settings need not suit our sources.

@@ -6,6 +6,7 @@
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { writeFaces } from "./elsewhere/faces.ts";
 
 mkdirSync("dist", { recursive: true });
 // A chunk's name changes with its content: what an earlier run left would be packed.
@@ -101,3 +102,4 @@ renameSync("dist/main.js.map", "dist/cli.js.map");
 writeFileSync("dist/cli.js", readFileSync("dist/main.js", "utf8").replace(/=main\.js\.map$/m, "=cli.js.map"));
 rmSync("dist/main.js");
 chmodSync("dist/cli.js", 0o755);
+writeFaces("dist/elsewhere");
