@@ -14,7 +14,7 @@ import type {
 import { validateObject } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
-import { fileOptions } from "../node/options.ts";
+import { type FolderOptions, fileOptions, folderOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { delegate } from "./delegated.ts";
 import { asEncoded, direntsOf, pathsBelow } from "./dirent.ts";
@@ -22,7 +22,6 @@ import { asEncoded, direntsOf, pathsBelow } from "./dirent.ts";
 type Folder = { recursive?: boolean | undefined };
 type Types = { withFileTypes: true };
 type NoTypes = { withFileTypes?: false | undefined };
-type ReaddirOptions = ObjectEncodingOptions & Folder & { withFileTypes?: boolean | undefined };
 
 /**
  * The names in a folder, in no order; those below it too with `recursive`, as paths from it. Dirents with
@@ -46,7 +45,7 @@ export function readdir(
   options: { encoding: "buffer" } & Types & Folder,
 ): Promise<Dirent<NonSharedBuffer>[]>;
 export async function readdir(path: PathLike, options?: unknown): Promise<any> {
-  const { encoding, recursive, withFileTypes } = fileOptions(options) as ReaddirOptions & { encoding: any };
+  const { encoding, recursive, withFileTypes } = folderOptions(options) as FolderOptions & { encoding: any };
   const checked = toPath(path);
   if (withFileTypes) return direntsOf(checked, { path: checked, encoding, recursive: Boolean(recursive) });
   if (recursive) return pathsBelow(checked, encoding);

@@ -9,7 +9,7 @@ import type { OpenFile } from "../backend/interface.ts";
 import { codedError, validateFunction, validateInteger } from "../node/arguments.ts";
 import { nextTick } from "../node/clock.ts";
 import { systemError } from "../node/errors.ts";
-import { fileOptions } from "../node/options.ts";
+import { folderOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { direntsOf, direntsOfSync, type Listing } from "./dirent.ts";
 
@@ -22,7 +22,7 @@ const NOBODYS = 2;
 /** Opens a folder to be read entry by entry: a Dir of node:fs, which is iterated and closes itself at the end. */
 export async function opendir(path: PathLike, options?: OpenDirOptions): Promise<Dir> {
   const checked = toPath(path);
-  const { encoding, bufferSize, recursive } = fileOptions(options) as OpenDirOptions & { encoding: string };
+  const { encoding, bufferSize, recursive } = folderOptions(options) as OpenDirOptions & { encoding: string };
   if (bufferSize !== undefined) validateInteger(bufferSize, "options.bufferSize", 1, 2 ** 32 - 1);
   let folder: OpenFile;
   try {

@@ -90,6 +90,23 @@ export function fileOptions(options: unknown): FileOptions {
   return given;
 }
 
+/** What readdir and opendir take beside an encoding, unchecked; read once, as there. */
+export interface FolderOptions {
+  encoding?: BufferEncoding | null | undefined;
+  recursive: unknown;
+  withFileTypes: unknown;
+  bufferSize: unknown;
+}
+
+/** Options of readdir and opendir, an encoding, or nothing. Throws as `fileOptions` does. */
+export function folderOptions(options: unknown): FolderOptions {
+  const { encoding } = fileOptions(options);
+  const { recursive, withFileTypes, bufferSize } = (
+    typeof options === "object" && options !== null ? options : NONE
+  ) as Partial<FolderOptions>;
+  return { encoding, recursive, withFileTypes, bufferSize };
+}
+
 /** `options.flush`, false by default. */
 export function flushOption(options: { flush?: unknown }): boolean {
   const flush = options.flush ?? false;
