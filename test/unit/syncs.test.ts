@@ -2,6 +2,7 @@
 // Assumes a backend of promises that the test settles. What real syncs do is in test/fault/flush and test/durability.
 
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { type Backend, OpenFile } from "../../src/backend/interface.ts";
 import { Syncs } from "../../src/handle/group-commit.ts";
 import { open } from "../../src/index.ts";
@@ -62,9 +63,16 @@ test("of two side by side the one that succeeds waits for the other, and fails w
 });
 
 test("a durable vector whose data is taken away while it is written does not pass for whole", async () => {
-  await using handle = await open(tmp.file(""), "r+");
-  const [first, taken] = [new Uint8Array(2_000_000), new Uint8Array(2_000_000)];
+  const path = tmp.file("");
+  await using handle = await open(path, "r+");
+  const [first, taken] = [new Uint8Array(2_000_000).fill(65), new Uint8Array(2_000_000).fill(65)];
   const writing = handle.writev([first, taken], 0, { flush: true });
   structuredClone(taken.buffer, { transfer: [taken.buffer] });
-  expect(await rejection(writing)).toMatchObject({ code: "ERR_INVALID_STATE" });
+  const error = await writing.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
+  // Bun's own writev holds on to the memory: then it is whole.
+  if (error === null) expect(readFileSync(path).equals(Buffer.alloc(4_000_000, "A"))).toBe(true);
+  else expect(error).toMatchObject({ code: "ERR_INVALID_STATE" });
 });
