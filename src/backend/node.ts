@@ -8,6 +8,7 @@ import type { Landed } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
 import { bun, told } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
+import { atExit, isExiting } from "../node/exit.ts";
 import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/stats.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
@@ -48,6 +49,12 @@ const unavailable = (why: string): Error =>
 /** The largest length that Bun's ftruncate takes; no Linux file system that is in use stores files this long. */
 const MAX_TRUNCATE_BYTES = 2 ** 52 - 1;
 
+/** What only looks: nobody hears of its result when the thread ends. */
+const LOOKING: ReadonlySet<string> = new Set(["read", "stat", "lstat", "fstat"]);
+/** What the thread pool has that changes something, or -1 before the first. At the thread's end it gets a moment. */
+let changing = -1;
+const POOL_MS = 20;
+
 /** Runs `start` until it isn't interrupted. Rejects with the system's error in Node's shape. */
 function attempt<R>(
   syscall: string,
@@ -57,14 +64,19 @@ function attempt<R>(
   file: OpenFile | null = null,
 ): Promise<R> {
   return new Promise<R>((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException): void => {
+    const changes = LOOKING.has(syscall) ? 0 : 1;
+    const ended = (): void => {
+      changing -= changes;
       if (file !== null) release(file);
+    };
+    const fail = (error: NodeJS.ErrnoException): void => {
+      ended();
       // Without an errno it is no failed system call, but Bun refusing an argument or out of memory.
       reject(typeof error.errno === "number" ? systemError(error.errno, syscall, path, dest) : error);
     };
     const done: Done<R> = (error, result) => {
       if (error === null || error === undefined) {
-        if (file !== null) release(file);
+        ended();
         resolve(result as R);
       } else if (error.errno === EINTR) {
         run();
@@ -79,6 +91,11 @@ function attempt<R>(
         fail(error as NodeJS.ErrnoException);
       }
     };
+    if (changing < 0) {
+      changing = 0;
+      atExit((elapsedMs) => changing > 0 && elapsedMs < POOL_MS);
+    }
+    changing += changes;
     if (file !== null) file.inFlight++;
     run();
   });
@@ -200,9 +217,11 @@ class NodeBackend implements Backend {
     return keeping(
       holdLeased(buffer),
       onFile(file, "write", (fd, done) =>
-        fs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
-          done(error, { bytesWritten, buffer }),
-        ),
+        isExiting()
+          ? done(null, { bytesWritten: fs.writeSync(fd, buffer, offset, length, positionFor(position)), buffer })
+          : fs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
+              done(error, { bytesWritten, buffer }),
+            ),
       ),
     );
   }
@@ -234,9 +253,11 @@ class NodeBackend implements Backend {
     return keeping(
       holdAllLeased(views),
       onFile(file, "write", (fd, done) =>
-        fs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
-          done(error, { bytesWritten, buffers: given }),
-        ),
+        isExiting()
+          ? done(null, { bytesWritten: fs.writevSync(fd, views, positionFor(position) as number), buffers: given })
+          : fs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
+              done(error, { bytesWritten, buffers: given }),
+            ),
       ),
     );
   }

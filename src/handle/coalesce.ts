@@ -7,6 +7,7 @@ import { statfs } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { systemError } from "../node/errors.ts";
+import { isExiting } from "../node/exit.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Syncs } from "./group-commit.ts";
 import type { Turns } from "./order.ts";
@@ -82,7 +83,7 @@ export class Gather {
     if (this.#open === batch) this.#open = null;
     let rest = batch.pieces;
     try {
-      const together = rest.length === 1 || (await this.#mayJoin());
+      const together = rest.length === 1 || isExiting() || (await this.#mayJoin());
       for (;;) {
         rest = rest.filter(isIntact);
         if (rest.length === 0) return;

@@ -3,6 +3,7 @@
 // Assumes that the backend counts its operations in `file.inFlight`. The usual case, nothing under way, adds no promise.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { atExit } from "../node/exit.ts";
 
 /** A settled operation on more bytes than this isn't remembered, since its result would keep them alive. */
 const REMEMBERED_BYTES = 64 * 1024;
@@ -11,6 +12,30 @@ type Pending = Promise<unknown> | null;
 
 /** Handles with an operation of several steps under way: collected, they would close their file between two of them. */
 const busy = new Set<object>();
+
+/** A write that waits for its turn. */
+interface WaitingWrite {
+  file: OpenFile;
+  /** The end of what is before it is seen, also at the end of the thread: the ring's is, the thread pool's is not. */
+  isCounted: boolean;
+  begin: () => Promise<unknown>;
+}
+
+/** All of this thread, in their order; null before the first. */
+let waiting: Set<WaitingWrite> | null = null;
+/** At the end of the thread, what the thread pool has of a file is given so long before the next write is made. */
+const POOL_MS = 2;
+
+/** At the end of the thread no promise brings the turn any more: each file's next write is begun when it has none. */
+function beginWaiting(elapsedMs: number): boolean {
+  const seen = new Set<OpenFile>();
+  for (const { file, isCounted, begin } of [...waiting!]) {
+    const mayBegin = file.inFlight === 0 || (!isCounted && elapsedMs > POOL_MS);
+    if (mayBegin && !seen.has(file)) begin().catch(() => {});
+    seen.add(file);
+  }
+  return seen.size > 0;
+}
 
 export class Turns {
   readonly #backend: Backend;
@@ -54,7 +79,7 @@ export class Turns {
 
   /** Runs something that writes at the file's own position after all earlier operations there, even if they failed. */
   writeInOrder<T>(run: () => Promise<T>): Promise<T> {
-    const operation = this.#after(this.#lastWrite, run);
+    const operation = this.#after(this.#lastWrite, this.#waiting(run));
     this.#last = this.#lastWrite = operation;
     return operation;
   }
@@ -136,6 +161,28 @@ export class Turns {
       operation.then(forget, forget);
     }
     return operation;
+  }
+
+  /** `run`, to be called once: in its turn, or at the end of the thread. */
+  #waiting<T>(run: () => Promise<T>): () => Promise<T> {
+    if (this.#last === null) return run;
+    if (waiting === null) {
+      waiting = new Set();
+      atExit(beginWaiting);
+    }
+    const writes = waiting;
+    let begun: Promise<T> | null = null;
+    const write: WaitingWrite = {
+      file: this.#file,
+      isCounted: this.#backend.name === "io_uring",
+      begin: () => {
+        writes.delete(write);
+        begun ??= run();
+        return begun;
+      },
+    };
+    writes.add(write);
+    return write.begin as () => Promise<T>;
   }
 
   #after<T>(lastOfKind: Pending, run: () => Promise<T>): Promise<T> {

@@ -3,6 +3,7 @@
 
 import type { Native } from "../kernel/shim.ts";
 import { after, clockMs, setImmediate } from "../node/clock.ts";
+import { atExit } from "../node/exit.ts";
 import { DirectTable } from "./direct-descriptors.ts";
 import { Loop } from "./loop.ts";
 import { Placement } from "./placement.ts";
@@ -11,6 +12,9 @@ import { Mounts } from "./remote-mounts.ts";
 import type { Ring } from "./ring.ts";
 import { Cells } from "./scratch.ts";
 import { type Reason, type Setup, setUp } from "./setup.ts";
+
+/** What only looks, or is the user's own SQE: it may wait for ever, and nobody hears of it. */
+const LOOKING: ReadonlySet<string> = new Set(["", "read", "stat", "lstat", "fstat", "statx", "getxattr", "fgetxattr"]);
 
 export class RingThread {
   readonly setup: Setup;
@@ -48,6 +52,15 @@ export class RingThread {
     return this.#shutDown;
   }
 
+  /** At the end of the thread: one more turn. Whether something is under way that changes a file: nobody hears of reads. */
+  isStillChanging(): boolean {
+    this.loop.lastTurn();
+    if (this.ring.closed || this.ring.poisoned !== null) return false;
+    if (this.ring.queued > 0) return true;
+    for (const { syscall } of this.ring.operations.waiting()) if (!LOOKING.has(syscall)) return true;
+    return false;
+  }
+
   async #drainAndClose(deadlineMs: number): Promise<void> {
     const { ring, loop } = this;
     const until = clockMs() + deadlineMs;
@@ -68,6 +81,9 @@ const place = globalThis as { [KEY]?: RingThread | Reason };
 const isThread = (known: RingThread | Reason | undefined): known is RingThread =>
   known !== undefined && "ring" in known;
 
+/** The thread's end is seen to. */
+let endsWell = false;
+
 /** This thread's ring, made at the first call; or why there is none (asked once). */
 export function ringThread(): RingThread | Reason {
   const known = place[KEY];
@@ -75,6 +91,10 @@ export function ringThread(): RingThread | Reason {
   const setup = setUp();
   const made = "ring" in setup ? new RingThread(setup) : setup;
   place[KEY] = made;
+  if ("ring" in made && !endsWell) {
+    endsWell = true;
+    atExit(() => existingThread()?.isStillChanging() ?? false);
+  }
   return made;
 }
 

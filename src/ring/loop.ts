@@ -222,6 +222,15 @@ export class Loop {
     if (!this.#polling) this.#poll();
   }
 
+  /** One turn at the end of the thread, where no further one comes by itself. */
+  lastTurn(): void {
+    if (this.#stopped()) return;
+    if (this.#asleep) this.#wake();
+    this.#ring.scheduled = true;
+    this.#ring.turn(ROUNDS);
+    this.#ring.scheduled = false;
+  }
+
   /** Forgets the doorbell; the ring is about to be closed. */
   close(): void {
     this.#doorbell?.close();

@@ -5,6 +5,7 @@
 import type { WriteStream } from "node:fs";
 import { codedError } from "../node/arguments.ts";
 import { nextTick } from "../node/clock.ts";
+import { atExit } from "../node/exit.ts";
 import type { Callback, OpenedFile } from "./files.ts";
 
 type Target = Omit<WriteStream, "bytesWritten"> & {
@@ -18,6 +19,17 @@ type Target = Omit<WriteStream, "bytesWritten"> & {
 const JOIN_BYTES = 2048;
 /** Writes in a row that may end without a byte before it is an error, as in Node. */
 const EMPTY_WRITES = 5;
+
+/** Streams with a write under way; whether the thread's end is seen to. */
+const writing = new Set<Writing>();
+let isEndSeen = false;
+
+function writeBuffered(): boolean {
+  const streams = [...writing];
+  writing.clear();
+  for (const stream of streams) stream.writeBuffered();
+  return streams.length > 0;
+}
 
 export class Writing {
   readonly #stream: Target;
@@ -41,16 +53,32 @@ export class Writing {
     const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     const isSmall = chunks.length > 1 && byteLength < chunks.length * JOIN_BYTES;
     const written = this.#writeAll(isSmall ? [Buffer.concat(chunks, byteLength)] : chunks, byteLength);
+    if (!isEndSeen) {
+      isEndSeen = true;
+      atExit(writeBuffered);
+    }
+    writing.add(this);
     this.#writing = written.then(
       () => {
         this.#writing = null;
+        writing.delete(this);
         nextTick(callback, this.#stream.destroyed ? codedError(Error, "ERR_STREAM_DESTROYED", DESTROYED) : null);
       },
       (error) => {
         this.#writing = null;
+        writing.delete(this);
         nextTick(callback, error);
       },
     );
+  }
+
+  /** At the end of the thread: what the stream still holds goes out in one write, behind the one under way. */
+  writeBuffered(): void {
+    const state = (this.#stream as any)._writableState as { getBuffer?: () => { chunk: Buffer }[] };
+    const chunks = (state.getBuffer?.() ?? []).map(({ chunk }) => chunk);
+    if (chunks.length === 0 || this.#stream.destroyed) return;
+    const bytes = Buffer.concat(chunks);
+    this.#opened!.handle.write(bytes, 0, bytes.length, this.#stream.pos ?? null).catch(() => {});
   }
 
   async #writeAll(chunks: Buffer[], byteLength: number): Promise<void> {
