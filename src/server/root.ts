@@ -8,6 +8,7 @@ import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { type AtomicOptions, writeFileAtomic } from "../durable/atomic.ts";
 import { readdir } from "../fs/directory.ts";
+import { direntsOf } from "../fs/dirent.ts";
 import { adopt } from "../fs/open.ts";
 import { opendir } from "../fs/opendir.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
@@ -222,14 +223,10 @@ export class Root {
   async readdir(name: Name = ".", options?: RootReaddirOptions | null): Promise<any> {
     const checked = checkName(name);
     const file = await this.#open(checked, O_DIRECTORY, 0);
-    const place = procPath(file);
     try {
-      const entries = await named(checked, readdir(place, { ...options } as any));
-      if (options?.withFileTypes === true) {
-        for (const entry of entries as unknown as { parentPath: string }[])
-          entry.parentPath = String(checked) + String(entry.parentPath).slice(place.length);
-      }
-      return entries;
+      const { encoding, recursive = false, withFileTypes } = options ?? {};
+      if (withFileTypes) return await direntsOf(file, { path: checked, encoding, recursive });
+      return await named(checked, readdir(procPath(file), { encoding, recursive } as object));
     } finally {
       await this.#backend.close(file);
     }
