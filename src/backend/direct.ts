@@ -3,13 +3,14 @@
 // Assumes that it alone writes to the file: blocks that are read, changed and written back, and a padded end that is cut
 // off again, are kept from the handle's other operations, not from other handles'.
 
-import { alignedBuffer, isAligned } from "../kernel/aligned.ts";
+import { isAligned } from "../kernel/aligned.ts";
 import { AT_EMPTY_PATH, STATX_DIOALIGN } from "../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../kernel/sqe.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { byteLengthOf, bytesOf, isView, totalLength } from "../node/views.ts";
 import { type Operation, promiseFor } from "../ring/operation.ts";
 import { CELL_HALF } from "../ring/scratch.ts";
+import { BOUNCE_BYTES, withBounce } from "./bounce.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./interface.ts";
 import { writeThenSync } from "./loops.ts";
 import { Ranges } from "./range-lock.ts";
@@ -37,27 +38,10 @@ export interface DirectOptions {
   handle: object | null;
 }
 
-/** Bytes that go through aligned memory at once. */
-const BOUNCE_BYTES = 256 * 1024;
-const MAX_KEPT = 4;
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** What keeps the handles of operations under way. */
 const busy = new Set<DirectOptions>();
-
-/** Aligned memory that no operation uses. */
-const kept: Buffer[] = [];
-
-/** Runs `work` with aligned memory of `length` bytes. */
-async function withBounce<T>(length: number, work: (memory: Buffer) => Promise<T>): Promise<T> {
-  if (length > BOUNCE_BYTES) return work(alignedBuffer(length));
-  const memory = kept.pop() ?? alignedBuffer(BOUNCE_BYTES);
-  try {
-    return await work(memory);
-  } finally {
-    if (kept.length < MAX_KEPT) kept.push(memory);
-  }
-}
 
 class DirectFile {
   readonly #base: Backend;
@@ -98,8 +82,8 @@ class DirectFile {
   }
 
   readv<T>(buffers: readonly View[], position: number | bigint, given: T): Promise<ReadvResult<T>> {
-    const all = alignedBuffer(totalLength(buffers), this.#memory);
-    return this.read(all, 0, all.length, position).then(({ bytesRead }) => {
+    return withBounce(this.#base, totalLength(buffers), async (all) => {
+      const { bytesRead } = await this.read(all, 0, all.length, position);
       let from = 0;
       for (const view of buffers) {
         const end = Math.min(bytesRead, from + byteLengthOf(view));
@@ -145,7 +129,7 @@ class DirectFile {
   #readBounced(into: Uint8Array, position: number): Promise<number> {
     const from = this.#floor(position);
     const length = this.#ceil(position + into.length) - from;
-    return withBounce(length, async (memory) => {
+    return withBounce(this.#base, length, async (memory) => {
       const { bytesRead } = await this.#base.read(this.#file, memory, 0, length, from);
       const skip = position - from;
       const got = Math.max(0, Math.min(into.length, bytesRead - skip));
@@ -178,13 +162,15 @@ class DirectFile {
   }
 
   writev<T>(buffers: readonly View[], position: number | bigint, given: T): Promise<WritevResult<T>> {
-    const all = alignedBuffer(totalLength(buffers), this.#memory);
-    let from = 0;
-    for (const view of buffers) {
-      all.set(bytesOf(view), from);
-      from += byteLengthOf(view);
-    }
-    return this.write(all, 0, all.length, position).then(({ bytesWritten }) => ({ bytesWritten, buffers: given }));
+    return withBounce(this.#base, totalLength(buffers), async (all) => {
+      let from = 0;
+      for (const view of buffers) {
+        all.set(bytesOf(view), from);
+        from += byteLengthOf(view);
+      }
+      const { bytesWritten } = await this.write(all, 0, all.length, position);
+      return { bytesWritten, buffers: given };
+    });
   }
 
   /** Writes in whole blocks; where the file would end in a padded one, it is cut to its true length. */
@@ -221,7 +207,7 @@ class DirectFile {
     const from = this.#floor(position);
     const end = position + bytes.length;
     const to = this.#ceil(end);
-    return withBounce(to - from, async (memory) => {
+    return withBounce(this.#base, to - from, async (memory) => {
       const isHeadPart = from !== position;
       const isTailPart = to !== end && (to - from > block || !isHeadPart);
       const last = to - block;

@@ -5,6 +5,7 @@ import type { Native } from "../kernel/shim.ts";
 import { after, clockMs, setImmediate } from "../node/clock.ts";
 import { atExit } from "../node/exit.ts";
 import { DirectTable } from "./direct-descriptors.ts";
+import { KernelMemory } from "./kernel-memory.ts";
 import { Loop } from "./loop.ts";
 import { Placement } from "./placement.ts";
 import { Lanes } from "./read-buffer.ts";
@@ -24,6 +25,7 @@ export class RingThread {
   readonly cells: Cells;
   readonly placement: Placement;
   readonly lanes: Lanes;
+  readonly memory: KernelMemory;
   readonly direct: DirectTable;
   readonly mounts: Mounts;
   /** Places of the ring's fixed-buffer table that no pool has. Here, so that every load of the module knows of all. */
@@ -40,6 +42,7 @@ export class RingThread {
     this.cells = new Cells(this.native, this.ring.address);
     this.placement = new Placement(this.ring, this.loop, this.cells);
     this.lanes = new Lanes(this.native, this.ring.address);
+    this.memory = new KernelMemory(this.native, this.ring);
     this.direct = new DirectTable(setup.directDescriptors, setup.closesAtOnce);
     this.freeFixedBuffers = Array.from({ length: setup.fixedBuffers }, (_, i) => setup.fixedBuffers - 1 - i);
     this.ring.onStopped = (error) => this.direct.stop(error);

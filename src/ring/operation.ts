@@ -1,6 +1,7 @@
 // The operation table: one slot for each operation that the kernel owes a completion. A slot holds what must stay
 // alive until then (buffers, paths, the promise) and a generation, so that a late or doubled CQE can't reach its successor.
 
+import type { KernelBuffer } from "./kernel-memory.ts";
 import type { LeasedMemory, LeasedVector } from "./lease.ts";
 import type { Ring } from "./ring.ts";
 import type { Cell } from "./scratch.ts";
@@ -52,6 +53,8 @@ export class Operation {
   /** Shim memory of the operation, and other memory that must live until the CQE. */
   cell: Cell | null = null;
   memory: Uint8Array | null = null;
+  /** What the kernel has in the place of the user's view. */
+  standIn: KernelBuffer | null = null;
   /** The pools' memory that the operation uses: not lent out again before the CQE. */
   lease: LeasedMemory | LeasedVector | null = null;
   /**
@@ -195,6 +198,7 @@ export class OperationTable {
     operation.cancelled = false;
     operation.cell = null;
     operation.memory = null;
+    operation.standIn = null;
     operation.retries = 0;
     operation.again = null;
     operation.lease = null;

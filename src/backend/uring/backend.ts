@@ -9,6 +9,7 @@ import * as local from "./local-calls.ts";
 import * as path from "./path.ts";
 import { readFile } from "./read-file.ts";
 import * as file from "./read-write.ts";
+import * as vectored from "./vectored.ts";
 import { writeFile } from "./write-file.ts";
 
 type Start = (a: any, b: any, c: any, d: any, e: any) => Promise<any>;
@@ -52,8 +53,8 @@ export const uringBackend: Backend = {
   close: rejecting(close),
   read,
   write,
-  readv: rejecting(file.readv),
-  writev: rejecting(file.writev),
+  readv: rejecting(vectored.readv),
+  writev: rejecting(vectored.writev),
   writeSynced: rejecting(writeSynced),
   fsync: rejecting(file.fsync),
   fdatasync: rejecting(file.fdatasync),

@@ -13,8 +13,9 @@ import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile } from "../interface.ts";
 import { MAX_VECTOR } from "../loops.ts";
 import { stageLink } from "./linked.ts";
-import { cellForVector, fdatasync, isSeekable, putVector, setPosition, settlePosition } from "./read-write.ts";
+import { fdatasync, isSeekable, setPosition, settlePosition } from "./read-write.ts";
 import { begin, EAGAIN, ECANCELED, EINTR, end, honest, MAX_RETRIES, thread } from "./request.ts";
+import { cellForVector, putVector } from "./vectored.ts";
 
 const FSYNC_DATASYNC = 1;
 const ESPIPE = -29;

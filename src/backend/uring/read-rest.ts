@@ -101,6 +101,24 @@ function regularSize(stats: Stats | BigIntStats): number {
   return stats.isFile() ? Number(stats.size) : 0;
 }
 
+/** One read of up to `length` bytes into memory that outlives a Worker; null at the end of the file. */
+async function readPiece(
+  t: RingThread,
+  source: Source,
+  position: number,
+  length: number,
+  signal: AbortSignal | null,
+): Promise<Buffer | null> {
+  const memory = t.memory.take(length);
+  try {
+    const res = await run(t, Opcode.READ, 0, source, position, memory.address, length, null, signal);
+    if (res < 0) throw systemError(res, "read");
+    return res === 0 ? null : Buffer.copyBytesFrom(memory.bytes, 0, res);
+  } finally {
+    memory.release(); // its CQE has come, or the ring is over, and with it all of its memory
+  }
+}
+
 /** Reads a pipe or terminal to its end. */
 async function readToEnd(
   t: RingThread,
@@ -112,12 +130,10 @@ async function readToEnd(
 ): Promise<Buffer | string> {
   let length = have;
   for (let piece = LANE_BYTES; ; piece = Math.min(PIECE_BYTES, piece * 2)) {
-    const part = Buffer.allocUnsafeSlow(piece);
-    const res = await run(t, Opcode.READ, 0, source, OWN_POSITION, stableAddress(part, 0), piece, part, signal);
-    if (res < 0) throw systemError(res, "read");
-    if (res === 0) break;
-    parts.push(part.subarray(0, res));
-    length += res;
+    const part = await readPiece(t, source, OWN_POSITION, piece, signal);
+    if (part === null) break;
+    parts.push(part);
+    length += part.length;
     if (length > MAX_FILE_BYTES) throw fileTooLarge(length);
   }
   return present(Buffer.concat(parts, length), encoding);
@@ -144,7 +160,7 @@ async function readSized(
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
-  const target = allocate(t, size);
+  const target = allocate(t, size, (source.sqeFlag & SqeFlag.ASYNC) !== 0);
   let at = 0;
   for (const part of head) {
     target.write(part, at);
@@ -196,12 +212,10 @@ async function readGrown(
 ): Promise<number> {
   let length = have;
   for (let piece = FIRST_LOOK_BYTES; ; piece = PIECE_BYTES) {
-    const part = Buffer.allocUnsafeSlow(piece);
-    const res = await run(t, Opcode.READ, 0, source, length, stableAddress(part, 0), piece, part, signal);
-    if (res < 0) throw systemError(res, "read");
-    if (res === 0) return length;
-    parts.push(part.subarray(0, res));
-    length += res;
+    const part = await readPiece(t, source, length, piece, signal);
+    if (part === null) return length;
+    parts.push(part);
+    length += part.length;
     if (length > MAX_FILE_BYTES) throw fileTooLarge(length);
   }
 }
@@ -216,19 +230,38 @@ interface Target {
   discard(): void;
 }
 
-function allocate(t: RingThread, size: number): Target {
+/** Memory of JavaScript's, for what a local disk soon answers. */
+function owned(size: number): Target {
+  const bytes = Buffer.allocUnsafeSlow(Math.max(1024, size));
+  return {
+    address: stableAddress(bytes, 0),
+    memory: bytes,
+    write: (part, at) => void bytes.set(part, at),
+    take: (length) => (length === bytes.length ? bytes : bytes.subarray(0, length)),
+    discard: () => {},
+  };
+}
+
+/** Memory of the ring's, for what may never come. */
+function copied(t: RingThread, size: number): Target {
+  const memory = t.memory.take(size);
+  return {
+    address: memory.address,
+    memory: null,
+    write: (part, at) => void memory.bytes.set(part, at),
+    take: (length) => {
+      const bytes = Buffer.copyBytesFrom(memory.bytes, 0, length);
+      memory.release();
+      return bytes;
+    },
+    discard: () => memory.release(),
+  };
+}
+
+function allocate(t: RingThread, size: number, isRemote: boolean): Target {
   const { native, ring } = t;
   const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 1) : null;
-  if (address === null) {
-    const bytes = Buffer.allocUnsafeSlow(Math.max(1024, size));
-    return {
-      address: stableAddress(bytes, 0),
-      memory: bytes,
-      write: (part, at) => void bytes.set(part, at),
-      take: (length) => (length === bytes.length ? bytes : bytes.subarray(0, length)),
-      discard: () => {},
-    };
-  }
+  if (address === null) return isRemote ? copied(t, size) : owned(size);
   const region = native.regionAt(ring.address, address)!;
   const bytes = Buffer.from(sharedMemory(native, ring.release, region, 0, address, size));
   // The kernel is done with it. A closed ring has let it go; a stopped one may still write to it.

@@ -7,26 +7,27 @@ import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts"
 import { closedError, systemError } from "../../node/errors.ts";
 import { statsFromStatx } from "../../node/stats.ts";
 import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
-import type { RingThread } from "../../ring/context.ts";
-import { holdAllLeased, holdLeased, LeasedMemory } from "../../ring/lease.ts";
+import type { KernelBuffer } from "../../ring/kernel-memory.ts";
+import { holdLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_BYTES, CELL_HALF, type Cell, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
-import type { OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "../interface.ts";
+import { CELL_HALF, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
 import { claim, settleClaim } from "./own-position.ts";
 import { begin, EINTR, end, fail, finishVoid, isToRepeat, retryFlag, stage, stageAgain, thread } from "./request.ts";
 
 const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
-const ESPIPE = -29;
-const IOVEC_BYTES = 16;
+export const ESPIPE: number = -29;
 /** Data up to this length may be written by the helper, which does one thing after another. */
 const HELPER_WRITE_BYTES = 64 * 1024;
 /** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */
 const COPIED_WRITE_BYTES = 16 * 1024;
+/** Transfers that may wait long are copied up to this length, beyond any pipe's and any file server's piece. */
+export const COPIED_WAIT_BYTES: number = 16 * 1024 * 1024;
 const SEEK_END = 2;
 
 /** The view was detached, moved or resized while the kernel had its address. */
-function memoryTaken(operation: Operation): void {
+export function memoryTaken(operation: Operation): void {
   const { reject, syscall } = operation;
   settlePosition(operation, 0);
   end(operation);
@@ -38,7 +39,7 @@ function memoryTaken(operation: Operation): void {
   );
 }
 
-function failTransfer(operation: Operation, res: number): void {
+export function failTransfer(operation: Operation, res: number): void {
   settlePosition(operation, 0);
   fail(operation, res);
 }
@@ -48,17 +49,16 @@ function finishRead(operation: Operation, res: number): void {
   const { resolve, view } = operation;
   settlePosition(operation, res);
   if (byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
-  if (operation.state !== null && !copyBack(operation, res)) return memoryTaken(operation);
+  if (operation.standIn !== null && !copyBack(operation, res)) return memoryTaken(operation);
   end(operation);
   resolve({ bytesRead: res, buffer: view });
 }
 
-/** Copies what was read into a stand-in to the resizable view it stands in for. */
+/** Copies what was read into a stand-in to the view it stands in for. */
 function copyBack(operation: Operation, bytes: number): boolean {
   const view = operation.view!;
   if (operation.offset + bytes > byteLengthOf(view)) return false;
-  const standIn = operation.state as Buffer;
-  bytesOf(view).set(standIn.subarray(0, bytes), operation.offset);
+  bytesOf(view).set(operation.standIn!.bytes.subarray(0, bytes), operation.offset);
   return true;
 }
 
@@ -68,7 +68,7 @@ function finishWrite(operation: Operation, res: number): void {
   const { resolve, view } = operation;
   settlePosition(operation, res);
   // What was written is what a stand-in held, whatever became of the view.
-  if (operation.state === null && byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
+  if (operation.standIn === null && byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
   end(operation);
   resolve({ bytesWritten: res, buffer: view });
 }
@@ -88,12 +88,11 @@ function placeOf(operation: Operation, opcode: number): number {
 function stageTransfer(operation: Operation, opcode: number): void {
   const t = thread();
   const file = operation.owner as OpenFile;
-  const { length, position } = operation;
-  const standIn = operation.state as Buffer | null;
+  const { length, position, standIn } = operation;
   // The second time, too: a view that was taken away meanwhile has no address, and must not become address 0 + offset.
   const view = operation.view!;
   if (standIn === null && byteLengthOf(view) !== operation.byteLength) return memoryTaken(operation);
-  const address = standIn === null ? stableAddress(view, operation.offset) : stableAddress(standIn, 0);
+  const address = standIn === null ? stableAddress(view, operation.offset) : standIn.address;
   const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | placeOf(operation, opcode);
   const { fd, lease } = operation; // the file's own fd may be -1 by now: it is being closed, after us
   const fixed = lease instanceof LeasedMemory && lease.region.fixedIndex >= 0;
@@ -107,14 +106,18 @@ function stageTransfer(operation: Operation, opcode: number): void {
 /**
  * Whether the kernel gets memory of ours instead of the view's. JavaScript can't pin a view, and one that was resized or
  * transferred meanwhile leads the kernel to memory of somebody else; that can only be noticed afterwards. So: what may be
- * resized, what may wait long (pipes), and writes whose copy costs next to nothing beside the write. Pool memory is safe.
+ * resized, what may wait long (pipes, file servers), and writes whose copy costs next to nothing beside the write. What
+ * waits would also outlast a Worker that ends, and with it the view's memory. Pool memory is safe.
  */
 function needsStandIn(operation: Operation, opcode: number): boolean {
   if (operation.lease !== null) return false;
   const file = operation.owner as OpenFile;
-  if (opcode === Opcode.WRITE) {
-    if (!file.direct && operation.length <= COPIED_WRITE_BYTES) return true;
-  } else if (!file.seekable) return true;
+  const mayWait = !file.seekable || file.slow;
+  if (
+    operation.length <=
+    (mayWait ? COPIED_WAIT_BYTES : opcode === Opcode.WRITE && !file.direct ? COPIED_WRITE_BYTES : -1)
+  )
+    return true;
   return isResizable(operation.view!);
 }
 
@@ -163,7 +166,8 @@ function transfer(
   length: number,
   position: number | bigint,
 ): Promise<any> {
-  operation.fd = (operation.owner as OpenFile).fd;
+  const file = operation.owner as OpenFile;
+  operation.fd = file.fd;
   operation.view = view;
   operation.lease = holdLeased(view);
   operation.byteLength = byteLengthOf(view);
@@ -171,10 +175,16 @@ function transfer(
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
   setPosition(operation, position, operation.length);
   if (needsStandIn(operation, opcode)) {
-    // Over 1000 elements, so that it never moves; never exposed, so that nobody can take it.
-    const standIn = Buffer.allocUnsafeSlow(Math.max(1024, operation.length));
-    if (opcode === Opcode.WRITE) standIn.set(bytesOf(view).subarray(offset, offset + operation.length));
-    operation.state = standIn;
+    let standIn: KernelBuffer;
+    try {
+      standIn = thread().memory.take(file.direct ? Math.max(4096, operation.length) : operation.length);
+    } catch (error) {
+      settlePosition(operation, 0);
+      end(operation);
+      return Promise.reject(error);
+    }
+    if (opcode === Opcode.WRITE) standIn.bytes.set(bytesOf(view).subarray(offset, offset + operation.length));
+    operation.standIn = standIn;
   }
   stageTransfer(operation, opcode);
   return promiseFor(operation);
@@ -202,117 +212,6 @@ export function write<T extends ArrayBufferView>(
   if (file.fd < 0) return Promise.reject(closedError("write"));
   if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, "write"));
   return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
-}
-
-/** State of a vectored operation: what its result names, the views, their lengths. */
-interface Vector {
-  given: unknown;
-  views: readonly ArrayBufferView[];
-  lengths: number[];
-  opcode: number;
-  address: number;
-  total: number;
-}
-
-function finishVector(operation: Operation, res: number): void {
-  const vector = operation.state as Vector;
-  const repeat = res < 0 && isToRepeat(operation, res);
-  if (res < 0 && !repeat) return failTransfer(operation, res);
-  if (vector.views.some((view, i) => byteLengthOf(view) !== vector.lengths[i])) return memoryTaken(operation);
-  if (repeat) return stageVector(operation);
-  settlePosition(operation, res);
-  const { resolve } = operation;
-  end(operation);
-  const { given: buffers } = vector;
-  resolve(vector.opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
-}
-
-function stageVector(operation: Operation): void {
-  const t = thread();
-  const file = operation.owner as OpenFile;
-  const vector = operation.state as Vector;
-  const flags = file.slow
-    ? SqeFlag.ASYNC
-    : retryFlag(operation) | (file.direct ? 0 : t.placement.transfer(vector.total));
-  const { fd, position } = operation;
-  const at = typeof position === "number" ? position : 0;
-  const i = stage(t, operation, vector.opcode, flags, fd, at, vector.address, vector.views.length, 0);
-  if (typeof position === "bigint") setOffset(t.ring.words, i, position);
-}
-
-function vectored(
-  file: OpenFile,
-  opcode: number,
-  syscall: string,
-  views: readonly ArrayBufferView[],
-  position: number | bigint,
-  given: unknown,
-): Promise<any> {
-  if (file.fd < 0) return Promise.reject(closedError(syscall));
-  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
-  const t = thread();
-  const cell = cellForVector(t, views);
-  const operation = begin(t, finishVector, syscall, file);
-  const address = putVector(operation, cell, views);
-  const lengths = views.map(byteLengthOf);
-  const total = lengths.reduce((sum, length) => sum + length, 0);
-  operation.fd = file.fd;
-  setPosition(operation, position, total);
-  operation.lease = holdAllLeased(views);
-  operation.state = { given, views, lengths, opcode, address, total } satisfies Vector;
-  stageVector(operation);
-  return promiseFor(operation);
-}
-
-/** Memory for iovecs, where they fit a cell. To be taken before the operation begins: it may throw. */
-export function cellForVector(t: RingThread, buffers: readonly ArrayBufferView[]): Cell | null {
-  return buffers.length * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
-}
-
-/** Writes the iovecs of `buffers` into the cell, or into memory of the operation's own. Returns their address. */
-export function putVector(operation: Operation, cell: Cell | null, buffers: readonly ArrayBufferView[]): number {
-  let words: Uint32Array;
-  let word = 0;
-  let address: number;
-  if (cell !== null) {
-    operation.cell = cell;
-    words = cell.words;
-    word = cell.offset >>> 2;
-    address = cell.address;
-  } else {
-    const memory = Buffer.alloc(Math.max(1024, buffers.length * IOVEC_BYTES));
-    operation.memory = memory;
-    words = new Uint32Array(memory.buffer, memory.byteOffset, buffers.length * 4);
-    address = stableAddress(memory, 0);
-  }
-  for (const view of buffers) {
-    const base = stableAddress(view, 0);
-    words[word] = base;
-    words[word + 1] = Math.floor(base / 2 ** 32);
-    const length = byteLengthOf(view);
-    words[word + 2] = length;
-    words[word + 3] = Math.floor(length / 2 ** 32);
-    word += 4;
-  }
-  return address;
-}
-
-export function readv<T = readonly ArrayBufferView[]>(
-  file: OpenFile,
-  views: readonly ArrayBufferView[],
-  position: number | bigint,
-  given: T = views as T,
-): Promise<ReadvResult<T>> {
-  return vectored(file, Opcode.READV, "read", views, position, given);
-}
-
-export function writev<T = readonly ArrayBufferView[]>(
-  file: OpenFile,
-  views: readonly ArrayBufferView[],
-  position: number | bigint,
-  given: T = views as T,
-): Promise<WritevResult<T>> {
-  return vectored(file, Opcode.WRITEV, "write", views, position, given);
 }
 
 /** An operation on the file without a value. */

@@ -70,10 +70,11 @@ export function retryFlag(operation: Operation): number {
 
 /** Ends the operation: its slot, cell and memory are free, its owner may close. */
 export function end(operation: Operation): void {
-  const { owner, cell, lease } = operation;
+  const { owner, cell, lease, standIn } = operation;
   if (cell !== null) cell.cells!.give(cell);
   operation.ring.operations.release(operation);
   if (lease !== null) lease.done();
+  if (standIn !== null) standIn.release();
   if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
 }
 

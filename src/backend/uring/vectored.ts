@@ -1,0 +1,163 @@
+// Reads into and writes from several buffers at once. Those of a file that may wait long (a pipe, a file server) go through
+// one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
+
+import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
+import { closedError, systemError } from "../../node/errors.ts";
+import { byteLengthOf, bytesOf, totalLength } from "../../node/views.ts";
+import type { RingThread } from "../../ring/context.ts";
+import { holdAllLeased } from "../../ring/lease.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { CELL_BYTES, type Cell, stableAddress } from "../../ring/scratch.ts";
+import type { OpenFile, ReadvResult, WritevResult } from "../interface.ts";
+import {
+  COPIED_WAIT_BYTES,
+  ESPIPE,
+  failTransfer,
+  isSeekable,
+  memoryTaken,
+  setPosition,
+  settlePosition,
+} from "./read-write.ts";
+import { begin, end, isToRepeat, retryFlag, stage, thread } from "./request.ts";
+
+const IOVEC_BYTES = 16;
+
+/** State of a vectored operation: what its result names, the views, their lengths. */
+interface Vector {
+  given: unknown;
+  views: readonly ArrayBufferView[];
+  lengths: number[];
+  opcode: number;
+  address: number;
+  total: number;
+}
+
+function finishVector(operation: Operation, res: number): void {
+  const vector = operation.state as Vector;
+  const repeat = res < 0 && isToRepeat(operation, res);
+  if (res < 0 && !repeat) return failTransfer(operation, res);
+  // What was written is what a stand-in held, whatever became of the views.
+  const isOurs = operation.standIn !== null && vector.opcode === Opcode.WRITEV;
+  if (!isOurs && vector.views.some((view, i) => byteLengthOf(view) !== vector.lengths[i]))
+    return memoryTaken(operation);
+  if (repeat) return stageVector(operation);
+  settlePosition(operation, res);
+  const { resolve, standIn } = operation;
+  if (standIn !== null && vector.opcode === Opcode.READV) scatter(standIn.bytes.subarray(0, res), vector.views);
+  end(operation);
+  const { given: buffers } = vector;
+  resolve(vector.opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
+}
+
+/** Copies what was read into the views, one after another. */
+function scatter(bytes: Uint8Array, views: readonly ArrayBufferView[]): void {
+  let from = 0;
+  for (const view of views) {
+    const to = Math.min(bytes.length, from + byteLengthOf(view));
+    bytesOf(view).set(bytes.subarray(from, to));
+    from = to;
+  }
+}
+
+function gather(into: Uint8Array, views: readonly ArrayBufferView[]): void {
+  let at = 0;
+  for (const view of views) {
+    into.set(bytesOf(view), at);
+    at += byteLengthOf(view);
+  }
+}
+
+function stageVector(operation: Operation): void {
+  const t = thread();
+  const file = operation.owner as OpenFile;
+  const vector = operation.state as Vector;
+  const flags = file.slow
+    ? SqeFlag.ASYNC
+    : retryFlag(operation) | (file.direct ? 0 : t.placement.transfer(vector.total));
+  const { fd, position, standIn } = operation;
+  const at = typeof position === "number" ? position : 0;
+  const opcode = standIn === null ? vector.opcode : vector.opcode === Opcode.READV ? Opcode.READ : Opcode.WRITE;
+  const length = standIn === null ? vector.views.length : vector.total;
+  const i = stage(t, operation, opcode, flags, fd, at, vector.address, length, 0);
+  if (typeof position === "bigint") setOffset(t.ring.words, i, position);
+}
+
+function vectored(
+  file: OpenFile,
+  opcode: number,
+  syscall: string,
+  views: readonly ArrayBufferView[],
+  position: number | bigint,
+  given: unknown,
+): Promise<any> {
+  if (file.fd < 0) return Promise.reject(closedError(syscall));
+  if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
+  const t = thread();
+  const lengths = views.map(byteLengthOf);
+  const total = totalLength(views);
+  const mayWait = (!file.seekable || file.slow) && total <= COPIED_WAIT_BYTES;
+  // Both may throw: before the operation begins.
+  const standIn = mayWait ? t.memory.take(Math.max(4096, total)) : null;
+  const cell = standIn === null ? cellForVector(t, views) : null;
+  const operation = begin(t, finishVector, syscall, file);
+  operation.standIn = standIn;
+  if (standIn !== null && opcode === Opcode.WRITEV) gather(standIn.bytes, views);
+  const address = standIn === null ? putVector(operation, cell, views) : standIn.address;
+  operation.fd = file.fd;
+  setPosition(operation, position, total);
+  operation.lease = holdAllLeased(views);
+  operation.state = { given, views, lengths, opcode, address, total } satisfies Vector;
+  stageVector(operation);
+  return promiseFor(operation);
+}
+
+/** Memory for iovecs, where they fit a cell. To be taken before the operation begins: it may throw. */
+export function cellForVector(t: RingThread, buffers: readonly ArrayBufferView[]): Cell | null {
+  return buffers.length * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
+}
+
+/** Writes the iovecs of `buffers` into the cell, or into memory of the operation's own. Returns their address. */
+export function putVector(operation: Operation, cell: Cell | null, buffers: readonly ArrayBufferView[]): number {
+  let words: Uint32Array;
+  let word = 0;
+  let address: number;
+  if (cell !== null) {
+    operation.cell = cell;
+    words = cell.words;
+    word = cell.offset >>> 2;
+    address = cell.address;
+  } else {
+    const memory = Buffer.alloc(Math.max(1024, buffers.length * IOVEC_BYTES));
+    operation.memory = memory;
+    words = new Uint32Array(memory.buffer, memory.byteOffset, buffers.length * 4);
+    address = stableAddress(memory, 0);
+  }
+  for (const view of buffers) {
+    const base = stableAddress(view, 0);
+    words[word] = base;
+    words[word + 1] = Math.floor(base / 2 ** 32);
+    const length = byteLengthOf(view);
+    words[word + 2] = length;
+    words[word + 3] = Math.floor(length / 2 ** 32);
+    word += 4;
+  }
+  return address;
+}
+
+export function readv<T = readonly ArrayBufferView[]>(
+  file: OpenFile,
+  views: readonly ArrayBufferView[],
+  position: number | bigint,
+  given: T = views as T,
+): Promise<ReadvResult<T>> {
+  return vectored(file, Opcode.READV, "read", views, position, given);
+}
+
+export function writev<T = readonly ArrayBufferView[]>(
+  file: OpenFile,
+  views: readonly ArrayBufferView[],
+  position: number | bigint,
+  given: T = views as T,
+): Promise<WritevResult<T>> {
+  return vectored(file, Opcode.WRITEV, "write", views, position, given);
+}
