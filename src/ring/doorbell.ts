@@ -3,10 +3,12 @@
 // A doorbell keeps the process alive only while it is held.
 
 import type { Address, Native } from "../kernel/shim.ts";
-import { after } from "../node/clock.ts";
+import { after, clockMs } from "../node/clock.ts";
 
 export interface Doorbell {
   readonly kind: "socket" | "timer";
+  /** A better one could not be had for the moment; now it may. */
+  isOutdated(): boolean;
   /**
    * Before sleeping. 0: asleep, `ring` will be called when a CQE comes. 1: CQEs are there, don't sleep.
    * -1: not ready yet (it is being opened), come again.
@@ -21,6 +23,8 @@ export interface Doorbell {
 
 /** Failures to arm in a row after which the bell is given up. */
 const FAILURES = 16;
+/** Milliseconds for which a timer does where no socket could be opened. */
+const RETRY_MS = 250;
 
 /** Watches one end of a socketpair; a second, plain ring writes a byte to the other end when the first has a CQE. */
 class SocketDoorbell implements Doorbell {
@@ -54,6 +58,10 @@ class SocketDoorbell implements Doorbell {
     const failed = this.#failed;
     this.close();
     failed?.();
+  }
+
+  isOutdated(): boolean {
+    return false;
   }
 
   arm(): number {
@@ -95,9 +103,16 @@ class TimerDoorbell implements Doorbell {
   readonly #ring: () => void;
   #cancel: (() => void) | null = null;
   #waitMs = 1;
+  readonly #outdatedMs: number;
 
-  constructor(ring: () => void) {
+  /** `forMs`: how long before something better is tried again. */
+  constructor(ring: () => void, forMs: number) {
     this.#ring = ring;
+    this.#outdatedMs = clockMs() + forMs;
+  }
+
+  isOutdated(): boolean {
+    return clockMs() > this.#outdatedMs;
   }
 
   arm(): number {
@@ -134,6 +149,8 @@ export function openDoorbell(
   replace: (doorbell: Doorbell) => void,
 ): Doorbell {
   const fd = native.bellOpen(address);
-  if (fd < 0) return new TimerDoorbell(ring);
-  return new SocketDoorbell(native, address, fd, ring, () => replace(new TimerDoorbell(ring)));
+  if (fd < 0) return new TimerDoorbell(ring, RETRY_MS); // no descriptor free, perhaps
+  return new SocketDoorbell(native, address, fd, ring, () =>
+    replace(new TimerDoorbell(ring, Number.POSITIVE_INFINITY)),
+  );
 }

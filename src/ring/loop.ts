@@ -196,6 +196,7 @@ export class Loop {
   }
 
   #sleep(): void {
+    if (this.#doorbell?.isOutdated()) this.close();
     this.#doorbell ??= openDoorbell(
       this.#ring.native,
       this.#ring.address,
@@ -231,7 +232,7 @@ export class Loop {
     this.#ring.scheduled = false;
   }
 
-  /** Forgets the doorbell; the ring is about to be closed. */
+  /** Forgets the doorbell: a better one is to be had, or the ring is about to be closed. */
   close(): void {
     this.#doorbell?.close();
     this.#doorbell = null;

@@ -4,8 +4,13 @@
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { openSync } from "node:fs";
+import { backend, capabilities, open as openFile, shutdown } from "../../src/index.ts";
 import type { Native } from "../../src/kernel/shim.ts";
+import { existingThread } from "../../src/ring/context.ts";
 import { type Doorbell, openDoorbell } from "../../src/ring/doorbell.ts";
+import { scratch } from "../helpers/tmp.ts";
+
+const tmp = scratch();
 
 interface Watched {
   bell: Doorbell;
@@ -61,6 +66,38 @@ test("a bell that can't be armed, time and again, is given up", async () => {
     await Bun.sleep(1);
   }
   expect(watched.bell.kind).toBe("timer");
+});
+
+test("the timer for want of a descriptor is for a while, that for want of a socket that works for good", async () => {
+  const lacking = open({ bellOpen: () => -24 });
+  const broken = open({ bellOpen: () => openSync("/dev/null", "r"), arm: () => 0, disarm: () => {} });
+  for (let i = 0; i < 200 && broken.bell.kind === "socket"; i++) await Bun.sleep(5);
+  expect([lacking.bell.kind, broken.bell.kind]).toEqual(["timer", "timer"]);
+  expect([lacking.bell.isOutdated(), broken.bell.isOutdated()]).toEqual([false, false]);
+  await Bun.sleep(400);
+  expect([lacking.bell.isOutdated(), broken.bell.isOutdated()]).toEqual([true, false]);
+});
+
+test.skipIf(backend !== "io_uring")("a ring whose first sleep found no descriptor gets its socket later", async () => {
+  await shutdown();
+  const path = tmp.path("fifo");
+  Bun.spawnSync(["mkfifo", path]);
+  await using handle = await openFile(path, "r+");
+  const native = existingThread()!.native as { bellOpen: Native["bellOpen"] };
+  const { bellOpen } = native;
+  native.bellOpen = () => -24;
+  const buffer = Buffer.alloc(8);
+  const read = handle.read(buffer);
+  const kind = (): string | null => capabilities().doorbell;
+  for (let i = 0; i < 200 && kind() === null; i++) await Bun.sleep(5);
+  expect(kind()).toBe("timer");
+  native.bellOpen = bellOpen;
+  for (let i = 0; i < 400 && kind() !== "socket"; i++) await Bun.sleep(5);
+  expect(kind()).toBe("socket");
+  await Bun.sleep(50);
+  await using writer = await openFile(path, "r+");
+  await writer.write("12345678");
+  expect((await read).bytesRead).toBe(8);
 });
 
 function socketPair(): number {
