@@ -2,10 +2,11 @@
 // device before anything new is appended.
 // Never cuts what was acknowledged: where a later group stands behind the damage, it refuses.
 
-import { constants, type Stats } from "node:fs";
+import { constants, readFileSync, type Stats } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { lockFile } from "../handle/lock.ts";
 import { codedError } from "../node/arguments.ts";
+import { clockMs, setTimeout } from "../node/clock.ts";
 import { syncFolderOf } from "./directory-sync.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentStart, segmentHeader } from "./frames.ts";
 import type { Checked } from "./log-options.ts";
@@ -32,6 +33,11 @@ export interface Opened {
   crc: number;
 }
 
+/**
+ * For how long the lock of a process that was killed is waited for: the kernel ends a ring's operations, and lets go of their
+ * files, in the background.
+ */
+const DEAD_HOLDER_MS = 10_000;
 const NEWLINE = 0x0a;
 const LOOK_BACK_BYTES = 64 * 1024;
 
@@ -58,11 +64,28 @@ export async function openSegment(backend: Backend, options: Checked, next: Segm
 }
 
 async function takeLock(backend: Backend, file: OpenFile, path: string): Promise<void> {
+  const until = clockMs() + DEAD_HOLDER_MS;
+  for (;;) {
+    try {
+      await lockFile(backend, file, { wait: false }, path);
+      return;
+    } catch (error) {
+      const { code, holder } = error as { code?: string; holder?: number | null };
+      // Without the native library there are no locks; a log can be written all the same.
+      if (code === "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM") return;
+      if (code !== "ERR_LOCKED" || isAlive(holder ?? null) || clockMs() > until) throw error;
+    }
+    await new Promise<void>((resolve) => void setTimeout(resolve, 5));
+  }
+}
+
+/** Whether a process runs; one that has ended and not been waited for does not. Unknown: it may. */
+function isAlive(pid: number | null): boolean {
+  if (pid === null) return true;
   try {
-    await lockFile(backend, file, { wait: false }, path);
-  } catch (error) {
-    // Without the native library there are no locks; a log can be written all the same.
-    if ((error as { code?: string }).code !== "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM") throw error;
+    return !/^\d+ \(.*\) [ZX]/s.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
   }
 }
 

@@ -2,6 +2,7 @@
 // Assumes the parent ends it at any moment. Never acknowledges ahead: the line goes out after the promise.
 
 import { writeSync } from "node:fs";
+import { AppendLog, writeFileAtomic } from "../../src/durable.ts";
 import * as fs from "../../src/index.ts";
 import { event, outcome, runCases } from "../helpers/cases.ts";
 
@@ -39,6 +40,37 @@ await runCases({
       await fs.writeFile(`${dir}/value.new`, generation(i), { flush: true });
       await fs.rename(`${dir}/value.new`, `${dir}/value`);
       await folder.sync();
+      acknowledge(i);
+    }
+  },
+
+  /** An AppendLog, eight records at a time, into a file that is filled ahead: they share groups. */
+  async log(dir: string) {
+    const log = await AppendLog.open(`${dir}/log`, { durability: "full", preallocate: 64 * 1024 });
+    event("ready");
+    for (let i = 0; ; i += 8) {
+      await Promise.all(Array.from({ length: 8 }, (_, at) => log.append(record(i + at))));
+      for (let at = 0; at < 8; at++) acknowledge(i + at);
+    }
+  },
+
+  /** Small segments, so that many an end meets a rotation. */
+  async segments(dir: string) {
+    const log = await AppendLog.open(`${dir}/log`, { durability: "full", rotate: { maxBytes: 600 } });
+    event("ready");
+    for (let i = 0; ; i++) {
+      await log.append(record(i));
+      acknowledge(i);
+    }
+  },
+
+  /** writeFileAtomic, which does by itself what `replace` does by hand. */
+  async atomic(dir: string) {
+    await writeFileAtomic(`${dir}/value`, generation(0));
+    acknowledge(0);
+    event("ready");
+    for (let i = 1; ; i++) {
+      await writeFileAtomic(`${dir}/value`, generation(i));
       acknowledge(i);
     }
   },
