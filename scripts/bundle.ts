@@ -13,7 +13,11 @@ mkdirSync("dist", { recursive: true });
 for (const name of readdirSync("dist")) if (/\.js(\.map)?$/.test(name)) rmSync(`dist/${name}`);
 
 const src = join(import.meta.dir, "../src");
-const PUBLIC = ["index.ts", "promises.ts", "server.ts", "durable.ts", "cli/main.ts"].map((name) => join(src, name));
+const PUBLIC = ["index.ts", "promises.ts", "fs.ts", "register.ts", "server.ts", "durable.ts", "cli/main.ts"].map(
+  (name) => join(src, name),
+);
+/** Those of which nothing else gives the functions their names. */
+const NAMED = ["index.ts", "server.ts", "durable.ts"].map((name) => join(src, name));
 const CORE = join(src, "promises.ts");
 
 /** The files that are loaded by a function's first call. */
@@ -42,8 +46,14 @@ const deferredOutside: Bun.BunPlugin = {
     build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
       if (path === CORE || !(deferred.has(path) || PUBLIC.includes(path))) return undefined;
       const text = await Bun.file(path).text();
-      const core = `export { default as core } from ${JSON.stringify(CORE)};`;
-      return { contents: [text, core, ...(PUBLIC.includes(path) ? naming(path) : [])].join("\n"), loader: "ts" };
+      const added = deferred.has(path)
+        ? [`export { default as core } from ${JSON.stringify(CORE)};`]
+        : [
+            `import core from ${JSON.stringify(CORE)};`,
+            "core.constants;",
+            ...(NAMED.includes(path) ? naming(path) : []),
+          ];
+      return { contents: [text, ...added].join("\n"), loader: "ts" };
     });
   },
 };

@@ -167,6 +167,18 @@ describe("rooms", () => {
     expect(strays).toEqual([]);
   });
 
+  test("node:fs as it was at load: its asynchronous functions are had from node/bun-fs.ts only", () => {
+    const values = /^import (?!type)(?:(\*) as|\{([^}]+)\}).* from "node:fs(?:\/promises)?";$/gm;
+    const wrong = sources.flatMap(({ name, text }) =>
+      Array.from(text.matchAll(values), ([, all, names]) => [all ?? "", ...(names ?? "").split(",")])
+        .flat()
+        .map((one) => one.trim())
+        .filter((one) => one !== "" && !/^type |Sync$|^constants$|^Stats$/.test(one))
+        .map((one) => `${name}: ${one}`),
+    );
+    expect(wrong.filter((one) => !/^(node\/bun-fs|cli\/)/.test(one))).toEqual([]);
+  });
+
   test("the library needs no installed package; the command line bundles its own", () => {
     const foreign = imports.filter(
       (one) => neighbour(one) === undefined && !BUILTIN.test(one.specifier) && roomOf(one.from) !== "cli",
@@ -188,7 +200,7 @@ describe("sources", () => {
   });
 
   test("no file is unused", () => {
-    const used = new Set(["index", "promises", "server", "durable", "cli/main"]);
+    const used = new Set(["index", "promises", "fs", "register", "server", "durable", "cli/main"]);
     // A Set visits what is added to it while it is walked.
     for (const name of used) {
       for (const one of imports) {

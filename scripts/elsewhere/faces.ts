@@ -26,4 +26,7 @@ export function writeFaces(folder: string): void {
   copyFileSync(`${import.meta.dir}/own.js`, `${folder}/own.js`);
   for (const [name, exported] of Object.entries({ index, promises, server }))
     writeFileSync(`${folder}/${name}.js`, face(exported));
+  // There node:fs is what bun-uring/fs would be, and there is nothing to register.
+  writeFileSync(`${folder}/fs.js`, 'export * from "node:fs";\nexport { default } from "node:fs";\n');
+  writeFileSync(`${folder}/register.js`, "export {};\n");
 }

@@ -2,8 +2,8 @@
 // opened, its names are reached through its descriptor, as /proc/self/fd/N/name: node:fs has no dirfd.
 // Assumes validated paths. Nothing here is tuned.
 
-import * as fs from "node:fs";
-import { bun } from "../node/bun-fs.ts";
+import type * as fs from "node:fs";
+import { bun, bunFs } from "../node/bun-fs.ts";
 import { closedError, systemError } from "../node/errors.ts";
 import type { Named, NamesAs, Path, VisitNames } from "./interface.ts";
 import { OpenFile } from "./interface.ts";
@@ -11,9 +11,9 @@ import { OpenFile } from "./interface.ts";
 type Failure = NodeJS.ErrnoException;
 type Name = string | Buffer;
 
-const { lstatSync } = fs;
+const { lstatSync } = bunFs;
 const { lstat, readdir, rm, rmdir, unlink, open } = bun;
-const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, S_IFMT } = fs.constants;
+const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, S_IFMT } = bunFs.constants;
 /** Folders that are listed at a time. */
 const FOLDERS = 4;
 /** Levels below which an error is told as Bun tells it: each costs a descriptor. */

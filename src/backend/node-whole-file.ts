@@ -1,8 +1,8 @@
 // Whole files on the node backend: read and written by Bun's own calls where those can be had, else in steps.
 // Assumes validated arguments, and the node backend; nothing else is given the steps.
 
-import * as fs from "node:fs";
 import { type Landed, throwIfAborted } from "../node/abort.ts";
+import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { bytesOf } from "../node/views.ts";
@@ -26,7 +26,7 @@ export async function readWhole(backend: Backend, path: Path, flags: number, sig
 
 function readRegular(path: Path, flags: number): Promise<Buffer> {
   return new Promise<Buffer>((resolve, reject) => {
-    fs.readFile(path, { flag: flags as unknown as string }, (error, bytes) => {
+    bunFs.readFile(path, { flag: flags as unknown as string }, (error, bytes) => {
       if (!error) resolve(bytes);
       else if (typeof error.errno !== "number") reject(error);
       else if (error.syscall === "open") reject(systemError(error.errno, "open", path));
@@ -47,7 +47,7 @@ export async function writeWhole(
   const bytes = bytesOf(data);
   if (!signal && (await writeAtOnce(path, bytes, flags, mode, flush))) return;
   const truncates = truncatesLate(flags, bytes.byteLength);
-  const file = await backend.open(path, truncates ? flags & ~fs.constants.O_TRUNC : flags, mode);
+  const file = await backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode);
   await closeAfter(backend, file, writeOpened(backend, file, bytes, truncates, flush, signal, landed));
   throwIfAborted(signal);
 }
@@ -58,7 +58,7 @@ export async function writeWhole(
  */
 function writeAtOnce(path: Path, bytes: Uint8Array, flags: number, mode: number, flush: boolean): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    fs.writeFile(path, bytes, { flag: flags as unknown as string, mode, flush }, (error) => {
+    bunFs.writeFile(path, bytes, { flag: flags as unknown as string, mode, flush }, (error) => {
       if (!error) resolve(true);
       else if (typeof error.errno !== "number") reject(error);
       else if (error.syscall === "open") reject(systemError(error.errno, "open", path));

@@ -2,11 +2,11 @@
 // Assumes validated arguments. Every error is built anew from its errno, since Bun's carry other syscall names and keys
 // in places; nothing here is tuned, it only has to give the results that the ring gives.
 
-import * as fs from "node:fs";
+import type * as fs from "node:fs";
 import { loadNative, type Native } from "../kernel/shim.ts";
 import type { Landed } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
-import { bun, told } from "../node/bun-fs.ts";
+import { bun, bunFs, told } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { atExit, isExiting } from "../node/exit.ts";
 import { encodePath } from "../node/path.ts";
@@ -139,10 +139,10 @@ class NodeBackend implements Backend {
     return attempt<T | OpenFile>(
       "open",
       (done) =>
-        fs.open(path, flags, mode, (error, fd) => {
+        bunFs.open(path, flags, mode, (error, fd) => {
           if (error) return done(error);
           const file = maybeSlow(new OpenFile(fd));
-          file.direct = (flags & fs.constants.O_DIRECT) !== 0;
+          file.direct = (flags & bunFs.constants.O_DIRECT) !== 0;
           done(null, wrap === undefined ? file : wrap(file));
         }),
       path,
@@ -182,7 +182,7 @@ class NodeBackend implements Backend {
       file.closing = null;
     }
     await new Promise<void>((resolve, reject) => {
-      fs.close(fd, (error) => {
+      bunFs.close(fd, (error) => {
         // An interrupted close has closed on Linux, and Bun reports it so.
         if (error) reject(systemError(error.errno!, "close"));
         else resolve();
@@ -200,7 +200,7 @@ class NodeBackend implements Backend {
     return keeping(
       holdLeased(buffer),
       onFile(file, "read", (fd, done) =>
-        fs.read(fd, buffer, offset, length, positionFor(position), (error, bytesRead) =>
+        bunFs.read(fd, buffer, offset, length, positionFor(position), (error, bytesRead) =>
           done(error, { bytesRead, buffer }),
         ),
       ),
@@ -218,8 +218,8 @@ class NodeBackend implements Backend {
       holdLeased(buffer),
       onFile(file, "write", (fd, done) =>
         isExiting()
-          ? done(null, { bytesWritten: fs.writeSync(fd, buffer, offset, length, positionFor(position)), buffer })
-          : fs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
+          ? done(null, { bytesWritten: bunFs.writeSync(fd, buffer, offset, length, positionFor(position)), buffer })
+          : bunFs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
               done(error, { bytesWritten, buffer }),
             ),
       ),
@@ -236,7 +236,7 @@ class NodeBackend implements Backend {
     return keeping(
       holdAllLeased(views),
       onFile(file, "read", (fd, done) =>
-        fs.readv(fd, views, positionFor(position) as number, (error, bytesRead) =>
+        bunFs.readv(fd, views, positionFor(position) as number, (error, bytesRead) =>
           done(error, { bytesRead, buffers: given }),
         ),
       ),
@@ -254,8 +254,8 @@ class NodeBackend implements Backend {
       holdAllLeased(views),
       onFile(file, "write", (fd, done) =>
         isExiting()
-          ? done(null, { bytesWritten: fs.writevSync(fd, views, positionFor(position) as number), buffers: given })
-          : fs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
+          ? done(null, { bytesWritten: bunFs.writevSync(fd, views, positionFor(position) as number), buffers: given })
+          : bunFs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
               done(error, { bytesWritten, buffers: given }),
             ),
       ),
@@ -267,50 +267,50 @@ class NodeBackend implements Backend {
   }
 
   fsync(file: OpenFile): Promise<void> {
-    return onFile(file, "fsync", fs.fsync);
+    return onFile(file, "fsync", bunFs.fsync);
   }
 
   fdatasync(file: OpenFile): Promise<void> {
-    return onFile(file, "fdatasync", fs.fdatasync);
+    return onFile(file, "fdatasync", bunFs.fdatasync);
   }
 
   ftruncate(file: OpenFile, length: number): Promise<void> {
     if (length > MAX_TRUNCATE_BYTES && file.fd >= 0) {
       return Promise.reject(systemError(errnoOf("EFBIG"), "ftruncate"));
     }
-    return onFile(file, "ftruncate", (fd, done) => fs.ftruncate(fd, length, done));
+    return onFile(file, "ftruncate", (fd, done) => bunFs.ftruncate(fd, length, done));
   }
 
   fstat(file: OpenFile, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
-    return onFile(file, "fstat", (fd, done) => fs.fstat(fd, { bigint }, rounded(done)));
+    return onFile(file, "fstat", (fd, done) => bunFs.fstat(fd, { bigint }, rounded(done)));
   }
 
   stat(path: Path, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
-    return attempt("stat", (done) => fs.stat(path, { bigint }, rounded(done)), path);
+    return attempt("stat", (done) => bunFs.stat(path, { bigint }, rounded(done)), path);
   }
 
   lstat(path: Path, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {
-    return attempt("lstat", (done) => fs.lstat(path, { bigint }, rounded(done)), path);
+    return attempt("lstat", (done) => bunFs.lstat(path, { bigint }, rounded(done)), path);
   }
 
   mkdir(path: Path, mode: number): Promise<void> {
-    return attempt("mkdir", (done) => fs.mkdir(path, mode, done), path);
+    return attempt("mkdir", (done) => bunFs.mkdir(path, mode, done), path);
   }
 
   rename(from: Path, to: Path): Promise<void> {
-    return attempt("rename", (done) => fs.rename(from, to, done), from, to);
+    return attempt("rename", (done) => bunFs.rename(from, to, done), from, to);
   }
 
   unlink(path: Path): Promise<void> {
-    return attempt("unlink", (done) => fs.unlink(path, done), path);
+    return attempt("unlink", (done) => bunFs.unlink(path, done), path);
   }
 
   rmdir(path: Path): Promise<void> {
-    return attempt("rmdir", (done) => fs.rmdir(path, done), path);
+    return attempt("rmdir", (done) => bunFs.rmdir(path, done), path);
   }
 
   symlink(target: Path, path: Path): Promise<void> {
-    return attempt("symlink", (done) => fs.symlink(target, path, done), target, path);
+    return attempt("symlink", (done) => bunFs.symlink(target, path, done), target, path);
   }
 
   access(path: Path, mode: number): Promise<void> {
@@ -330,7 +330,7 @@ class NodeBackend implements Backend {
   }
 
   link(existing: Path, path: Path): Promise<void> {
-    return attempt("link", (done) => fs.link(existing, path, done), existing, path);
+    return attempt("link", (done) => bunFs.link(existing, path, done), existing, path);
   }
 
   readonly removeTree = removeTree;

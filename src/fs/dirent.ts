@@ -2,13 +2,13 @@
 // Assumes names and types as the backend lists them; never looks at an entry itself.
 
 import type { Dirent } from "node:fs";
-import * as fs from "node:fs";
 import { join } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { OpenFile, Path } from "../backend/interface.ts";
+import { bunFs } from "../node/bun-fs.ts";
 
 /** Bun's Dirent, as libuv's types describe an entry. */
-const DirentClass = fs.Dirent as unknown as new (name: Buffer | string, type: number, path: string) => Dirent;
+const DirentClass = bunFs.Dirent as unknown as new (name: Buffer | string, type: number, path: string) => Dirent;
 /** libuv's UV_DIRENT_ numbers by readdir(3)'s DT_. */
 const DIRENT_TYPES: Readonly<Record<number, number>> = { 8: 1, 4: 2, 10: 3, 1: 4, 12: 5, 2: 6, 6: 7 };
 
@@ -69,7 +69,7 @@ export async function pathsBelow(path: Path, encoding: string | null | undefined
 
 const SLASH = Buffer.from("/");
 
-const { lstatSync, readdirSync } = fs;
+const { lstatSync, readdirSync } = bunFs;
 
 /** As `direntsOf` for an open folder, at once: as long as that takes. */
 export function direntsOfSync(fd: number, { path, encoding, recursive }: Listing): Dirent[] {
@@ -81,7 +81,7 @@ export function direntsOfSync(fd: number, { path, encoding, recursive }: Listing
     const parent = folder.length === 0 ? top : join(top, folder.toString());
     for (const name of namesSync(real, fd)) {
       const stats = lstatSync(Buffer.concat([real, SLASH, name]), { throwIfNoEntry: false });
-      const type = stats === undefined ? 0 : (stats.mode & fs.constants.S_IFMT) >>> 12;
+      const type = stats === undefined ? 0 : (stats.mode & bunFs.constants.S_IFMT) >>> 12;
       entries.push(new DirentClass(asEncoded(name, encoding), DIRENT_TYPES[type] ?? 0, parent));
       if (recursive && stats?.isDirectory())
         folders.push(folder.length === 0 ? name : Buffer.concat([folder, SLASH, name]));

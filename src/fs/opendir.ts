@@ -3,10 +3,10 @@
 // Assumes nothing of its arguments.
 
 import type { Dir, Dirent, OpenDirOptions, PathLike } from "node:fs";
-import * as fs from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { OpenFile } from "../backend/interface.ts";
 import { codedError, validateFunction, validateInteger } from "../node/arguments.ts";
+import { bunFs } from "../node/bun-fs.ts";
 import { nextTick } from "../node/clock.ts";
 import { systemError } from "../node/errors.ts";
 import { folderOptions } from "../node/options.ts";
@@ -14,8 +14,8 @@ import { toPath } from "../node/path.ts";
 import { direntsOf, direntsOfSync, type Listing } from "./dirent.ts";
 
 // As they were at load: a program may put others in their place.
-const { O_RDONLY, O_DIRECTORY } = fs.constants;
-const { closeSync } = fs;
+const { O_RDONLY, O_DIRECTORY } = bunFs.constants;
+const { closeSync } = bunFs;
 /** A descriptor that Bun's own Dir never closes. */
 const NOBODYS = 2;
 
@@ -42,7 +42,7 @@ const unclosed = new FinalizationRegistry((folder: OpenFile) => {
 });
 
 // Bun's, so that it is an instance of fs.Dir; all that it does is done anew.
-class OpenedDir extends (fs.Dir as unknown as new (fd: number, path: unknown, options: object) => Dir) {
+class OpenedDir extends (bunFs.Dir as unknown as new (fd: number, path: unknown, options: object) => Dir) {
   readonly #folder: OpenFile;
   readonly #listing: Listing;
   #entries: Dirent[] | null = null;

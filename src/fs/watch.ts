@@ -1,8 +1,8 @@
 // watch: the changes of a file or folder as an async iterable, over node:fs's watcher, with Node's queue before it.
 // Assumes nothing of its arguments. Never watches before the first value is asked for, nor after the loop was left.
 
+import type * as fs from "node:fs";
 import type { WatchOptions, WatchOptionsWithBufferEncoding, WatchOptionsWithStringEncoding } from "node:fs";
-import * as fs from "node:fs";
 import type { FileChangeInfo } from "node:fs/promises";
 import {
   codedError,
@@ -13,6 +13,7 @@ import {
   validateInteger,
   validateOneOf,
 } from "../node/arguments.ts";
+import { bunFs } from "../node/bun-fs.ts";
 import { abortError, systemError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
 import { isAborted } from "../node/signal.ts";
@@ -82,7 +83,7 @@ function start(path: string | Buffer, filename: fs.PathLike, given: Given, queue
   const { persistent, recursive, encoding, ignore } = given;
   const options = { persistent, recursive, encoding, ...(ignore === undefined ? {} : { ignore }) };
   try {
-    const watcher = fs.watch(path, options as WatchOptionsWithStringEncoding, (eventType, name) => {
+    const watcher = bunFs.watch(path, options as WatchOptionsWithStringEncoding, (eventType, name) => {
       queue.push({ eventType, filename: name });
     });
     return watcher.on("error", (error) => queue.fail(refused(error)));
@@ -107,7 +108,7 @@ class Queue {
   push(change: Change): void {
     if (this.#changes.length < this.#limit) this.#changes.push(Object.assign(Object.create(null), change));
     else if (this.#overflowIsError) this.fail(queueOverflow(this.#limit));
-    else process.emitWarning("fs.watch maxQueue exceeded");
+    else process.emitWarning("bunFs.watch maxQueue exceeded");
     this.#wake?.();
   }
 
@@ -130,5 +131,5 @@ class Queue {
 }
 
 function queueOverflow(limit: number): Error {
-  return codedError(Error, "ERR_FS_WATCH_QUEUE_OVERFLOW", `fs.watch() queued more than ${limit} events`);
+  return codedError(Error, "ERR_FS_WATCH_QUEUE_OVERFLOW", `bunFs.watch() queued more than ${limit} events`);
 }

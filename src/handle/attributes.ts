@@ -1,8 +1,9 @@
 // Attributes of an open file that no io_uring opcode changes: node:fs does, on the descriptor.
 // Assumes that whoever calls keeps the descriptor open meanwhile. Arguments come straight from the user.
 
-import * as fs from "node:fs";
+import type * as fs from "node:fs";
 import { validateInteger } from "../node/arguments.ts";
+import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { bunTime } from "../node/options.ts";
@@ -22,19 +23,19 @@ function delegated(syscall: string, call: (done: fs.NoParamCallback) => void): P
 /** Throws if `mode` is no number and no string of octal digits. */
 export function fchmod(fd: number, mode: fs.Mode): Promise<void> {
   const bits = parseMode(mode, "mode");
-  return delegated("fchmod", (done) => fs.fchmod(fd, bits, done));
+  return delegated("fchmod", (done) => bunFs.fchmod(fd, bits, done));
 }
 
 /** Throws if one is no integer from -1 to 2^32 - 1. */
 export function fchown(fd: number, uid: number, gid: number): Promise<void> {
   validateInteger(uid, "uid", -1, MAX_ID);
   validateInteger(gid, "gid", -1, MAX_ID);
-  return delegated("fchown", (done) => fs.fchown(fd, uid, gid, done));
+  return delegated("fchown", (done) => bunFs.fchown(fd, uid, gid, done));
 }
 
 /** Throws if one is no time. libuv's name for the call is "futime". */
 export function futimes(fd: number, atime: fs.TimeLike, mtime: fs.TimeLike): Promise<void> {
   const accessed = bunTime(atime);
   const modified = bunTime(mtime);
-  return delegated("futime", (done) => fs.futimes(fd, accessed, modified, done));
+  return delegated("futime", (done) => bunFs.futimes(fd, accessed, modified, done));
 }

@@ -3,9 +3,9 @@
 // trip of its own). Each call has its own result: what a short write leaves out is written after it, as it would be alone.
 // Only for files whose bytes are just bytes: a pipe, a terminal or a file of /sys takes each write as a message.
 
-import { statfs } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { dataTaken } from "../node/arguments.ts";
+import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { isExiting } from "../node/exit.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
@@ -156,7 +156,7 @@ export class Gather {
     if (!stats?.isFile()) return false;
     return new Promise((resolve) => {
       // By the descriptor: the path may lead elsewhere by now. No /proc: each write by itself.
-      statfs(`/proc/self/fd/${this.#file.fd}`, (error, { type } = { type: 0 } as never) =>
+      bunFs.statfs(`/proc/self/fd/${this.#file.fd}`, (error, { type } = { type: 0 } as never) =>
         resolve(error === null && DATA.has(type)),
       );
     });

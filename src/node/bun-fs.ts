@@ -1,27 +1,24 @@
-// Bun's own node:fs/promises, as it was when this package was loaded, and its stream classes.
-// Assumes that a program may put this package in its place, for everybody and so for us too (mock.module does): without a
-// copy, what is delegated would come back for ever.
+// Bun's own node:fs and node:fs/promises, as they were when this package was loaded, and its stream classes.
+// Assumes that a program may put this package in their place, for everybody and so for us too (mock.module does): without
+// a copy, what is delegated would come back for ever.
 
-import * as currentFs from "node:fs";
+import type * as currentFs from "node:fs";
 import * as current from "node:fs/promises";
 import { systemError } from "./errors.ts";
 
 export const bun: typeof current = { ...current };
 
-const { createReadStream, createWriteStream } = currentFs;
-type Classes = Pick<typeof currentFs, "ReadStream" | "WriteStream">;
-let classes: Classes | null = null;
+/** Properties, not values: what Bun loads when it is looked at (its streams) stays unloaded. */
+export const bunFs: typeof currentFs = Object.defineProperties(
+  {},
+  Object.getOwnPropertyDescriptors(process.getBuiltinModule("node:fs")),
+) as typeof currentFs;
 
-/**
- * The classes of Bun's own file streams. Had from a stream, since fs.ReadStream may be somebody else's by now, and loads
- * node:stream when it is only looked at. The streams made here use no file.
- */
+type Classes = Pick<typeof currentFs, "ReadStream" | "WriteStream">;
+
+/** The classes of Bun's own file streams; they, and node:stream, are loaded when this is called first. */
 export function bunStreams(): Classes {
-  classes ??= {
-    ReadStream: createReadStream("", { fd: 0, autoClose: false }).constructor as Classes["ReadStream"],
-    WriteStream: createWriteStream("", { fd: 1, autoClose: false }).constructor as Classes["WriteStream"],
-  };
-  return classes;
+  return bunFs;
 }
 
 /** What one of Bun's functions gives; what the system refused is told as Node tells it. */

@@ -1,10 +1,10 @@
 // Modes and times of what copyTree has made. They have no opcode: on local file systems the shim sets them for many paths in
 // one call of ~0.1 ms (2 to 4 µs each; Bun's pool takes 10 and a visit to the loop), elsewhere node:fs does it one by one.
 
-import { chmod, lutimes } from "node:fs/promises";
 import type { Backend, Path } from "../backend/interface.ts";
 import { thread } from "../backend/uring/request.ts";
 import type { Facts } from "../backend/uring/statx.ts";
+import { bun } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { CELL_HALF, Cell, ownPath, putPath, stableAddress } from "../ring/scratch.ts";
 
@@ -34,10 +34,10 @@ export function attributesBelow(backend: Backend, dest: Path): Attributes {
 const delegated: Attributes = {
   async set(path, facts, mode) {
     try {
-      if (mode !== KEEP_MODE) await chmod(path, mode);
+      if (mode !== KEEP_MODE) await bun.chmod(path, mode);
       const accessed = facts.accessSeconds + facts.accessNanoseconds / 1e9;
       const modified = facts.modificationSeconds + facts.modificationNanoseconds / 1e9;
-      await lutimes(path, accessed, modified);
+      await bun.lutimes(path, accessed, modified);
     } catch (error) {
       throw systemError((error as NodeJS.ErrnoException).errno!, "utime", path);
     }

@@ -2,7 +2,6 @@
 // of the ring, others through a pipeline of reads and writes; both backends share all but the chain.
 // A target that was opened and did not become a whole copy is removed; one that could not be opened is left alone.
 
-import { fchmod } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { copySmall, Outcome, onRemote, SMALL_FILE_BYTES } from "../backend/uring/copy-small.ts";
@@ -20,7 +19,7 @@ import { constants } from "../kernel/constants.ts";
 import { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
-import { bun } from "../node/bun-fs.ts";
+import { bun, bunFs } from "../node/bun-fs.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -305,7 +304,7 @@ async function openMaybeDirect(
 }
 
 function chmodOpen(fd: number, mode: number): Promise<void> {
-  return new Promise((resolve, reject) => fchmod(fd, mode, (error) => (error ? reject(error) : resolve())));
+  return new Promise((resolve, reject) => bunFs.fchmod(fd, mode, (error) => (error ? reject(error) : resolve())));
 }
 
 async function copyWithPool(

@@ -2,7 +2,6 @@
 // being created lie in different ones (the kernel locks a folder for each); attributes of a folder come when it is full.
 // Assumes that nobody else changes either tree meanwhile. Never follows a symbolic link within them.
 
-import { mkdir, readdir, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, Path } from "../backend/interface.ts";
@@ -10,6 +9,7 @@ import { onRemote, SMALL_FILE_BYTES } from "../backend/uring/copy-small.ts";
 import { type Facts, factsOf, isDirectory, isRegular, isSymbolicLink, permissions } from "../backend/uring/statx.ts";
 import { type Limits, limited } from "../node/abort.ts";
 import { codedError, validateBoolean, validateFunction, validateInteger, validateObject } from "../node/arguments.ts";
+import { bun } from "../node/bun-fs.ts";
 import { clockMs, setImmediate } from "../node/clock.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
@@ -81,7 +81,7 @@ export async function copyTree(
   if (signal?.aborted) throw abortError(signal);
   const backend = currentBackend();
   await refuseOverlap(from, to);
-  await mkdir(dirname(text(to)), { recursive: true });
+  await bun.mkdir(dirname(text(to)), { recursive: true });
   const request = { ...DEFAULT_REQUEST, direct: direct ?? false };
   const run = (until: AbortSignal | undefined): Promise<TreeCounts> =>
     new TreeCopy(backend, to, concurrency, request, { ...options, signal: until }).run(from, to);
@@ -92,7 +92,8 @@ const text = (path: Path): string => (typeof path === "string" ? path : path.toS
 
 /** Neither tree may hold the other. */
 async function refuseOverlap(from: Path, to: Path): Promise<void> {
-  const real = async (path: Path): Promise<string> => (await realpath(path, { encoding: "buffer" })).toString("latin1");
+  const real = async (path: Path): Promise<string> =>
+    (await bun.realpath(path, { encoding: "buffer" })).toString("latin1");
   // The entry itself is not followed: only where it lies.
   const source = await real(from).catch(() => null);
   if (source === null) return; // dangling link, or missing: that is said later
@@ -132,8 +133,8 @@ function join(folder: Path, name: string | Buffer): Path {
 /** The names in a folder; as bytes where one is not UTF-8. */
 async function namesIn(folder: Path): Promise<(string | Buffer)[]> {
   try {
-    const names = await readdir(folder);
-    return names.some((name) => name.includes("\ufffd")) ? await readdir(folder, { encoding: "buffer" }) : names;
+    const names = await bun.readdir(folder);
+    return names.some((name) => name.includes("\ufffd")) ? await bun.readdir(folder, { encoding: "buffer" }) : names;
   } catch (error) {
     throw systemError((error as NodeJS.ErrnoException).errno!, "scandir", folder);
   }
@@ -351,7 +352,7 @@ class TreeCopy {
   }
 
   async #link(from: Path, to: Path, facts: Facts): Promise<void> {
-    await this.#backend.symlink(await readlink(from, { encoding: "buffer" }), to);
+    await this.#backend.symlink(await bun.readlink(from, { encoding: "buffer" }), to);
     this.#counts.symlinks++;
     this.#setAttributes(to, facts, KEEP_MODE);
   }

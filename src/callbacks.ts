@@ -1,0 +1,289 @@
+// What node:fs has of this package beside `promises`: its streams, and the callback functions. Those on paths are the promise functions with a callback; those on descriptors are here.
+// Assumes nothing of its arguments. A descriptor may be anybody's and may be closed by anybody, at any time, as in Node:
+// nothing is kept of it, and each call makes its own OpenFile. What uses the file's own position takes a thread of Bun's,
+// where the kernel keeps such calls apart (read(2) holds the position's lock, io_uring does not).
+
+import { currentBackend } from "./backend/choose.ts";
+import { type Backend, OpenFile, type ReadResult } from "./backend/interface.ts";
+import { MAX_VECTOR } from "./backend/loops.ts";
+import { fchmod, fchown, futimes } from "./handle/attributes.ts";
+import "./handle/file-handle.ts"; // says to the streams how files are opened
+import { bufferList, invalidArgType, validateFunction, validateInt32, validateInteger } from "./node/arguments.ts";
+import { bunFs } from "./node/bun-fs.ts";
+import { callbackAt, result, settle, type Values, withCallback } from "./node/callback.ts";
+import { setImmediate } from "./node/clock.ts";
+import { named, withLengths } from "./node/named.ts";
+import { parseFlags, parseMode } from "./node/open-flags.ts";
+import { statOptions, stringBytes } from "./node/options.ts";
+import { toPath } from "./node/path.ts";
+import { numberOrCurrent, readTransfer, writeTransfer } from "./node/read-write-arguments.ts";
+import { isView } from "./node/views.ts";
+import promises from "./promises.ts";
+import { createReadStream, createWriteStream, ReadStream, WriteStream } from "./streams/node-stream.ts";
+
+type NodeFs = typeof import("node:fs");
+type Function = (...args: any[]) => any;
+type View = NodeJS.ArrayBufferView;
+
+const FILE_MODE = 0o666;
+const promisifyCustom = Symbol.for("nodejs.util.promisify.custom");
+
+/* ---- by path --------------------------------------------------------------------------------------------------------- */
+
+/** The functions that take a path or, as a number, a descriptor: then they are Bun's own. */
+function orDescriptor(name: "readFile" | "writeFile" | "appendFile", call: Function): Function {
+  return (path: unknown, ...rest: unknown[]) => {
+    if (typeof path !== "number") return call(path, ...rest);
+    return new Promise((resolve, reject) => {
+      const done = (error: Error | null, value: unknown): void => (error ? reject(error) : resolve(value));
+      (bunFs[name] as Function)(path, ...rest, done);
+    });
+  };
+}
+
+async function exists(path: unknown): Promise<boolean> {
+  try {
+    await promises.access(path as string);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function open(path: unknown, flags?: unknown, mode?: unknown): Promise<number> {
+  try {
+    const checked = toPath(path);
+    const bits = parseMode(mode, "mode", FILE_MODE);
+    return currentBackend().open(checked, parseFlags(flags), bits, (file) => file.fd);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/* ---- by descriptor --------------------------------------------------------------------------------------------------- */
+
+/** `slow`: nobody knows what a number stands for, and a plain call may wait for it. */
+function fileOf(fd: unknown): OpenFile {
+  validateInt32(fd, "fd", 0);
+  const file = new OpenFile(fd);
+  file.slow = true;
+  return file;
+}
+
+/** What does a transfer at `position`. */
+function backendFor(position: number | bigint): Backend {
+  if (position >= 0) return currentBackend();
+  return (require("./backend/node.ts") as typeof import("./backend/node.ts")).nodeBackend;
+}
+
+/** A function of a descriptor, whose errors are thrown if they are the arguments'. */
+const onFile =
+  (call: (file: OpenFile, ...args: any[]) => Promise<unknown>) =>
+  (fd: unknown, ...args: unknown[]): Promise<any> => {
+    try {
+      return call(fileOf(fd), ...args);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  };
+
+const fstat = onFile((file, options) =>
+  currentBackend().fstat(file, options === undefined ? false : statOptions(options).bigint),
+);
+const fsync = onFile((file) => currentBackend().fsync(file));
+const fdatasync = onFile((file) => currentBackend().fdatasync(file));
+const ftruncate = onFile((file, length = 0) => {
+  validateInteger(length, "len");
+  return currentBackend().ftruncate(file, Math.max(0, length));
+});
+
+const read = onFile((file, first, offset, length, position): Promise<ReadResult<View>> => {
+  const asked = readTransfer(first, offset, length, position);
+  if (asked.length === 0) return Promise.resolve({ bytesRead: 0, buffer: asked.view });
+  return backendFor(asked.position).read(file, asked.view, asked.offset, asked.length, asked.position);
+});
+
+const write = onFile((file, data, second, third, fourth): Promise<{ bytesWritten: number; buffer: unknown }> => {
+  if (isView(data)) {
+    const { view, offset, length, position } = writeTransfer(data as View, second, third, fourth);
+    if (length === 0) return Promise.resolve({ bytesWritten: 0, buffer: data });
+    return backendFor(position).write(file, view, offset, length, position);
+  }
+  if (typeof data !== "string") throw invalidArgType("buffer", ["string", "Buffer", "TypedArray", "DataView"], data);
+  const bytes = stringBytes(data, third);
+  const position = numberOrCurrent(second);
+  if (bytes.length === 0) return Promise.resolve({ bytesWritten: 0, buffer: data });
+  return backendFor(position)
+    .write(file, bytes, 0, bytes.length, position)
+    .then(({ bytesWritten }) => ({ bytesWritten, buffer: data }));
+});
+
+const readv = onFile((file, buffers, position) => {
+  const views = bufferList(buffers).slice(0, MAX_VECTOR);
+  const at = numberOrCurrent(position);
+  return backendFor(at).readv(file, views, at, buffers);
+});
+
+const writev = onFile((file, buffers, position) => {
+  const views = bufferList(buffers).slice(0, MAX_VECTOR);
+  const at = numberOrCurrent(position);
+  if (views.length === 0) return Promise.resolve({ bytesWritten: 0, buffers });
+  return backendFor(at).writev(file, views, at, buffers);
+});
+
+const bytesRead: Values = ({ bytesRead, buffer, buffers }) => [bytesRead, buffer ?? buffers];
+const bytesWritten: Values = ({ bytesWritten, buffer, buffers }) => [bytesWritten, buffer ?? buffers];
+
+/** As in Node, util.promisify gives an object of both results. */
+function promisified(callback: Function, call: Function): Function {
+  Object.defineProperty(callback, promisifyCustom, { value: call, configurable: true });
+  return callback;
+}
+
+/** Without a callback, an error is an uncaught exception. */
+function close(fd: unknown, callback: unknown = rethrow): void {
+  validateFunction(callback, "cb");
+  settle(currentBackend().close(fileOf(fd)), callback, () => []);
+}
+
+function rethrow(error: Error | null): void {
+  if (error !== null) throw error;
+}
+
+/** Node's one callback that gets no error. */
+function existsThen(path: unknown, callback: unknown): void {
+  validateFunction(callback, "cb");
+  exists(path).then((there) => setImmediate(callback, there));
+}
+
+/** A pattern's matches, all at once. */
+function glob(pattern: string, ...given: any[]): void {
+  const at = callbackAt(given, 0, 2);
+  const options = given.slice(0, at);
+  const matches = async (): Promise<unknown[]> =>
+    Array.fromAsync(promises.glob(pattern, ...(options as [object])) as any);
+  settle(matches(), given[at], result);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------------------------- */
+
+const functions: Partial<Record<keyof NodeFs, Function>> = {
+  access: withCallback(promises.access, 1, 2),
+  appendFile: withCallback(orDescriptor("appendFile", promises.appendFile), 2, 3),
+  chmod: withCallback(promises.chmod, 2, 2),
+  chown: withCallback(promises.chown, 3, 3),
+  close,
+  copyFile: withCallback(promises.copyFile, 2, 3),
+  cp: withCallback(promises.cp, 2, 3),
+  exists: promisified(existsThen, exists),
+  fchmod: withCallback(
+    onFile((file, mode) => fchmod(file.fd, mode)),
+    2,
+    2,
+  ),
+  fchown: withCallback(
+    onFile((file, uid, gid) => fchown(file.fd, uid, gid)),
+    3,
+    3,
+  ),
+  fdatasync: withCallback(fdatasync, 1, 1),
+  fstat: withCallback(fstat, 1, 2, result),
+  fsync: withCallback(fsync, 1, 1),
+  ftruncate: withCallback(ftruncate, 1, 2),
+  futimes: withCallback(
+    onFile((file, atime, mtime) => futimes(file.fd, atime, mtime)),
+    3,
+    3,
+  ),
+  glob,
+  lchown: withCallback(promises.lchown, 3, 3),
+  link: withCallback(promises.link, 2, 2),
+  lstat: withCallback(promises.lstat, 1, 2, result),
+  lutimes: withCallback(promises.lutimes, 3, 3),
+  mkdir: withCallback(promises.mkdir, 1, 2, (made) => (made === undefined ? [] : [made])),
+  mkdtemp: withCallback(promises.mkdtemp, 1, 2, result),
+  open: withCallback(open, 1, 3, result),
+  opendir: withCallback(promises.opendir, 1, 2, result),
+  read: promisified(withCallback(read, 1, 5, bytesRead), read),
+  readFile: withCallback(orDescriptor("readFile", promises.readFile), 1, 2, result),
+  readdir: withCallback(promises.readdir, 1, 2, result),
+  readlink: withCallback(promises.readlink, 1, 2, result),
+  readv: promisified(withCallback(readv, 2, 3, bytesRead), readv),
+  realpath: withCallback(promises.realpath, 1, 2, result),
+  rename: withCallback(promises.rename, 2, 2),
+  rm: withCallback(promises.rm, 1, 2),
+  rmdir: withCallback(promises.rmdir, 1, 2),
+  stat: withCallback(promises.stat, 1, 2, result),
+  statfs: withCallback(promises.statfs, 1, 2, result),
+  symlink: withCallback(promises.symlink, 2, 3),
+  truncate: withCallback(
+    (path, ...length) => (typeof path === "number" ? ftruncate(path, ...length) : promises.truncate(path, ...length)),
+    1,
+    2,
+  ),
+  unlink: withCallback(promises.unlink, 1, 1),
+  utimes: withCallback(promises.utimes, 3, 3),
+  write: promisified(withCallback(write, 2, 5, bytesWritten), write),
+  writeFile: withCallback(orDescriptor("writeFile", promises.writeFile), 2, 3),
+  writev: promisified(withCallback(writev, 2, 3, bytesWritten), writev),
+};
+Object.assign(functions.realpath!, { native: withCallback(promises.realpath, 1, 2, result) });
+
+// Node's, which leave out what follows the first optional argument.
+withLengths(functions, {
+  access: 3,
+  appendFile: 4,
+  chmod: 3,
+  chown: 4,
+  close: 1,
+  copyFile: 4,
+  cp: 4,
+  exists: 2,
+  fchmod: 3,
+  fchown: 4,
+  fdatasync: 2,
+  fstat: 1,
+  fsync: 2,
+  ftruncate: 1,
+  futimes: 4,
+  glob: 3,
+  lchown: 4,
+  link: 3,
+  lstat: 1,
+  lutimes: 4,
+  mkdir: 3,
+  mkdtemp: 3,
+  open: 4,
+  opendir: 3,
+  read: 6,
+  readFile: 3,
+  readdir: 3,
+  readlink: 3,
+  readv: 4,
+  realpath: 3,
+  rename: 3,
+  rm: 3,
+  rmdir: 3,
+  stat: 1,
+  statfs: 1,
+  symlink: 4,
+  truncate: 3,
+  unlink: 2,
+  utimes: 4,
+  write: 6,
+  writeFile: 4,
+  writev: 4,
+});
+
+named(functions);
+
+/** What takes the place of Bun's own in node:fs, beside `promises`, by Node's names. */
+export const own: Readonly<Record<string, unknown>> = {
+  ...functions,
+  createReadStream,
+  createWriteStream,
+  ReadStream,
+  WriteStream,
+  FileReadStream: ReadStream,
+  FileWriteStream: WriteStream,
+};
