@@ -29,7 +29,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 // Raised whenever a signature, struct or the shared header below changes; src/layout.ts holds the same number.
-#define BUN_URING_ABI 5
+#define BUN_URING_ABI 6
 
 // Words of the header at the start of the memory shared with JavaScript; the CQE table follows it.
 enum {
@@ -109,13 +109,11 @@ struct ring_info {
     uint32_t release_low, release_high; // address of region_release, the finalizer of ArrayBuffers over regions
 };
 
-// What copies give their targets: the mode (unless NO_MODE) and both times, in this order, of `count` paths.
+// What copies give folders: the mode (unless NO_MODE) and both times.
 struct attributes {
-    uint64_t path;
     int64_t access_seconds, modification_seconds;
     uint32_t access_nanoseconds, modification_nanoseconds;
     uint32_t mode;
-    int32_t result; // out: 0 or -errno
 };
 
 static void close_thread_rings(void *first);
@@ -903,24 +901,14 @@ EXPORT double bun_uring_claim(int32_t fd, double length, int32_t of_read, double
 
 #define NO_MODE 0xffffffffu
 
-// chmod and utimensat have no opcode either. Symbolic links are not followed for the times; they have no mode.
-// Returns how many failed. On local file systems a few microseconds each: the caller bounds `count`.
-EXPORT int32_t bun_uring_set_attributes(struct attributes *list, uint32_t count)
+// fchmod (unless NO_MODE) and futimens of an open file or folder have no opcode either. On local file systems a few microseconds.
+EXPORT int32_t bun_uring_set_attributes(int32_t fd, const struct attributes *a)
 {
-    int32_t failed = 0;
-    for (struct attributes *a = list; a < list + count; a++) {
-        const char *path = (const char *)(uintptr_t)a->path;
-        const struct timespec times[2] = {
-            {.tv_sec = a->access_seconds, .tv_nsec = a->access_nanoseconds},
-            {.tv_sec = a->modification_seconds, .tv_nsec = a->modification_nanoseconds},
-        };
-        a->result = 0;
-        if ((a->mode != NO_MODE && chmod(path, a->mode)) || utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW)) {
-            a->result = -errno;
-            failed++;
-        }
-    }
-    return failed;
+    const struct timespec times[2] = {
+        {.tv_sec = a->access_seconds, .tv_nsec = a->access_nanoseconds},
+        {.tv_sec = a->modification_seconds, .tv_nsec = a->modification_nanoseconds},
+    };
+    return (a->mode != NO_MODE && fchmod(fd, a->mode)) || futimens(fd, times) ? -errno : 0;
 }
 
 // Names of the extended attributes of a path (NULL: of fd), each with its NUL. Returns their bytes, or -errno; with a

@@ -10,8 +10,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
-enum { JOB_REMOVE = 1, JOB_LIST = 2 };
-enum { LIST_RECURSIVE = 1, JOB_REMOTE = 2 };
+enum { JOB_REMOVE = 1, JOB_LIST = 2, JOB_COPY = 3 };
+enum { LIST_RECURSIVE = 1, JOB_REMOTE = 2, COPY_FOLLOW = 4, COPY_OVERWRITE = 8, COPY_TIMES = 16, COPY_DROP_SET_ID = 32, COPY_ACCESSED = 64 };
 // Which call failed, for the error's syscall.
 enum { CALL_NONE, CALL_LSTAT, CALL_UNLINK, CALL_RMDIR, CALL_SCANDIR };
 enum { OPEN_FOLDERS = 32, LISTING_BYTES = 32 * 1024 };
@@ -27,8 +27,9 @@ struct job {
     struct job *sibling; // of the same ring
     int kind, flags;
     int folder; // the root if it is open already, else -1
+    int target; // of a copy
     int wake;   // an eventfd, which the ring reads
-    char *path;
+    char *path; // of a copy: names, each with its NUL, and another NUL
     atomic_int owners;
     atomic_int stop;
     int failed; // errno
@@ -55,14 +56,22 @@ static int append(struct bytes *bytes, const void *from, size_t length)
     return 0;
 }
 
+static void close_folders(struct job *job)
+{
+    if (job->folder >= 0)
+        close(job->folder);
+    if (job->target >= 0)
+        close(job->target);
+    job->folder = job->target = -1;
+}
+
 static void release_job(struct job *job)
 {
     if (atomic_fetch_sub(&job->owners, 1) > 1)
         return;
     if (job->wake >= 0)
         close(job->wake);
-    if (job->folder >= 0)
-        close(job->folder);
+    close_folders(job);
     free(job->path);
     free(job->path_below.at);
     free(job->out.at);
@@ -425,6 +434,207 @@ static int list_tree(struct job *job)
     return end_walk(&walk, 0);
 }
 
+/* ---- copying ----------------------------------------------------------------------------------------------------- */
+
+enum { COPIED, NOT_REGULAR, SAME_FILE };
+enum { COPY_PIECE = 128 * 1024, COPY_RANGE = 8 * 1024 * 1024, COPY_NS = 15000000 };
+
+// What became of one name: COPIED, NOT_REGULAR (the source, nothing was done), SAME_FILE or -errno.
+struct copied {
+    int32_t status;
+    uint32_t size_low, size_high;
+};
+
+static int write_all(int fd, const char *from, size_t length, off_t at)
+{
+    while (length > 0) {
+        const ssize_t n = pwrite(fd, from, length, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -ENOSPC;
+        from += n;
+        at += n;
+        length -= (size_t)n;
+    }
+    return 0;
+}
+
+// Copies [at, end) by reads and writes; with `end` < 0 all there is. Returns where it ended, which is earlier if the source
+// is shorter by now.
+static int64_t copy_by_pieces(struct job *job, int in, int out, int64_t at, int64_t end, char *piece)
+{
+    for (;;) {
+        const size_t wanted = end >= 0 && end - at < COPY_PIECE ? (size_t)(end - at) : COPY_PIECE;
+        if (wanted == 0)
+            return at;
+        if (atomic_load_explicit(&job->stop, memory_order_relaxed))
+            return -ECANCELED;
+        const ssize_t n = pread(in, piece, wanted, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : at;
+        const int rc = write_all(out, piece, (size_t)n, at);
+        if (rc)
+            return rc;
+        at += n;
+    }
+}
+
+// As above, in the kernel where it can: it shares blocks where the file system does, and copies once.
+static int64_t copy_extent(struct job *job, int in, int out, int64_t at, int64_t end, char *piece)
+{
+    const int64_t first = at;
+    while (at < end) {
+        if (atomic_load_explicit(&job->stop, memory_order_relaxed))
+            return -ECANCELED;
+        int64_t from = at, to = at;
+        const size_t wanted = end - at < COPY_RANGE ? (size_t)(end - at) : COPY_RANGE;
+        const long n = end - first <= COPY_PIECE ? -1 : syscall(SYS_copy_file_range, in, &from, out, &to, wanted, 0);
+        if (n < 0 && errno == EINTR && end - first > COPY_PIECE)
+            continue;
+        if (n <= 0)
+            return copy_by_pieces(job, in, out, at, end, piece);
+        at += n;
+    }
+    return at;
+}
+
+// The contents of a regular file of `size` bytes into an empty one. Holes stay holes. Returns the length or -errno.
+static int64_t copy_contents(struct job *job, int in, int out, const struct stat *source, char *piece)
+{
+    const int64_t size = source->st_size;
+    if (size == 0)
+        return copy_by_pieces(job, in, out, 0, -1, piece); // of /proc and the like, which say 0 and have more
+    if ((int64_t)source->st_blocks * 512 >= size)
+        return copy_extent(job, in, out, 0, size, piece);
+    for (int64_t at = 0; at < size;) {
+        const off_t data = lseek(in, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO)
+            break;
+        const off_t hole = data < 0 ? -1 : lseek(in, data, SEEK_HOLE);
+        const int64_t from = data < 0 ? at : data;
+        const int64_t end = hole < 0 || hole > size ? size : hole;
+        const int64_t copied = copy_extent(job, in, out, from, end, piece);
+        if (copied < end)
+            return copied;
+        at = end;
+    }
+    return ftruncate(out, size) ? -errno : size;
+}
+
+// Opens the target: a new file, or with COPY_OVERWRITE the regular one that is there; what else is there goes, unless it is
+// a folder. `made`: it is ours to remove.
+static int open_target(const struct job *job, const char *name, mode_t mode, int *made)
+{
+    const int flags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC;
+    for (int tries = 0;; tries++) {
+        const int fresh = openat(job->target, name, flags | O_CREAT | O_EXCL, mode & 0777);
+        *made = fresh >= 0;
+        if (fresh >= 0 || errno != EEXIST || !(job->flags & COPY_OVERWRITE) || tries > 8)
+            return fresh;
+        struct stat there;
+        if (fstatat(job->target, name, &there, AT_SYMLINK_NOFOLLOW)) {
+            if (errno == ENOENT)
+                continue;
+            return -1;
+        }
+        if (S_ISDIR(there.st_mode)) {
+            errno = EISDIR;
+            return -1;
+        }
+        if (S_ISREG(there.st_mode)) {
+            const int old = openat(job->target, name, flags | O_NONBLOCK);
+            if (old >= 0 || (errno != ENOENT && errno != ELOOP))
+                return old;
+        } else if (unlinkat(job->target, name, 0) && errno != ENOENT)
+            return -1;
+    }
+}
+
+// Modes and times are given by the open descriptor.
+static int give_attributes(const struct job *job, int in, int out, const struct stat *source, const struct stat *target)
+{
+    mode_t mode = source->st_mode & 07777;
+    if ((job->flags & COPY_DROP_SET_ID) && (source->st_uid != target->st_uid || source->st_gid != target->st_gid))
+        mode &= (mode_t)~(S_ISUID | S_ISGID);
+    // Writing may have cleared set-id bits that the target had.
+    if (((target->st_mode & 07777) != mode || (mode & (S_ISUID | S_ISGID))) && fchmod(out, mode))
+        return -errno;
+    if (job->flags & COPY_TIMES) {
+        struct stat now;
+        // Reading is an access: COPY_ACCESSED gives the time that the source has after it.
+        const int later = (job->flags & COPY_ACCESSED) && !fstat(in, &now);
+        const struct timespec accessed = later ? now.st_atim : source->st_atim;
+        const struct timespec times[2] = {accessed, source->st_mtim};
+        if (futimens(out, times))
+            return -errno;
+    }
+    return 0;
+}
+
+static int64_t copy_name(struct job *job, const char *name, char *piece, int64_t *size)
+{
+    struct stat source, target;
+    const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (job->flags & COPY_FOLLOW ? 0 : O_NOFOLLOW);
+    const int in = openat(job->folder, name, flags);
+    if (in < 0)
+        return errno == ELOOP || errno == ENXIO ? NOT_REGULAR : -errno;
+    int made = 0, out = -1;
+    int64_t rc = fstat(in, &source) ? -errno : 0;
+    if (rc == 0 && !S_ISREG(source.st_mode))
+        rc = NOT_REGULAR;
+    if (rc == 0) {
+        *size = source.st_size;
+        out = open_target(job, name, source.st_mode, &made);
+        rc = out < 0 || fstat(out, &target) ? -errno : 0;
+    }
+    if (rc == 0 && target.st_dev == source.st_dev && target.st_ino == source.st_ino)
+        rc = SAME_FILE;
+    if (rc == 0 && !S_ISREG(target.st_mode))
+        rc = -EEXIST; // it has been exchanged just now
+    // Not emptied where every byte will be written: ext4 would flush it at the close.
+    const int64_t kept = (int64_t)source.st_blocks * 512 >= source.st_size ? source.st_size : 0;
+    if (rc == 0 && !made && target.st_size > kept && ftruncate(out, kept))
+        rc = -errno;
+    if (rc == 0) {
+        const int64_t length = copy_contents(job, in, out, &source, piece);
+        rc = length < 0 ? length : 0;
+        if (rc == 0 && !made && length < target.st_size && ftruncate(out, length))
+            rc = -errno; // the source is shorter by now
+        made = 1; // either a copy or nothing
+        *size = length;
+    }
+    if (rc == 0)
+        rc = give_attributes(job, in, out, &source, &target);
+    close(in);
+    if (out >= 0 && close(out) && rc == 0 && errno != EINTR)
+        rc = -errno;
+    if (rc < 0 && made)
+        unlinkat(job->target, name, 0);
+    return rc;
+}
+
+// Copies the names one after another, until a failure or for some milliseconds: what has not been begun is the caller's to ask
+// for again.
+static void copy_names(struct job *job)
+{
+    char *piece = malloc(COPY_PIECE);
+    const int64_t until = now_ns() + COPY_NS;
+    for (const char *name = job->path; *name && now_ns() < until; name += strlen(name) + 1) {
+        int64_t size = 0;
+        const int64_t rc = piece ? copy_name(job, name, piece, &size) : -ENOMEM;
+        struct copied copied = {.status = (int32_t)rc};
+        split((uint64_t)size, &copied.size_low, &copied.size_high);
+        if (append(&job->out, &copied, sizeof(copied)))
+            job->failed = ENOMEM;
+        if (rc < 0 || job->failed)
+            break;
+    }
+    free(piece);
+}
+
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 static struct {
@@ -439,8 +649,11 @@ static void run_job(struct job *job)
     const uint64_t one = 1;
     if (job->kind == JOB_REMOVE)
         remove_tree(job);
-    else
+    else if (job->kind == JOB_LIST)
         list_tree(job);
+    else
+        copy_names(job);
+    close_folders(job); // before anybody is told: then nothing is open any more
     // The job may be JavaScript's alone as soon as it has been told.
     const int wake = job->wake;
     while (write(wake, &one, sizeof(one)) < 0 && errno == EINTR)
@@ -532,15 +745,15 @@ struct job_outcome {
     uint32_t path_low, path_high, path_length;
 };
 
-// Starts a job on `path` (NULL: on the folder open as `folder`, of which it gets a descriptor of its own). When it has ended,
-// its eventfd can be read. Returns 0 or -errno.
-EXPORT int32_t bun_uring_job_start(struct ring *ring, int32_t kind, const char *path, int32_t folder, int32_t flags,
-                                   struct job_started *started)
+// Starts a job. Removing: of `path`. Listing: of `path`, or of the folder open as `folder`. Copying: of the names in `path` from
+// `folder` into `target`. The job has descriptors of its own. When it has ended, its eventfd can be read. Returns 0 or -errno.
+EXPORT int32_t bun_uring_job_start(struct ring *ring, int32_t kind, const char *path, uint32_t length, int32_t folder,
+                                   int32_t target, int32_t flags, struct job_started *started)
 {
     struct job *job = calloc(1, sizeof(*job));
     if (!job)
         return -ENOMEM;
-    job->folder = -1;
+    job->folder = job->target = -1;
     job->kind = kind;
     job->flags = flags;
     job->owners = 1;
@@ -553,9 +766,16 @@ EXPORT int32_t bun_uring_job_start(struct ring *ring, int32_t kind, const char *
         if (job->folder < 0 && errno == ENOENT)
             rc = -ENOENT;
     }
-    if (rc == 0 && path && !(job->path = strdup(path)))
-        rc = -ENOMEM;
-    if (rc == 0 && !path && (job->folder = fcntl(folder, F_DUPFD_CLOEXEC, 3)) < 0)
+    if (rc == 0 && length > 0) {
+        job->path = malloc(length);
+        if (job->path)
+            memcpy(job->path, path, length);
+        else
+            rc = -ENOMEM;
+    }
+    if (rc == 0 && folder >= 0 && (job->folder = fcntl(folder, F_DUPFD_CLOEXEC, 3)) < 0)
+        rc = -errno;
+    if (rc == 0 && target >= 0 && (job->target = fcntl(target, F_DUPFD_CLOEXEC, 3)) < 0)
         rc = -errno;
     if (rc == 0) {
         job->owners = 2;
@@ -572,6 +792,12 @@ EXPORT int32_t bun_uring_job_start(struct ring *ring, int32_t kind, const char *
     split((uintptr_t)job, &started->job_low, &started->job_high);
     started->wake = job->wake;
     return 0;
+}
+
+// Asks a job to stop soon; it ends as jobs do.
+EXPORT void bun_uring_job_stop(struct job *job)
+{
+    atomic_store(&job->stop, 1);
 }
 
 // What a job that has ended has brought. The memory is the job's.

@@ -57,22 +57,6 @@ const BREACHES: readonly string[] = [
   "memory/pool -> backend/choose",
   "promises -> backend/uring/request",
   "raw/ring -> backend/uring/request",
-  "tree/attributes -> backend/uring/request",
-  "tree/attributes -> backend/uring/statx",
-  "tree/attributes -> ring/scratch",
-  "tree/copy-contents -> backend/uring/copy-small",
-  "tree/copy-contents -> backend/uring/request",
-  "tree/copy-contents -> backend/uring/statx",
-  "tree/copy-file -> backend/uring/copy-small",
-  "tree/copy-file -> backend/uring/request",
-  "tree/copy-file -> backend/uring/statx",
-  "tree/copy-file -> kernel/constants",
-  "tree/copy-tree -> backend/uring/copy-small",
-  "tree/copy-tree -> backend/uring/statx",
-  "tree/cp -> backend/uring/statx",
-  "tree/cp-tree -> backend/uring/copy-small",
-  "tree/cp-tree -> backend/uring/statx",
-  "tree/cp-tree -> kernel/constants",
 ];
 
 /** What a file other than the command line may import besides its neighbours: nothing is installed with the package. */

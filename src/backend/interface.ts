@@ -4,6 +4,7 @@
 
 import type { BigIntStats, Stats } from "node:fs";
 import type { Landed } from "../node/abort.ts";
+import type { FileInfo } from "../node/file-info.ts";
 
 /** A validated path: a string without NUL, or raw bytes without NUL (which need not be UTF-8). */
 export type Path = string | Buffer;
@@ -79,6 +80,32 @@ export type Named<N extends NamesAs> = N extends "text" ? string : N extends "by
  * `types` holds a DT_ number for each name (readdir(3)). The arrays are the callee's, `types` only during the call.
  */
 export type VisitNames<N extends NamesAs> = (folder: Named<N>, names: Named<N>[], types: Uint8Array) => void;
+
+/** How names are copied from one open folder into another. */
+export interface CopyHow {
+  /** Follows symbolic links of the source. */
+  follow: boolean;
+  /** Overwrites a regular file that is there, and replaces what else is, unless it is a folder. Else that is EEXIST. */
+  overwrite: boolean;
+  /** Gives the copy the times of the source; with `accessed` the access time that it has after it was read. */
+  times: boolean;
+  accessed: boolean;
+  /** Leaves set-id bits out unless the copy belongs to whom the source does. */
+  dropSetId: boolean;
+}
+
+/** `status` is 0, NOT_REGULAR (the source is no regular file), SAME_FILE (both are one) or -errno. */
+export interface CopiedName {
+  status: number;
+  /** Bytes of the copy. */
+  size: number;
+}
+export const NOT_REGULAR = 1;
+export const SAME_FILE = 2;
+
+/** No bytes copied: nothing was touched, another way must be taken; or the target was opened, what is in it is unknown. */
+export const ANOTHER_WAY = -1;
+export const INCOMPLETE = -2;
 
 /**
  * One way to run file operations.
@@ -201,6 +228,36 @@ export interface Backend {
    * Rejects with `scandir` and the path of the folder that could not be read (of an open one: from it).
    */
   list<N extends NamesAs>(where: Path | OpenFile, recursive: boolean, namesAs: N, visit: VisitNames<N>): Promise<void>;
+
+  /**
+   * Copies regular files by names from one open folder into another, one after another: contents, holes, permissions,
+   * all by open descriptors; no link is followed in the target, nor, unless `how` says so, in the source. Ends early at
+   * the first failure and after some milliseconds: resolves to what became of the first names, at least of one. Null where
+   * the backend has no such way. A file that did not become a copy is removed.
+   */
+  readonly copyNames:
+    | ((
+        from: OpenFile,
+        to: OpenFile,
+        names: readonly (string | Buffer)[],
+        how: CopyHow,
+        signal: AbortSignal | null,
+      ) => Promise<CopiedName[]>)
+    | null;
+
+  /**
+   * Copies a small regular file whose links are followed, in the quickest way there is: the bytes copied, ANOTHER_WAY or
+   * INCOMPLETE. `exclusive`: the target must not be there.
+   */
+  copySmall(from: Path, to: Path, exclusive: boolean): Promise<number>;
+
+  /** What a path leads to (with `noFollow`: a link itself), or -errno. At once where it is at hand. */
+  lookup(path: Path, noFollow: boolean): FileInfo | number | Promise<FileInfo | number>;
+  info(file: OpenFile): Promise<FileInfo>;
+  /** Sets both times of an open file or folder, and its permissions unless `mode` is null. */
+  setAttributes(file: OpenFile, info: FileInfo, mode: number | null): Promise<void> | void;
+  /** Reserves blocks for a file that will be filled to `length` (which it then has). False where that can't be had. */
+  preallocate(file: OpenFile, length: number): Promise<boolean>;
 
   /** The whole file, however long it says it is. A failed open carries the path, a failed read does not. */
   readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string>;

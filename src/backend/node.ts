@@ -9,10 +9,13 @@ import { codedError } from "../node/arguments.ts";
 import { bun, bunFs, told } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { atExit, isExiting } from "../node/exit.ts";
+import { type FileInfo, infoFromStats } from "../node/file-info.ts";
 import { encodePath } from "../node/path.ts";
+import { setOpenAttributes } from "../node/set-attributes.ts";
 import { roundDates } from "../node/stats.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
+  ANOTHER_WAY,
   type Backend,
   OpenFile,
   type Path,
@@ -335,6 +338,25 @@ class NodeBackend implements Backend {
 
   readonly removeTree = removeTree;
   readonly list = list;
+  readonly copyNames = null;
+  readonly copySmall = async (): Promise<number> => ANOTHER_WAY;
+  readonly setAttributes = (file: OpenFile, info: FileInfo, mode: number | null): Promise<void> =>
+    setOpenAttributes(file.fd, info, mode);
+  readonly preallocate = async (): Promise<boolean> => false;
+
+  async lookup(path: Path, noFollow: boolean): Promise<FileInfo | number> {
+    try {
+      return infoFromStats((await (noFollow ? this.lstat(path, true) : this.stat(path, true))) as fs.BigIntStats);
+    } catch (error) {
+      const { errno } = error as NodeJS.ErrnoException;
+      if (typeof errno !== "number") throw error;
+      return errno;
+    }
+  }
+
+  async info(file: OpenFile): Promise<FileInfo> {
+    return infoFromStats((await this.fstat(file, true)) as fs.BigIntStats);
+  }
 
   readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
     return readWhole(this, path, flags, signal).then((bytes) =>

@@ -2,7 +2,7 @@
 // Every number here is compared with the compiled shim when it is loaded; a difference refuses that shim.
 
 /** Number of the shim's binary interface; native/liburing-shim.c holds the same. */
-export const ABI = 5;
+export const ABI = 6;
 
 /** Sizes and offsets in bytes, in the order in which the shim reports them. */
 export const LAYOUT: ReadonlyArray<readonly [name: string, value: number]> = [
@@ -29,8 +29,8 @@ export const LAYOUT: ReadonlyArray<readonly [name: string, value: number]> = [
   ["statx.atime", 64],
   ["statx.dev_major", 136],
   ["sizeof ring_info", 40],
-  ["sizeof attributes", 40],
-  ["attributes.mode", 32],
+  ["sizeof attributes", 32],
+  ["attributes.mode", 24],
   ["sizeof header", 64],
 ];
 

@@ -48,7 +48,8 @@ export interface Native {
   seek(fd: number, offset: number, whence: number): number;
   /** Moves the file's own position by a transfer's bytes: where they begin, or -errno; `claimed[0]` is how many they are. */
   claim(fd: number, length: number, ofRead: number, claimed: Float64Array): number;
-  setAttributes(list: Uint32Array, count: number): number;
+  /** fchmod and futimens: 0 or -errno. */
+  setAttributes(fd: number, attributes: Uint32Array): number;
   listXattr(path: Address, fd: number, out: Address, capacity: number): number;
   removeXattr(path: Address, fd: number, name: Address): number;
   seekable(fd: number): number;
@@ -67,15 +68,18 @@ export interface Native {
   flock(fd: number, operation: number): number;
   /** Pages of a range that are cached, or -errno (-ENOSYS below Linux 6.5). */
   cachedPages(fd: number, offset: number, length: number): number;
-  /** Starts work on a tree on a helper thread; `started`: the job's address (two words) and the eventfd that tells its end. */
+  /** Starts work on a tree on a thread; `started`: the job's address (two words) and the eventfd that tells its end. */
   jobStart(
     ring: Address,
     kind: number,
     path: Uint8Array | null,
+    length: number,
     folder: number,
+    target: number,
     flags: number,
     started: Uint32Array,
   ): number;
+  jobStop(job: Address): void;
   /** Of a job that has ended: errno, call, address (two words) and length of its output, the same of a path. */
   jobOutcome(job: Address, outcome: Uint32Array): void;
   jobFree(ring: Address, job: Address, ended: number): void;
@@ -130,7 +134,7 @@ const SYMBOLS = {
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
   bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
   bun_uring_claim: { args: [i32, f64, i32, pointer], returns: f64 },
-  bun_uring_set_attributes: { args: [pointer, u32], returns: i32 },
+  bun_uring_set_attributes: { args: [i32, pointer], returns: i32 },
   bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
   bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
   bun_uring_seekable: { args: [i32], returns: i32 },
@@ -142,7 +146,8 @@ const SYMBOLS = {
   bun_uring_read_now: { args: [i32, pointer, u32, f64], returns: i32 },
   bun_uring_flock: { args: [i32, i32], returns: i32 },
   bun_uring_cached_pages: { args: [i32, f64, f64], returns: i32 },
-  bun_uring_job_start: { args: [pointer, i32, pointer, i32, i32, pointer], returns: i32 },
+  bun_uring_job_start: { args: [pointer, i32, pointer, u32, i32, i32, i32, pointer], returns: i32 },
+  bun_uring_job_stop: { args: [pointer], returns: nothing },
   bun_uring_job_outcome: { args: [pointer, pointer], returns: nothing },
   bun_uring_job_free: { args: [pointer, pointer, i32], returns: nothing },
   bun_uring_cancel_all: { args: [pointer, u32, pointer, u32], returns: i32 },
@@ -249,6 +254,7 @@ function load(path: string): Loaded {
       flock: symbols.bun_uring_flock,
       cachedPages: symbols.bun_uring_cached_pages,
       jobStart: symbols.bun_uring_job_start,
+      jobStop: symbols.bun_uring_job_stop,
       jobOutcome: symbols.bun_uring_job_outcome,
       jobFree: symbols.bun_uring_job_free,
       cancelAll: symbols.bun_uring_cancel_all,

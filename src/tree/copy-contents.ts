@@ -2,12 +2,10 @@
 // O_DIRECT copy padded and cut. Assumes both files are open and the target is empty; closes and removes nothing.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { preallocate } from "../backend/uring/copy-small.ts";
-import { thread } from "../backend/uring/request.ts";
-import { type Facts, isRegular } from "../backend/uring/statx.ts";
 import type { BufferPool } from "../memory/pool.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
+import { type FileInfo, isRegular } from "../node/file-info.ts";
 
 export interface CopyProgress {
   /** Bytes done, holes included. */
@@ -46,14 +44,14 @@ export async function copyContents(
   backend: Backend,
   source: OpenFile,
   target: OpenFile,
-  sourceFacts: Facts,
-  targetFacts: Facts,
+  sourceInfo: FileInfo,
+  targetInfo: FileInfo,
   options: PipelineOptions,
 ): Promise<number> {
-  const seekable = isRegular(sourceFacts) && isRegular(targetFacts);
+  const seekable = isRegular(sourceInfo) && isRegular(targetInfo);
   // Without a size: pipes, devices, /proc. In order, until the end.
-  if (!seekable || sourceFacts.size === 0) return copyStream(backend, source, target, seekable, options);
-  const pipeline = new Pipeline(backend, source, target, sourceFacts, options);
+  if (!seekable || sourceInfo.size === 0) return copyStream(backend, source, target, seekable, options);
+  const pipeline = new Pipeline(backend, source, target, sourceInfo, options);
   return pipeline.run();
 }
 
@@ -109,26 +107,27 @@ class Pipeline {
   #done = 0;
   #failure: { reason: unknown } | null = null;
 
-  constructor(backend: Backend, source: OpenFile, target: OpenFile, facts: Facts, options: PipelineOptions) {
+  constructor(backend: Backend, source: OpenFile, target: OpenFile, info: FileInfo, options: PipelineOptions) {
     this.#backend = backend;
     this.#source = source;
     this.#target = target;
     this.#options = options;
-    this.#size = this.#end = facts.size;
-    this.#sparse = facts.blocks * 512 < facts.size;
-    this.#dataEnd = this.#sparse && this.#seeks ? 0 : facts.size;
+    this.#size = this.#end = info.size;
+    this.#sparse = info.blocks * 512 < info.size;
+    this.#dataEnd = this.#sparse && this.#seeks ? 0 : info.size;
   }
 
   /** Whether holes can be asked for; elsewhere they are seen as pieces of zeros. */
   get #seeks(): boolean {
-    return this.#backend.name === "io_uring" && !this.#source.slow;
+    return this.#backend.seek !== null && !this.#source.slow;
   }
 
   async run(): Promise<number> {
-    const dense = !this.#sparse && this.#size >= PREALLOCATE_BYTES && this.#backend.name === "io_uring";
     // Only for speed: what is wrong, a full disk for one, the writes will tell.
-    if (dense && (await preallocate(this.#target, this.#size))) this.#written = this.#size;
-    if (dense && this.#mayLeaveToKernel) {
+    const dense = !this.#sparse && this.#size >= PREALLOCATE_BYTES;
+    const reserved = dense && (await this.#backend.preallocate(this.#target, this.#size));
+    if (reserved) this.#written = this.#size;
+    if (reserved && this.#mayLeaveToKernel) {
       if (await this.#copyInKernel()) return this.#size;
       await this.#backend.ftruncate(this.#target, 0); // from the start: the source has grown or shrunk, or it can't be done
       this.#written = 0;
@@ -191,11 +190,10 @@ class Pipeline {
   }
 
   #seekData(): void {
-    const { fd } = this.#source;
-    const { native } = thread();
-    const data = native.seek(fd, this.#next, SEEK_DATA);
+    const seek = (offset: number, whence: number): number => this.#backend.seek!(this.#source, offset, whence);
+    const data = seek(this.#next, SEEK_DATA);
     const from = data === ENXIO ? this.#size : data < 0 ? this.#next : Math.min(data, this.#size);
-    const hole = data < 0 ? this.#size : native.seek(fd, from, SEEK_HOLE);
+    const hole = data < 0 ? this.#size : seek(from, SEEK_HOLE);
     const aligned = this.#isDirect ? Math.floor(from / DIRECT_UNIT) * DIRECT_UNIT : from;
     const start = from >= this.#size ? from : Math.max(this.#next, aligned);
     this.#advance(start - this.#next);

@@ -2,25 +2,15 @@
 // of the ring, others through a pipeline of reads and writes; both backends share all but the chain.
 // A target that was opened and did not become a whole copy is removed; one that could not be opened is left alone.
 
+import { constants } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
-import type { Backend, OpenFile, Path } from "../backend/interface.ts";
-import { copySmall, Outcome, onRemote, SMALL_FILE_BYTES } from "../backend/uring/copy-small.ts";
-import { EAGAIN } from "../backend/uring/request.ts";
-import {
-  cachedFacts,
-  type Facts,
-  factsOf,
-  factsOfFile,
-  isDirectory,
-  isRegular,
-  permissions,
-} from "../backend/uring/statx.ts";
-import { constants } from "../kernel/constants.ts";
+import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
 import { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
-import { abortError, errnoOf, systemError } from "../node/errors.ts";
+import { errnoOf, systemError } from "../node/errors.ts";
+import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { type CopyProgress, copyContents } from "./copy-contents.ts";
@@ -49,15 +39,34 @@ export interface CopyRequest {
   direct: boolean;
   depth: number;
   chunk: number;
+  /** For a name within a tree; null: links are followed on both sides. */
+  within: Within | null;
+}
+
+/** How a file of a tree is copied: what was no link when it was listed is none when it is opened. */
+export interface Within {
+  /** Follows a link of the source. */
+  follow: boolean;
+  /** Overwrites a regular file that is there, and replaces what else is, unless it is a folder; else that is EEXIST. */
+  overwrite: boolean;
+  times: boolean;
+  /** With the access time that the source has after it was read. */
+  accessed: boolean;
+  /** Without set-id bits unless the copy belongs to whom the source does. */
+  dropSetId: boolean;
+  /** Anything but a regular file is refused: NOT_A_FILE. */
+  regularOnly: boolean;
 }
 
 const { COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE } = constants;
-const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_DIRECT } = constants;
+const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_DIRECT, O_NOFOLLOW, O_NONBLOCK } = constants;
 const DEFAULT_DEPTH = 8;
 const DEFAULT_CHUNK = 256 * 1024;
 const MAX_CHUNK = 64 * 1024 * 1024;
 const SHARED_BUFFERS = 16;
 const ENOENT = -2;
+/** No bytes copied: the source is no regular file. */
+export const NOT_A_FILE = -3;
 
 export const DEFAULT_REQUEST: CopyRequest = {
   mode: 0,
@@ -66,6 +75,7 @@ export const DEFAULT_REQUEST: CopyRequest = {
   direct: false,
   depth: DEFAULT_DEPTH,
   chunk: DEFAULT_CHUNK,
+  within: null,
 };
 
 function copyRequest(options: unknown): CopyRequest {
@@ -91,6 +101,7 @@ function copyRequest(options: unknown): CopyRequest {
     direct: direct ?? false,
     depth: queueDepth ?? DEFAULT_DEPTH,
     chunk: chunkSize ?? DEFAULT_CHUNK,
+    within: null,
   };
 }
 
@@ -123,9 +134,9 @@ export async function copyPath(backend: Backend, from: Path, to: Path, request: 
     if (cloned >= 0) return cloned;
   }
   let created = false;
-  if (backend.name === "io_uring" && !request.direct && !onRemote(from, to)) {
-    const copied = await copyByChain(backend, from, to, request);
-    if (copied >= 0) return copied;
+  if (!request.direct) {
+    const copied = await backend.copySmall(from, to, (request.mode & COPYFILE_EXCL) !== 0);
+    if (copied >= 0) return tellSmall(backend, to, copied, request);
     created = copied === INCOMPLETE;
   }
   return copyOpened(
@@ -149,7 +160,7 @@ function asCopyError(error: unknown, from: Path, to: Path): unknown {
 async function clone(from: Path, to: Path, request: CopyRequest): Promise<number> {
   const forced = (request.mode & COPYFILE_FICLONE_FORCE) !== 0;
   // A failed attempt removes the target: so what exists is cloned into only if it must be.
-  if (!forced && (await factsOf(currentBackend(), to, true)) !== ENOENT) return -1;
+  if (!forced && (await currentBackend().lookup(to, true)) !== ENOENT) return -1;
   const mode = COPYFILE_FICLONE_FORCE | (forced ? request.mode & COPYFILE_EXCL : COPYFILE_EXCL);
   try {
     await bun.copyFile(from, to, mode);
@@ -162,49 +173,16 @@ async function clone(from: Path, to: Path, request: CopyRequest): Promise<number
 
 /* ---- small files --------------------------------------------------------------------------------------------------- */
 
-/** No bytes copied: nothing was touched, another way must be taken. */
-export const ANOTHER_WAY = -1;
-/** No bytes copied: the target was opened, what is in it is unknown. */
-export const INCOMPLETE = -2;
-
-/** The bytes copied; ANOTHER_WAY: nothing was touched; INCOMPLETE: the target was opened, what is in it is unknown. */
-async function copyByChain(backend: Backend, from: Path, to: Path, request: CopyRequest): Promise<number> {
-  const source = await factsOf(backend, from, false);
-  if (typeof source === "number" || !isRegular(source) || source.size > SMALL_FILE_BYTES) return ANOTHER_WAY;
-  let copied: number = ANOTHER_WAY;
-  // A name that is not cached is most likely free: no look-up goes to a thread for that.
-  let target = cachedFacts(to, false);
-  if (target === EAGAIN || target === ENOENT) {
-    // What the umask would take, and set-id bits that a write may clear, are given by fchmod: not in a chain.
-    if ((permissions(source) & (process.umask() | 0o7000)) !== 0) return ANOTHER_WAY;
-    copied = await copyKnown(from, to, source, false);
-    if (copied === INCOMPLETE) return INCOMPLETE;
-    if (copied < 0) target = await factsOf(backend, to, false);
-  }
-  if (copied < 0) {
-    if (typeof target === "number" || !isRegular(target) || permissions(target) !== permissions(source))
-      return ANOTHER_WAY;
-    if (target.identity === source.identity || (request.mode & COPYFILE_EXCL) !== 0) return ANOTHER_WAY;
-    copied = await copyKnown(from, to, source, true);
-    if (copied < 0) return copied;
-  }
-  if (request.signal?.aborted) {
+/** A copy that was aborted meanwhile, or whose callback throws, is removed as any other. */
+async function tellSmall(backend: Backend, to: Path, copied: number, request: CopyRequest): Promise<number> {
+  try {
+    throwIfAborted(request.signal);
+    request.onProgress?.({ bytesCopied: copied, totalBytes: copied });
+  } catch (error) {
     await backend.unlink(to).catch(() => {});
-    throw abortError(request.signal);
+    throw error;
   }
-  request.onProgress?.({ bytesCopied: copied, totalBytes: copied });
   return copied;
-}
-
-/**
- * One chain for a regular file of at most SMALL_FILE_BYTES. `exists`: the target is another regular file, to be emptied;
- * else it must not be there. A new target's mode is the source's less the umask.
- */
-export async function copyKnown(from: Path, to: Path, source: Facts, exists: boolean): Promise<number> {
-  const flags = O_WRONLY | O_CREAT | (exists ? O_TRUNC : O_EXCL);
-  const outcome = await copySmall(from, to, source.size, flags, permissions(source));
-  if (outcome === Outcome.copied) return source.size;
-  return outcome === Outcome.incomplete ? INCOMPLETE : ANOTHER_WAY;
 }
 
 /* ---- all others ---------------------------------------------------------------------------------------------------- */
@@ -234,7 +212,8 @@ export async function copyOpened(
   const { signal } = request;
   const work = copyBetween(backend, from, to, request, opened, made).finally(() => closeBoth(backend, opened));
   try {
-    return await (signal === null ? work : soonAfterAbort(work, signal));
+    // In a tree the folders are open only as long as the work goes on.
+    return await (signal === null || request.within !== null ? work : soonAfterAbort(work, signal));
   } catch (error) {
     await removeTarget();
     // If an abort could not wait for what is in the kernel, what came to be since goes when that is back.
@@ -256,34 +235,91 @@ async function copyBetween(
   opened: Opened,
   made: boolean,
 ): Promise<number> {
-  const { signal } = request;
-  const source = await openMaybeDirect(backend, from, O_RDONLY, 0, request.direct);
+  const { signal, within } = request;
+  const source = await openSource(backend, from, request);
+  if (source === null) return NOT_A_FILE;
   opened.source = source;
-  const facts = await factsOfFile(backend, source);
-  if (isDirectory(facts)) throw systemError(errnoOf("EISDIR"), "copyfile");
+  const info = await backend.info(source);
+  if (within?.regularOnly && !isRegular(info)) return NOT_A_FILE;
+  if (isDirectory(info)) throw systemError(errnoOf("EISDIR"), "copyfile");
   throwIfAborted(signal);
-  const flags = O_WRONLY | O_CREAT | ((request.mode & COPYFILE_EXCL) !== 0 ? O_EXCL : 0);
-  const exists = !made && typeof (await factsOf(backend, to, false)) !== "number";
-  const target = await openMaybeDirect(backend, to, flags, permissions(facts), request.direct);
+  const exists = within === null && !made && typeof (await backend.lookup(to, false)) !== "number";
+  const { target, fresh } = await openTarget(backend, to, permissions(info), request, made);
   opened.target = target;
-  opened.removable = !exists;
+  opened.removable = within === null ? !exists : fresh;
   throwIfAborted(signal);
-  const before = await factsOfFile(backend, target);
-  if (before.identity === facts.identity) {
+  const before = await backend.info(target);
+  if (before.identity === info.identity) {
     opened.removable = false;
-    return 0;
+    return within === null ? 0 : info.size;
   }
+  const mode = copiedPermissions(info, before, within?.dropSetId === true);
   if (isRegular(before)) {
     opened.removable = true;
     // Not emptied where every byte will be written: ext4 would flush it at the close (backend/uring/write-file.ts).
-    const kept = isRegular(facts) && facts.blocks * 512 >= facts.size ? facts.size : 0;
+    const kept = isRegular(info) && info.blocks * 512 >= info.size ? info.size : 0;
     if (before.size > kept) await backend.ftruncate(target, kept);
-    if (permissions(before) !== permissions(facts)) await chmodOpen(target.fd, permissions(facts));
+    if (permissions(before) !== mode) await chmodOpen(target.fd, mode);
   }
   throwIfAborted(signal);
-  const bytes = await copyWithPool(backend, source, target, facts, before, request);
+  const bytes = await copyWithPool(backend, source, target, info, before, request);
+  // Writing clears them.
+  if (isRegular(before) && (mode & SET_ID) !== 0) await chmodOpen(target.fd, mode);
+  if (within?.times) await backend.setAttributes(target, within.accessed ? await backend.info(source) : info, null);
   await backend.close(target); // a failure to close is a failure to write
   return bytes;
+}
+
+const SET_ID = 0o6000;
+
+/** Null where there is a link, or what can't be opened at once, in the place of a file of a tree. */
+async function openSource(backend: Backend, from: Path, { within, direct }: CopyRequest): Promise<OpenFile | null> {
+  if (within === null) return openMaybeDirect(backend, from, O_RDONLY, 0, direct);
+  const flags = O_RDONLY | (within.follow ? 0 : O_NOFOLLOW) | (within.regularOnly ? O_NONBLOCK : 0);
+  try {
+    return await openMaybeDirect(backend, from, flags, 0, direct);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (within.regularOnly && (code === "ELOOP" || code === "ENXIO")) return null;
+    throw error;
+  }
+}
+
+/** In a tree no link is followed, and what is overwritten is a regular file. */
+async function openTarget(
+  backend: Backend,
+  to: Path,
+  mode: number,
+  { within, direct, mode: wish }: CopyRequest,
+  made: boolean,
+): Promise<{ target: OpenFile; fresh: boolean }> {
+  const flags = O_WRONLY | O_CREAT;
+  const openWith = (how: number, bits: number): Promise<OpenFile> => openMaybeDirect(backend, to, how, bits, direct);
+  if (within === null) {
+    const exclusive = (wish & COPYFILE_EXCL) !== 0 ? O_EXCL : 0;
+    return { target: await openWith(flags | exclusive, mode), fresh: made };
+  }
+  for (let tries = 0; ; tries++) {
+    try {
+      return { target: await openWith(flags | O_EXCL | O_NOFOLLOW, mode & 0o777), fresh: true };
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST" || !within.overwrite || tries > 8) throw error;
+    }
+    const there = await backend.lookup(to, true);
+    if (typeof there === "number") {
+      if (there === ENOENT) continue;
+      throw systemError(there, "copyfile");
+    }
+    if (isDirectory(there)) throw systemError(errnoOf("EISDIR"), "copyfile");
+    if (!isRegular(there)) await backend.unlink(to);
+    else {
+      const target = await openWith(O_WRONLY | O_NOFOLLOW | O_NONBLOCK, 0).catch((error: NodeJS.ErrnoException) => {
+        if (error.code === "ENOENT" || error.code === "ELOOP") return null;
+        throw error;
+      });
+      if (target !== null) return { target, fresh: false };
+    }
+  }
 }
 
 async function openMaybeDirect(
@@ -311,8 +347,8 @@ async function copyWithPool(
   backend: Backend,
   source: OpenFile,
   target: OpenFile,
-  sourceFacts: Facts,
-  targetFacts: Facts,
+  sourceInfo: FileInfo,
+  targetInfo: FileInfo,
   { chunk, depth, signal, onProgress }: CopyRequest,
 ): Promise<number> {
   const own = chunk === DEFAULT_CHUNK && depth <= SHARED_BUFFERS ? null : new BufferPool({ size: chunk, count: depth });
@@ -327,7 +363,7 @@ async function copyWithPool(
         };
   try {
     const options = { pool, depth, signal, onProgress: tell };
-    const bytes = await copyContents(backend, source, target, sourceFacts, targetFacts, options);
+    const bytes = await copyContents(backend, source, target, sourceInfo, targetInfo, options);
     if (told !== bytes) tell?.({ bytesCopied: bytes, totalBytes: bytes });
     return bytes;
   } finally {

@@ -4,7 +4,7 @@
 import type { CopyOptions } from "node:fs";
 import { dirname, parse, resolve } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
-import { isDirectory } from "../backend/uring/statx.ts";
+import { delegate } from "../fs/delegated.ts";
 import { makePath } from "../fs/mkdir-recursive.ts";
 import {
   codedError,
@@ -14,9 +14,12 @@ import {
   validateInteger,
   validateObject,
 } from "../node/arguments.ts";
+import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
+import { isDirectory } from "../node/file-info.ts";
 import { toPath } from "../node/path.ts";
-import { CopyRun, type CpRequest, isWithin, refusePair, statOf } from "./cp-tree.ts";
+import { CopyRun, type CpRequest, refusePair, statOf } from "./cp-tree.ts";
+import { intoItself, isWithin, realTarget } from "./overlap.ts";
 
 const FOLDER_MODE = 0o777;
 const FLAGS = ["dereference", "errorOnExist", "force", "preserveTimestamps", "recursive", "verbatimSymlinks"] as const;
@@ -48,16 +51,17 @@ export async function cp(src: string | URL, dest: string | URL, options?: CopyOp
   const to = textPath(dest, "dest");
   if (request.filter !== undefined && !(await request.filter(from, to))) return;
   const backend = currentBackend();
-  const facts = await statOf(backend, from, request, true);
+  const info = await statOf(backend, from, request, true);
   const there = await statOf(backend, to, request, false);
-  refusePair(facts, there, from, to);
-  if (isDirectory(facts) && isWithin(to, from)) throw intoItself(from, to);
-  await refuseAncestor(facts.identity, from, to);
+  refusePair(info, there, from, to);
+  if (isDirectory(info) && isWithin(to, from)) throw intoItself(from, to);
+  await refuseAncestor(info.identity, from, to);
+  if (isDirectory(info)) await refuseAlias(from, to);
   const parent = dirname(to);
   if ((await statOf(backend, parent, FOLLOWING, false)) === null) await makePath(backend, parent, FOLDER_MODE);
-  if (isDirectory(facts) && !request.recursive)
+  if (isDirectory(info) && !request.recursive)
     throw refusal("ERR_FS_EISDIR", "cp", "EISDIR", `${from} is a directory (not copied)`, from);
-  await new CopyRun(backend, request, from, to).run(facts, there);
+  await new CopyRun(backend, request, from, to).run(info, there);
 }
 
 const FOLLOWING = { dereference: true };
@@ -84,9 +88,6 @@ function textPath(path: unknown, name: string): string {
   return checked;
 }
 
-const intoItself = (from: string, to: string): Error =>
-  refusal("ERR_FS_CP_EINVAL", "cp", "EINVAL", `cannot copy ${from} to a subdirectory of self ${to}`, to);
-
 /**
  * No folder above `to` may be the source, by whatever name: links make that possible. (Node stops looking at the first that
  * is missing, and then copies the tree into itself until names are too long.)
@@ -96,8 +97,14 @@ async function refuseAncestor(identity: string, from: string, to: string): Promi
   let parent = resolve(dirname(to));
   // Node names the folder that was looked at last, not `to` itself.
   for (let below = to; parent !== stop && parent !== parse(parent).root; parent = dirname(parent)) {
-    const facts = await statOf(currentBackend(), parent, FOLLOWING, false);
-    if (facts?.identity === identity) throw intoItself(from, below);
+    const info = await statOf(currentBackend(), parent, FOLLOWING, false);
+    if (info?.identity === identity) throw intoItself(from, below);
     below = parent;
   }
+}
+
+/** Nor may it lie in the source by a link to a folder within that. (Node and Bun copy such a tree until paths are too long.) */
+async function refuseAlias(from: string, to: string): Promise<void> {
+  const source = await delegate("realpath", from, () => bun.realpath(from, { encoding: "buffer" }));
+  if (isWithin(await realTarget(to), source)) throw intoItself(from, to);
 }

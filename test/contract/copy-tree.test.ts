@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import {
   chmodSync,
+  chownSync,
   existsSync,
   linkSync,
   lstatSync,
@@ -14,12 +15,14 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { backend, copyTree, type TreeCounts } from "../../src/index.ts";
+import { backend, copyTree, cp, rm, type TreeCounts } from "../../src/index.ts";
+import { rejection } from "../helpers/expect-error.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -221,6 +224,105 @@ describe("what is there already", () => {
   });
 });
 
+describe("somebody else at work in the tree", () => {
+  // Exchanges two names (RENAME_EXCHANGE) until it is killed.
+  const swapper = `
+    const { dlopen, FFIType: T } = require("bun:ffi");
+    const types = [T.i32, T.cstring, T.i32, T.cstring, T.u32];
+    const { renameat2 } = dlopen("libc.so.6", { renameat2: { args: types, returns: T.i32 } }).symbols;
+    const [a, b] = process.argv.slice(1).map((path) => Buffer.from(path + "\\0"));
+    console.log("ready");
+    for (;;) renameat2(-100, a, -100, b, 2);
+  `;
+  const swapping = async (a: string, b: string, work: () => Promise<void>): Promise<void> => {
+    const swap = Bun.spawn([process.execPath, "-e", swapper, a, b], { stdout: "pipe" });
+    await swap.stdout.getReader().read();
+    await work().finally(async () => {
+      swap.kill(9);
+      await swap.exited;
+    });
+  };
+
+  for (const copy of [copyTree, (from: string, to: string) => cp(from, to, { recursive: true })])
+    test(`${copy === copyTree ? "copyTree" : "cp"}: a file or folder exchanged for a link is not followed`, async () => {
+      const [from, outside] = [tmp.folder(), tmp.folder()];
+      writeFileSync(join(outside, "secret"), "SECRET");
+      mkdirSync(join(outside, "folder"));
+      writeFileSync(join(outside, "folder/inside"), "SECRET");
+      for (const name of ["file", "sub"]) {
+        const own = join(tmp.folder(), "link");
+        symlinkSync(join(outside, name === "file" ? "secret" : "folder"), own);
+        if (name === "file") writeFileSync(join(from, name), "public");
+        else mkdirSync(join(from, name));
+        await swapping(join(from, name), own, async () => {
+          for (let i = 0; i < 60; i++) {
+            const to = tmp.path();
+            await copy(from, to).catch(() => {});
+            const there = lstatSync(join(to, name), { throwIfNoEntry: false });
+            if (there?.isFile()) expect(readFileSync(join(to, name), "utf8")).not.toBe("SECRET");
+            if (there?.isDirectory()) expect(readdirSync(join(to, name))).toEqual([]);
+          }
+        });
+      }
+    });
+
+  test("modes and times are given to what was copied, never through a link in its place", async () => {
+    const [from, to, outside] = [tmp.folder(), tmp.folder(), tmp.folder()];
+    const victim = join(outside, "victim");
+    writeFileSync(victim, "x", { mode: 0o600 });
+    writeFileSync(join(from, "file"), "data");
+    chmodSync(join(from, "file"), 0o666);
+    const own = join(outside, "link");
+    symlinkSync(victim, own);
+    writeFileSync(join(to, "file"), "");
+    const { mtimeMs } = statSync(victim);
+    await swapping(join(to, "file"), own, async () => {
+      for (let i = 0; i < 100; i++) await copyTree(from, to).catch(() => {});
+    });
+    expect([statSync(victim).mode & 0o777, statSync(victim).mtimeMs, readFileSync(victim, "utf8")]).toEqual([
+      0o600,
+      mtimeMs,
+      "x",
+    ]);
+  });
+
+  test("a tree deeper than PATH_MAX is copied", async () => {
+    const [from, lower] = [tmp.folder(), tmp.folder()];
+    const half = (root: string): string => {
+      const deepest = join(root, ...Array.from({ length: 60 }, () => "d".repeat(55)));
+      mkdirSync(deepest, { recursive: true });
+      writeFileSync(join(deepest, "file"), "deep");
+      return deepest;
+    };
+    half(lower);
+    renameSync(lower, join(half(from), "lower"));
+    for (const copy of [copyTree, (a: string, b: string) => cp(a, b, { recursive: true })]) {
+      const to = tmp.path();
+      await copy(from, to);
+      const found = Bun.spawnSync(["find", to, "-name", "file"]).stdout.toString().trim().split("\n");
+      expect(found.length).toBe(2);
+      await rm(to, { recursive: true });
+    }
+    await rm(from, { recursive: true });
+    expect(tmp.openFiles()).toEqual([]);
+  });
+
+  test.skipIf(process.getuid!() !== 0)("set-id bits go unless the owner is kept", async () => {
+    const from = tmp.folder();
+    for (const [name, uid] of [
+      ["theirs", 65534],
+      ["own", 0],
+    ] as const) {
+      writeFileSync(join(from, name), "x");
+      chownSync(join(from, name), uid, uid);
+      chmodSync(join(from, name), 0o6755);
+    }
+    const to = tmp.path();
+    await copyTree(from, to);
+    expect(["theirs", "own"].map((name) => statSync(join(to, name)).mode & 0o7777)).toEqual([0o755, 0o6755]);
+  });
+});
+
 describe("refusals", () => {
   test("a tree into itself, below itself, above itself: also through links", async () => {
     const from = makeTree();
@@ -304,6 +406,15 @@ describe("on the way", () => {
     for (const name of there) expect(readFileSync(join(to, name)).equals(readFileSync(join(from, name)))).toBe(true);
     expect(tmp.openFiles()).toEqual([]);
     await expect(copyTree(from, tmp.path(), { signal: abort.signal })).rejects.toEqual(coded("ABORT_ERR"));
+  });
+
+  test("what onProgress throws is the rejection", async () => {
+    const from = makeTree();
+    const onProgress = (): never => {
+      throw new Error("mine");
+    };
+    expect((await rejection(copyTree(from, tmp.path(), { onProgress }))).message).toBe("mine");
+    expect(tmp.openFiles()).toEqual([]);
   });
 
   test("the first failure ends it, when everything else has ended", async () => {

@@ -19,7 +19,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { backend, capabilities, copyFile } from "../../src/index.ts";
+import { backend, capabilities, copyFile, copyTree, cp } from "../../src/index.ts";
 import { expectSystemError } from "../helpers/expect-error.ts";
 import { type Mount, mountTmpfs } from "../helpers/mounts.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
@@ -46,6 +46,33 @@ describe("sizes around the borders of chain, chunk and page", () => {
       }
       expect(tmp.openFiles()).toEqual([]);
     });
+  }
+});
+
+test("the umask, which only changing it would tell, is never asked for", async () => {
+  const source = tmp.file("x");
+  chmodSync(source, 0o666);
+  const { umask } = process;
+  const before = umask(0o027);
+  process.umask = (() => {
+    throw new Error("process.umask() was called");
+  }) as typeof umask;
+  try {
+    for (let i = 0; i < 2; i++) {
+      const to = tmp.path();
+      await copyFile(source, to);
+      expect(statSync(to).mode & 0o777).toBe(0o666);
+      const tree = tmp.folder();
+      await copyFile(source, join(tree, "f"));
+      for (const copy of [copyTree, (a: string, b: string) => cp(a, b, { recursive: true })]) {
+        const there = tmp.path();
+        await copy(tree, there);
+        expect(statSync(join(there, "f")).mode & 0o777).toBe(0o666);
+      }
+    }
+  } finally {
+    process.umask = umask;
+    umask(before);
   }
 });
 
@@ -124,6 +151,19 @@ describe("holes", () => {
 });
 
 describe("onProgress", () => {
+  test("what it throws is the rejection, and nothing is left", async () => {
+    for (const size of [0, 1000, 3_000_000]) {
+      const to = tmp.path();
+      const copying = copyFile(tmp.file(Buffer.alloc(size, 1)), to, {
+        onProgress() {
+          throw new Error("mine");
+        },
+      });
+      await expect(copying).rejects.toThrow("mine");
+      expect(existsSync(to)).toBe(false);
+    }
+  });
+
   test("grows to the size, and comes at least once", async () => {
     for (const size of [0, 100, 2 * MIB + 1]) {
       const seen: { bytesCopied: number; totalBytes: number }[] = [];
@@ -263,6 +303,7 @@ const { limits, lateClose } = capabilities();
 const noChains = backend !== "io_uring" || limits.directDescriptors === 0 || lateClose;
 
 test.skipIf(noChains)("a small file takes one chain, no matter how many at once", async () => {
+  await Bun.sleep(1100); // what another umask took is forgotten
   const { stats } = await import("../../src/index.ts");
   const sources = Array.from({ length: 50 }, (_, i) => tmp.file(patternBytes(1000 + i, i)));
   const before = stats().submitted;

@@ -3,12 +3,15 @@
 
 import type { Backend } from "../interface.ts";
 import { close } from "./close.ts";
+import { copySmallFile } from "./copy-file.ts";
+import { preallocate } from "./copy-small.ts";
 import { writeSynced } from "./durable-write.ts";
 import * as jobs from "./jobs.ts";
 import * as local from "./local-calls.ts";
 import * as path from "./path.ts";
 import { readFile } from "./read-file.ts";
 import * as file from "./read-write.ts";
+import * as statx from "./statx.ts";
 import * as vectored from "./vectored.ts";
 import { writeFile } from "./write-file.ts";
 
@@ -74,6 +77,12 @@ export const uringBackend: Backend = {
   realpath: rejecting(local.realpath),
   removeTree: rejecting(jobs.removeTree),
   list: rejecting(jobs.list),
+  copyNames: rejecting(jobs.copyNames),
+  copySmall: rejecting(copySmallFile),
+  lookup: statx.lookup,
+  info: statx.info,
+  setAttributes: jobs.setAttributes,
+  preallocate: rejecting(preallocate),
   readFile: rejecting(readFile),
   writeFile: rejecting(writeFile),
 };

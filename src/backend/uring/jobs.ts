@@ -1,4 +1,4 @@
-// Removing and listing trees as one operation each: the shim's helper threads do it by plain calls in a row, relative to open
+// Removing, listing and copying in trees as one operation each: threads of the shim do it by plain calls in a row, relative to open
 // folders (native/trees.h); the ring reads the eventfd that tells the end, so that a job counts, wakes and ends as all
 // operations do. Nothing runs on the JavaScript thread but the decoding of names, in slices.
 
@@ -6,17 +6,22 @@ import { type Address, memoryAt } from "../../kernel/shim.ts";
 import { Opcode } from "../../kernel/sqe.ts";
 import { clockMs } from "../../node/clock.ts";
 import { closedError, systemError } from "../../node/errors.ts";
+import type { FileInfo } from "../../node/file-info.ts";
 import { encodePath } from "../../node/path.ts";
+import { setOpenAttributes } from "../../node/set-attributes.ts";
+import { offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import type { Ring } from "../../ring/ring.ts";
-import { type NamesAs, OpenFile, type Path, type VisitNames } from "../interface.ts";
+import { type CopiedName, type CopyHow, type NamesAs, OpenFile, type Path, type VisitNames } from "../interface.ts";
 import { pause, SLICE_MS } from "../loops.ts";
 import { begin, EINTR, end, fail, stage, thread } from "./request.ts";
 
 /** Kinds of jobs, and their flags. */
-const [REMOVE, LIST] = [1, 2];
-const [RECURSIVE, REMOTE] = [1, 2];
+const [REMOVE, LIST, COPY] = [1, 2, 3];
+const [RECURSIVE, REMOTE, FOLLOW, OVERWRITE, TIMES, DROP_SET_ID, ACCESSED] = [1, 2, 4, 8, 16, 32, 64];
+/** Words of what became of one name that was copied: status, size. */
+const COPIED_WORDS = 3;
 /** What failed, by the shim's number. */
 const CALLS = ["", "lstat", "unlink", "rmdir", "scandir"];
 const ENOENT = -2;
@@ -38,7 +43,11 @@ const started = new Uint32Array(3);
 const outcome = new Uint32Array(8);
 const addressIn = (words: Uint32Array, at: number): Address => words[at + 1]! * TWO_32 + words[at]!;
 
-const free = ({ t, address }: Job, ended: boolean): void => t.native.jobFree(t.ring.address, address, Number(ended));
+function free(job: Job, ended: boolean): void {
+  const { t, address } = job;
+  job.address = 0;
+  t.native.jobFree(t.ring.address, address, Number(ended));
+}
 const closed = (): Error => new Error("bun-uring: this ring is closed");
 
 function stageWake(operation: Operation): void {
@@ -57,26 +66,57 @@ function finish(operation: Operation, res: number): void {
   resolve(state);
 }
 
-/** Runs a job. Resolves when it has ended; then its outcome can be had until it is freed. */
-function run(kind: number, flags: number, where: Path | OpenFile, syscall: string): Promise<Job> {
+/** What a job is to work on. */
+interface Work {
+  kind: number;
+  flags: number;
+  /** A path with its NUL, or names. */
+  bytes: Uint8Array | null;
+  folder: OpenFile | null;
+  target: OpenFile | null;
+  remote: boolean;
+}
+
+/**
+ * Starts a job. Resolves when it has ended, and then its outcome can be had until it is freed; rejects if it can't be started.
+ * `begun` is called with it at once.
+ */
+function start(
+  { kind, flags, bytes, folder, target, remote }: Work,
+  syscall: string,
+  path?: Path,
+  begun?: (job: Job) => void,
+): Promise<Job> {
   const t = thread();
-  const { native, ring, mounts } = t;
-  const file = where instanceof OpenFile ? where : null;
-  const remote = file === null ? mounts.any && mounts.holdsPath(where as Path) : file.slow;
-  const path = file === null ? encodePath(where as Path) : null;
   const cell = t.cells.take();
-  const rc = native.jobStart(ring.address, kind, path, file?.fd ?? -1, flags | (remote ? REMOTE : 0), started);
+  const wish = flags | (remote ? REMOTE : 0);
+  const [from, to] = [folder?.fd ?? -1, target?.fd ?? -1];
+  const rc = t.native.jobStart(t.ring.address, kind, bytes, bytes?.length ?? 0, from, to, wish, started);
   if (rc < 0) {
     t.cells.give(cell);
-    const call = rc === ENOENT ? CALLS[1]! : syscall; // only removing looks for what is missing
-    return Promise.reject(systemError(rc, call, file === null ? (where as Path) : undefined));
+    return Promise.reject(systemError(rc, rc === ENOENT ? CALLS[1]! : syscall, path)); // only removing looks for its path here
   }
-  const operation = begin(t, finish, syscall, file);
+  const operation = begin(t, finish, syscall, folder);
   operation.cell = cell;
-  operation.state = { t, address: addressIn(started, 0), wake: started[2]! } satisfies Job;
+  const job: Job = { t, address: addressIn(started, 0), wake: started[2]! };
+  operation.state = job;
+  begun?.(job);
   stageWake(operation);
   return promiseFor(operation);
 }
+
+/** Whether a path leads, or may lead, to a remote file system. */
+export function isRemote(path: Path): boolean {
+  const { mounts } = thread();
+  return mounts.any && mounts.holdsPath(path);
+}
+
+const onPath = (kind: number, flags: number, path: Path): Work => {
+  return { kind, flags, bytes: encodePath(path), folder: null, target: null, remote: isRemote(path) };
+};
+const onFolder = (kind: number, flags: number, folder: OpenFile): Work => {
+  return { kind, flags, bytes: null, folder, target: null, remote: folder.slow };
+};
 
 /** The error of a job that has failed: the path is the root's and what lies between. */
 function failureOf(root: Path | undefined): Error {
@@ -93,7 +133,7 @@ function joined(root: Path, below: Buffer): Path {
 
 /** Removes a folder with all in it, or what else is there. Rejects with what stood in the way, and stops there. */
 export async function removeTree(path: Path): Promise<void> {
-  const job = await run(REMOVE, 0, path, "rm");
+  const job = await start(onPath(REMOVE, 0, path), "rm", path);
   if (job.t.ring.closed) return;
   job.t.native.jobOutcome(job.address, outcome);
   const failure = outcome[0] === 0 ? null : failureOf(path);
@@ -110,7 +150,10 @@ export async function list<N extends NamesAs>(
 ): Promise<void> {
   const file = where instanceof OpenFile ? where : null;
   if (file !== null && file.fd < 0) throw closedError("scandir");
-  const job = await run(LIST, recursive ? RECURSIVE : 0, where, "scandir");
+  const flags = recursive ? RECURSIVE : 0;
+  const job = await (file === null
+    ? start(onPath(LIST, flags, where as Path), "scandir", where as Path)
+    : start(onFolder(LIST, flags, file), "scandir"));
   const { ring, native } = job.t;
   if (ring.closed) throw closed();
   native.jobOutcome(job.address, outcome);
@@ -161,4 +204,62 @@ function nameAs(bytes: Buffer, namesAs: NamesAs): string | Buffer {
   if (namesAs === "bytes") return Buffer.from(bytes);
   const text = bytes.toString();
   return namesAs === "exact" && text.includes(REPLACED) ? Buffer.from(bytes) : text;
+}
+
+/** Backend.copyNames. */
+export async function copyNames(
+  from: OpenFile,
+  to: OpenFile,
+  names: readonly (string | Buffer)[],
+  how: CopyHow,
+  signal: AbortSignal | null,
+): Promise<CopiedName[]> {
+  let flags = how.follow ? FOLLOW : 0;
+  if (how.overwrite) flags |= OVERWRITE;
+  if (how.times) flags |= how.accessed ? TIMES | ACCESSED : TIMES;
+  if (how.dropSetId) flags |= DROP_SET_ID;
+  const bytes = Buffer.concat([...names.flatMap((name) => [Buffer.from(name as string), END]), END]);
+  const work: Work = { kind: COPY, flags, bytes, folder: from, target: to, remote: from.slow || to.slow };
+  let running: Job | null = null;
+  const stop = (): void => {
+    if (running !== null && running.address !== 0 && !running.t.ring.closed) running.t.native.jobStop(running.address);
+  };
+  if (signal !== null) onAbort(signal, stop);
+  try {
+    const job = await start(work, "copyfile", undefined, (begun) => {
+      running = begun;
+    });
+    if (job.t.ring.closed) throw closed();
+    job.t.native.jobOutcome(job.address, outcome);
+    const copied: CopiedName[] = [];
+    const count = outcome[4]! / (COPIED_WORDS * 4);
+    const memory = count > 0 ? memoryAt(addressIn(outcome, 2), outcome[4]!) : new ArrayBuffer(0);
+    const words = new Uint32Array(memory);
+    for (let i = 0; i < count * COPIED_WORDS; i += COPIED_WORDS)
+      copied.push({ status: words[i]! | 0, size: words[i + 2]! * TWO_32 + words[i + 1]! });
+    const error = outcome[0]! | 0;
+    free(job, true);
+    if (error !== 0) throw systemError(error, "copyfile");
+    return copied;
+  } finally {
+    if (signal !== null) offAbort(signal, stop);
+  }
+}
+
+const END = Buffer.alloc(1);
+const attributes = new Uint32Array(8);
+const NO_MODE = 0xffff_ffff;
+
+/** Backend.setAttributes: at once on a local file system (a few microseconds); a server is asked by a thread of Bun's. */
+export function setAttributes(file: OpenFile, info: FileInfo, mode: number | null): Promise<void> | void {
+  if (file.slow) return setOpenAttributes(file.fd, info, mode);
+  attributes[0] = info.accessSeconds;
+  attributes[1] = Math.floor(info.accessSeconds / TWO_32);
+  attributes[2] = info.modificationSeconds;
+  attributes[3] = Math.floor(info.modificationSeconds / TWO_32);
+  attributes[4] = info.accessNanoseconds;
+  attributes[5] = info.modificationNanoseconds;
+  attributes[6] = mode ?? NO_MODE;
+  const rc = thread().native.setAttributes(file.fd, attributes);
+  if (rc < 0) throw systemError(rc, "utime");
 }

@@ -1,0 +1,33 @@
+// Modes and times by an open descriptor, by node:fs as it was at load.
+// Assumes an open file or folder; times go through a double, and so to a microsecond or less.
+
+import type { NoParamCallback } from "node:fs";
+import { bunFs } from "./bun-fs.ts";
+import { systemError } from "./errors.ts";
+import type { FileInfo } from "./file-info.ts";
+
+/** For utimensat(2): this time stays. */
+export const UTIME_OMIT = 0x3fff_fffe;
+
+/** Sets both times, unless they are to stay, and the permissions unless `mode` is null. */
+export async function setOpenAttributes(fd: number, info: FileInfo, mode: number | null): Promise<void> {
+  if (mode !== null) await called("chmod", (done) => bunFs.fchmod(fd, mode, done));
+  if (info.modificationNanoseconds === UTIME_OMIT) return;
+  const accessed = timeOf(info.accessSeconds, info.accessNanoseconds);
+  const modified = timeOf(info.modificationSeconds, info.modificationNanoseconds);
+  await called("utime", (done) => bunFs.futimes(fd, accessed, modified, done));
+}
+
+const called = (syscall: string, call: (done: NoParamCallback) => void): Promise<void> =>
+  new Promise((resolve, reject) =>
+    call((error) => {
+      if (!error) resolve();
+      else reject(typeof error.errno === "number" ? systemError(error.errno, syscall) : error);
+    }),
+  );
+
+/** Bun takes a negative number for the present. */
+export function timeOf(seconds: number, nanoseconds: number): number | Date {
+  const time = seconds + nanoseconds / 1e9;
+  return seconds < 0 ? new Date(time * 1000) : time;
+}
