@@ -24,18 +24,25 @@ enum {
     HELPER_LINKS = 4,
 };
 
+enum { NOT_TAKEN = INT32_MAX, PENDING = INT32_MAX - 1 };
 enum { HELPER_FREE, HELPER_POSTED, HELPER_TAKEN, HELPER_DONE, HELPER_GONE };
 
 static const int64_t LINGER_NS = 50000;        // the longest wait in user space for the next call
 static const int64_t OWNER_WAIT_NS = 20000;    // and the owner's for the end of one
 static const int64_t OWNER_SLEEP_NS = 100000;  // the owner sleeps no longer for it before the event loop has its turn
-static const int64_t UNTAKEN_NS = 8000;        // a helper that waits in user space takes a call within this, if it runs
-static const int64_t LATE_NS = 60000;          // to be woken takes less than this where a core is free
-static const int64_t PREEMPTED_NS = 25000;     // between two looks at the clock while waiting: the core was somebody else's
+// Signs that a thread has no core of its own. One alone may be an interrupt, a host's as well, so it takes some; a wait as
+// long as a scheduler's slice is enough by itself.
+static const int64_t UNTAKEN_NS = 15000;   // a helper that waits in user space takes a call within this, if it runs
+static const int64_t LATE_NS = 150000;     // to be woken takes less than this where a core is free
+static const int64_t PREEMPTED_NS = 25000; // between two looks at the clock while waiting
+static const int64_t SLICE_NS = 300000;
+static const uint32_t STRIKES = 4;    // so many, less one for
+static const uint32_t FORGIVEN = 64;  // so many good calls, and lingering ends
 static const int64_t FIRST_PENALTY_NS = 10000000, LAST_PENALTY_NS = 4000000000;
 static const int PENALTY_GROWTH = 4;
+static const int64_t LOOK_AGAIN_NS = 2000000;  // for a processor to spare
 static const int64_t IDLE_NS = 2000000000;     // parked for this long, it ends
-static const uint32_t GOOD_CALLS = 512;        // of lingering; after so many without a fault the penalty shrinks again
+static const uint32_t GOOD_CALLS = 256;        // of lingering; after so many without a fault the penalty shrinks again
 static const int LINGER_CREDIT = 8;
 static const size_t HELPER_STACK_BYTES = 256 * 1024;
 
@@ -52,7 +59,7 @@ struct helper {
     uint32_t sleeper;  // the owner sleeps in its event loop, and is to be woken
     uint32_t answered; // futex: 1 once the call that was posted last is done
     uint32_t awaited;  // the owner sleeps on it
-    uint32_t preempted; // the helper's waits that were interrupted
+    uint32_t strikes;  // signs that one of the two has no core
     uint32_t count;
     int32_t left;      // a file that a broken chain leaves open, or -1
     int32_t punted;    // nothing was done: it may have to wait for others, which is for the ring
@@ -61,7 +68,7 @@ struct helper {
     int32_t results[HELPER_LINKS];
     struct io_uring_sqe sqes[HELPER_LINKS] __attribute__((aligned(64)));
     // The owner's own.
-    uint32_t seen_preempted __attribute__((aligned(64)));
+    uint32_t forgiven __attribute__((aligned(64))); // of the strikes
     uint32_t good;
     int32_t processors;
     int64_t penalty_ns, penalty_until;
@@ -208,6 +215,13 @@ static void run_chain(struct helper *helper)
     helper->left = file;
 }
 
+// A wait that should have been shorter than `bound`.
+static void strike(struct helper *helper, int64_t waited, int64_t bound)
+{
+    if (waited > bound)
+        __atomic_fetch_add(&helper->strikes, waited > SLICE_NS ? STRIKES : 1, __ATOMIC_SEQ_CST);
+}
+
 // Waits in user space. Returns whether there is a call.
 static int linger(struct helper *helper, int64_t from)
 {
@@ -220,8 +234,7 @@ static int linger(struct helper *helper, int64_t from)
             relax();
         }
         const int64_t now = now_ns();
-        if (now - last > PREEMPTED_NS)
-            __atomic_fetch_add(&helper->preempted, 1, __ATOMIC_RELAXED);
+        strike(helper, now - last, PREEMPTED_NS);
         if (now - from > LINGER_NS || !LOAD(helper->may_linger) || now - last > PREEMPTED_NS || LOAD(helper->stop))
             return 0;
         last = now;
@@ -254,22 +267,23 @@ static void *helper_main(void *argument)
         STORE(helper->spinning, 0);
         if (!there) {
             if (lingers)
-                credit -= 2;
+                credit--;
             if (!park(helper) && exchange_if(&helper->state, HELPER_FREE, HELPER_GONE))
                 break;
         }
         if (!exchange_if(&helper->state, HELPER_POSTED, HELPER_TAKEN))
             continue;
         const int64_t began = now_ns();
-        if (began - ended < LINGER_NS && credit < LINGER_CREDIT)
-            credit++; // waiting would have been worth it, or was
-        if (helper->posted_at && began - helper->posted_at > LATE_NS)
-            __atomic_fetch_add(&helper->preempted, 1, __ATOMIC_RELAXED);
+        const int64_t came = helper->posted_at ? helper->posted_at : began;
+        if (came - ended < LINGER_NS && credit < LINGER_CREDIT)
+            credit += 2; // waiting would have been worth it, or was
+        if (helper->posted_at)
+            strike(helper, began - helper->posted_at, LATE_NS);
         run_chain(helper);
         ended = now_ns();
         helper->ran_ns = (uint32_t)(ended - began);
+        STORE(helper->answered, 1); // before it is done: then it is the owner's again
         STORE(helper->state, HELPER_DONE);
-        STORE(helper->answered, 1);
         if (LOAD(helper->awaited))
             futex(&helper->answered, FUTEX_WAKE, 1, NULL);
         if (LOAD(helper->sleeper) && exchange_if(&helper->sleeper, 1, 0))
@@ -422,11 +436,11 @@ static int helper_contended(struct helper *helper)
     if (now < helper->penalty_until)
         return 1;
     if (!has_spare_processor(helper->processors)) {
-        helper->penalty_until = now + FIRST_PENALTY_NS;
+        helper->penalty_until = now + LOOK_AGAIN_NS;
         return 1;
     }
     helper->penalty_until = 0;
-    helper->seen_preempted = LOAD(helper->preempted);
+    helper->forgiven = LOAD(helper->strikes);
     STORE(helper->may_linger, 1);
     return 0;
 }
@@ -438,6 +452,8 @@ static void helper_sleep(struct helper *helper)
     STORE(helper->awaited, 1);
     if (LOAD(helper->state) != HELPER_DONE)
         futex(&helper->answered, FUTEX_WAIT, 0, &timeout);
+    for (int i = 0; i < 1000 && LOAD(helper->answered) && LOAD(helper->state) != HELPER_DONE; i++)
+        relax();
     STORE(helper->awaited, 0);
 }
 
@@ -467,13 +483,31 @@ static void helper_wait(struct helper *helper)
         }
         const int64_t now = now_ns();
         if (now - last > PREEMPTED_NS || (state == HELPER_POSTED && now - from > UNTAKEN_NS)) {
-            helper_penalty(helper, now);
+            strike(helper, now - last, 0);
             return helper_sleep(helper);
         }
         if (now - from > OWNER_WAIT_NS)
             return;
         last = now;
     }
+}
+
+// The answer of what is done has been taken: learns from how it went, and frees the mailbox.
+static void helper_learn(struct helper *helper)
+{
+    uint32_t *usual = &helper->usual_ns[helper->sqes[0].opcode];
+    const uint32_t ran = helper->ran_ns < 1000000 ? helper->ran_ns : 1000000;
+    *usual = (uint32_t)((int32_t)*usual + ((int32_t)ran - (int32_t)*usual) / 8);
+    const uint32_t strikes = LOAD(helper->strikes) - helper->forgiven;
+    STORE(helper->state, HELPER_FREE);
+    if (helper->penalty_until)
+        return;
+    if (strikes >= STRIKES)
+        return helper_penalty(helper, now_ns());
+    if (++helper->good % FORGIVEN == 0 && strikes)
+        helper->forgiven++;
+    if (helper->good % GOOD_CALLS == 0 && helper->penalty_ns > FIRST_PENALTY_NS)
+        helper->penalty_ns /= PENALTY_GROWTH;
 }
 
 // What the helper has done goes into the table behind the kernel's `ready` CQEs. Returns how many there are now.
@@ -502,19 +536,7 @@ static uint32_t helper_reap(struct ring *ring, uint32_t ready)
     }
     for (uint32_t i = 0; i < helper->count; i++)
         ring->cqes[ready++] = (struct io_uring_cqe){.user_data = helper->sqes[i].user_data, .res = helper->results[i]};
-    uint32_t *usual = &helper->usual_ns[helper->sqes[0].opcode];
-    const uint32_t ran = helper->ran_ns < 1000000 ? helper->ran_ns : 1000000;
-    *usual = (uint32_t)((int32_t)*usual + ((int32_t)ran - (int32_t)*usual) / 8);
-    const uint32_t preempted = LOAD(helper->preempted);
-    STORE(helper->state, HELPER_FREE);
-    if (preempted != helper->seen_preempted && helper->penalty_until == 0) {
-        helper->seen_preempted = preempted;
-        helper_penalty(helper, now_ns());
-    } else if (helper->penalty_until == 0 && ++helper->good >= GOOD_CALLS) {
-        helper->good = 0;
-        if (helper->penalty_ns > FIRST_PENALTY_NS)
-            helper->penalty_ns /= PENALTY_GROWTH;
-    }
+    helper_learn(helper);
     return ready;
 }
 
@@ -547,6 +569,42 @@ static void helper_disarm(struct ring *ring)
 {
     if (ring->helper)
         STORE(ring->helper->sleeper, 0);
+}
+
+// One call on paths by the helper, waited for: for who is alone, and without an operation in the ring. `length` and `flags`
+// are the opcode's. Returns its result; NOT_TAKEN where that is not the way; PENDING where it takes longer than one may
+// wait: then adopt it.
+EXPORT int32_t bun_uring_helper_call(struct ring *ring, uint32_t opcode, const char *path, const char *second,
+                                     int32_t length, uint32_t flags)
+{
+    struct helper *helper = ring->helper;
+    if (!helper || !helper->alive || helper->usual_ns[opcode & 255] > OWNER_SLEEP_NS)
+        return NOT_TAKEN;
+    const struct io_uring_sqe sqe = {
+        .opcode = (uint8_t)opcode,
+        .flags = SQE_HELPER,
+        .fd = AT_FDCWD,
+        .addr = (uintptr_t)path,
+        .addr2 = (uintptr_t)second,
+        .len = (uint32_t)length,
+        .rw_flags = (__kernel_rwf_t)flags,
+    };
+    if (!helper_post(ring, &sqe, 1))
+        return NOT_TAKEN;
+    helper_wait(helper);
+    if (LOAD(helper->state) != HELPER_DONE)
+        return PENDING;
+    const int32_t result = helper->results[0];
+    helper_learn(helper);
+    return result;
+}
+
+// Makes the call that is pending an operation of the ring: its CQE comes with this user_data.
+EXPORT void bun_uring_helper_adopt(struct ring *ring, uint32_t low, uint32_t high)
+{
+    ring->helper->sqes[0].user_data = (uint64_t)high << 32 | low;
+    ring->header[HEADER_IN_FLIGHT]++;
+    helper_tell(ring);
 }
 
 // Ends the helper: what it has not begun is not done. Returns 0 once it is gone, -1 if it still waits for a call at the

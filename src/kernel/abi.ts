@@ -34,6 +34,10 @@ export const LAYOUT: ReadonlyArray<readonly [name: string, value: number]> = [
   ["sizeof header", 64],
 ];
 
+/** What helperCall says besides results. */
+export const NOT_TAKEN: number = 0x7fff_ffff;
+export const PENDING: number = 0x7fff_fffe;
+
 /** 32-bit words of one SQE. */
 export const SQE_WORDS = 16;
 /** 32-bit words of one CQE in the shared table: user_data low, user_data high, res, flags. */

@@ -56,6 +56,9 @@ export interface Native {
   mountsChanged(ring: Address): number;
   /** Starts the ring's helper thread, if the process has fewer than `limit` of them. */
   helperStart(ring: Address, limit: number, processors: number): number;
+  /** One call by the helper, waited for for a while: its result, NOT_TAKEN, or PENDING: then adopt it as an operation. */
+  helperCall(ring: Address, opcode: number, path: Address, second: Address, length: number, flags: number): number;
+  helperAdopt(ring: Address, userDataLow: number, userDataHigh: number): void;
   /** Whether the helper is there; calls posted, wake-ups, penalties, calls taken back since it was started. */
   helperCounts(ring: Address, out: Uint32Array): void;
   /** openat2(2) as a plain call: the descriptor or -errno. `resolve`: RESOLVE_ flags. */
@@ -140,6 +143,8 @@ const SYMBOLS = {
   bun_uring_seekable: { args: [i32], returns: i32 },
   bun_uring_mounts_changed: { args: [pointer], returns: i32 },
   bun_uring_helper_start: { args: [pointer, i32, i32], returns: i32 },
+  bun_uring_helper_call: { args: [pointer, u32, pointer, pointer, i32, u32], returns: i32 },
+  bun_uring_helper_adopt: { args: [pointer, u32, u32], returns: nothing },
   bun_uring_helper_counts: { args: [pointer, pointer], returns: nothing },
   bun_uring_open_beneath: { args: [i32, pointer, i32, u32, u32], returns: i32 },
   bun_uring_look: { args: [i32, pointer, pointer, u32], returns: i32 },
@@ -247,6 +252,8 @@ function load(path: string): Loaded {
       seekable: symbols.bun_uring_seekable,
       mountsChanged: symbols.bun_uring_mounts_changed,
       helperStart: symbols.bun_uring_helper_start,
+      helperCall: symbols.bun_uring_helper_call,
+      helperAdopt: symbols.bun_uring_helper_adopt,
       helperCounts: symbols.bun_uring_helper_counts,
       openBeneath: symbols.bun_uring_open_beneath,
       look: symbols.bun_uring_look,

@@ -36,6 +36,7 @@ export class Loop {
   #doorbell: Doorbell | null = null;
   #rounds = 0;
   #inlineUs = 0;
+  #inlineAt = 0;
   #turnStart = 0;
   #lookedAt = 0;
   #longFlushes = false;
@@ -73,11 +74,23 @@ export class Loop {
 
   /** Whether a call of about so many microseconds may be answered at once; after some, the event loop has its turn first. */
   mayAnswerInline(us: number): boolean {
-    this.#inlineUs += us;
+    // What has passed since the last one, if that was just now: it took longer than was thought.
+    const now = clockMs();
+    const passedUs = (now - this.#inlineAt) * 1000;
+    this.#inlineAt = now;
+    this.#inlineUs += passedUs > us && passedUs < this.limits.inlineUs ? passedUs : us;
     if (this.#inlineUs < this.limits.inlineUs) return true;
     this.#rounds = this.limits.microtaskRounds; // the next flush waits for the event loop, too
     this.#yield();
     return false;
+  }
+
+  /** Something is in flight that no flush has submitted. */
+  adopted(): void {
+    if (this.#asleep) this.#wake(); // it was not there when the loop went to sleep, and would not ring
+    if (this.#polling) return;
+    this.#wait(clockMs());
+    this.#yield();
   }
 
   /** Whether this is the first such question since the last microtask checkpoint: what comes along can ride together. */

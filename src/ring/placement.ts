@@ -10,6 +10,8 @@ import type { Cells } from "./scratch.ts";
 
 /** Path operations under way with which one more is still alone. */
 const FEW = 3;
+/** Microseconds that a call of the helper's takes at least. */
+const WAIT_US = 10;
 /** Operations that the helper could have had before it is started: short programs never pay for a thread. */
 const WANTED = 12;
 /** The most helpers that a process has, whatever the processors. */
@@ -66,6 +68,11 @@ export class Placement {
     if (this.#ring.hasHelper) return SqeFlag.HELPER;
     if (++this.#wanted >= WANTED) this.#startHelper();
     return 0;
+  }
+
+  /** Whether the helper may be waited for: it is there, the call is alone, and the event loop can wait as long. */
+  mayWait(): boolean {
+    return this.#ring.hasHelper && this.isAlone() && this.#loop.mayAnswerInline(WAIT_US);
   }
 
   #startHelper(): void {

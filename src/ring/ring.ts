@@ -235,6 +235,13 @@ export class Ring {
     return this.#header[Header.sqReady]!;
   }
 
+  /** The helper's pending call becomes this operation. */
+  adopt(operation: Operation): void {
+    this.native.helperAdopt(this.address, operation.slot, operation.generation);
+    this.submitted++;
+    this.inFlight++;
+  }
+
   /** Whether the helper thread is there. */
   get hasHelper(): boolean {
     return this.#header[Header.helper] !== 0;

@@ -311,8 +311,28 @@ static void helper_thread(void)
                                     .addr = (uintptr_t)to, .unlink_flags = AT_REMOVEDIR};
         CHECK(run_one(ring, &sqe) == 0);
     }
+    for (int i = 0; i < 50; i++) {
+        int32_t res = bun_uring_helper_call(ring, IORING_OP_MKDIRAT, from, NULL, 0700, 0);
+        if (res == NOT_TAKEN) { // it has become slow
+            CHECK(mkdir(from, 0700) == 0);
+        } else if (res == PENDING) {
+            bun_uring_helper_adopt(ring, 7, 0);
+            struct io_uring_sqe nop = {.opcode = IORING_OP_NOP};
+            for (res = 1; res != 0; usleep(100))
+                if (bun_uring_tick(ring, &nop, 0, 0, 8) == 1)
+                    res = ring->cqes[0].res;
+        }
+        res = bun_uring_helper_call(ring, IORING_OP_RENAMEAT, from, "/none/x", AT_FDCWD, 0);
+        CHECK(res == NOT_TAKEN || res == -ENOENT || res == PENDING);
+        if (res == PENDING) {
+            bun_uring_helper_adopt(ring, 7, 0);
+            while (bun_uring_tick(ring, NULL, 0, 0, 8) == 0)
+                usleep(100);
+        }
+        CHECK(rmdir(from) == 0);
+    }
     bun_uring_helper_counts(ring, counts);
-    CHECK(counts[0] == 1 && counts[1] == 250 && counts[4] == 0);
+    CHECK(counts[0] == 1 && counts[1] >= 250 && counts[4] == 0);
     const pid_t child = fork();
     if (child == 0) {
         bun_uring_helper_counts(ring, counts);

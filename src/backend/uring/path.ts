@@ -12,6 +12,7 @@ import { OpenFile, type Path } from "../interface.ts";
 import { finishStat, stageStat } from "./read-write.ts";
 import {
   begin,
+  byHelper,
   EAGAIN,
   EINTR,
   end,
@@ -166,7 +167,10 @@ function onTwoPaths(
   opFlags: number,
 ): Promise<void> {
   const t = thread();
+  const waits = t.placement.mayWait();
   const cell = t.cells.takeForPath();
+  const answer = waits ? byHelper(t, cell, opcode, syscall, from, to, length, opFlags) : null;
+  if (answer !== null) return answer;
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = from;
   operation.dest = to;

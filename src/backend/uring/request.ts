@@ -1,13 +1,14 @@
 // What all ring operations of this thread share: the ring they go to, how one is begun, how it fails, how it ends.
 // Assumes one ring per JavaScript thread; a ring that was shut down is replaced by a new one at the next operation.
 
+import { NOT_TAKEN, PENDING } from "../../kernel/abi.ts";
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { type RingThread, ringThread } from "../../ring/context.ts";
 import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
-import { type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
+import { CELL_HALF, type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
 
 export const EINTR = -4;
 export const EAGAIN = -11;
@@ -157,6 +158,39 @@ export function puntFlag(t: RingThread, path: string | Buffer, dest: string | Bu
   return t.placement.punted();
 }
 
+/**
+ * One call on paths without a value, by the helper: at once where it takes no longer than one may wait. null: begin an
+ * operation of the ring, and the cell is still the caller's. Only for who is alone.
+ */
+export function byHelper(
+  t: RingThread,
+  cell: Cell,
+  opcode: number,
+  syscall: string,
+  path: string | Buffer,
+  dest: string | Buffer | undefined,
+  length: number,
+  opFlags: number,
+): Promise<void> | null {
+  if (t.mounts.any && (t.mounts.holdsPath(path) || (dest !== undefined && t.mounts.holdsPath(dest)))) return null;
+  const first = putPath(cell, 0, path);
+  const second = dest === undefined ? 0 : putPath(cell, CELL_HALF, dest);
+  if (first < 0 || second < 0) return null;
+  const res = t.native.helperCall(t.ring.address, opcode, first, second, length, opFlags);
+  if (res === NOT_TAKEN) return null;
+  if (res !== PENDING) {
+    t.cells.give(cell);
+    return res < 0 ? Promise.reject(systemError(res, syscall, path, dest)) : Promise.resolve();
+  }
+  const operation = begin(t, finishVoid, syscall, null);
+  operation.path = path;
+  operation.dest = dest;
+  operation.cell = cell;
+  t.ring.adopt(operation);
+  t.loop.adopted();
+  return promiseFor(operation);
+}
+
 /** An operation on one path without a value: mkdir, unlink, rmdir. */
 export function onPath(
   opcode: number,
@@ -166,7 +200,10 @@ export function onPath(
   opFlags: number,
 ): Promise<void> {
   const t = thread();
+  const waits = t.placement.mayWait();
   const cell = t.cells.takeForPath(); // may throw: before anything waits for the operation's end
+  const answer = waits ? byHelper(t, cell, opcode, syscall, path, undefined, length, opFlags) : null;
+  if (answer !== null) return answer;
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = path;
   operation.cell = cell;
