@@ -876,10 +876,12 @@ EXPORT double bun_uring_seek(int32_t fd, double offset, int32_t whence)
 }
 
 // Moves a file's own position by the bytes of a transfer that then goes there by its offset. Returns where they begin, or
-// -errno; *claimed is how many they are. A read claims what a regular file has left, and nothing of what has no size.
+// -errno; *claimed is how many they are. A read claims what a regular file has left, and nothing of what has no size: -1
+// then says that a file is empty, or made as it is read (/proc).
 EXPORT double bun_uring_claim(int32_t fd, double length, int32_t of_read, double *claimed)
 {
     off_t wanted = (off_t)length;
+    bool sizeless = false;
     *claimed = 0;
     if (of_read) {
         struct statx stx;
@@ -889,10 +891,11 @@ EXPORT double bun_uring_claim(int32_t fd, double length, int32_t of_read, double
         const off_t left = S_ISREG(stx.stx_mode) && (off_t)stx.stx_size > at ? (off_t)stx.stx_size - at : 0;
         if (left < wanted)
             wanted = left;
+        sizeless = S_ISREG(stx.stx_mode) && stx.stx_size == 0;
     }
     const off_t end = lseek(fd, wanted, SEEK_CUR);
     if (end >= wanted) {
-        *claimed = (double)wanted;
+        *claimed = sizeless ? -1 : (double)wanted;
         return (double)(end - wanted);
     }
     const off_t at = lseek(fd, 0, SEEK_CUR); // a device that has no positions, or one beyond the largest

@@ -13,7 +13,7 @@ export interface Claim {
   fd: number;
   /** Where the bytes begin, or -errno. */
   start: number;
-  /** How many the position was moved by. */
+  /** How many the position was moved by; -1 for none, in a file without a size. */
   bytes: number;
 }
 
@@ -30,5 +30,7 @@ export function claim(fd: number, length: number, isRead: boolean): Claim {
 export function settleClaim({ fd, start, bytes }: Claim, moved: number): void {
   if (moved === bytes) return;
   const { native } = thread();
+  // What is made as it is read goes back to its beginning for every seek to where its last read did not end.
+  if (bytes < 0) return void native.seek(fd, moved, SEEK_CUR);
   if (native.seek(fd, 0, SEEK_CUR) === start + bytes) native.seek(fd, start + moved, SEEK_SET);
 }
