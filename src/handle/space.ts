@@ -4,7 +4,7 @@
 import { currentBackend } from "../backend/choose.ts";
 import type { OpenFile } from "../backend/interface.ts";
 import * as uringPath from "../backend/uring/path.ts";
-import { begin, finishVoid, stage, thread } from "../backend/uring/request.ts";
+import { begin, finishVoid, remoteFlag, stage, thread } from "../backend/uring/request.ts";
 import {
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
@@ -18,7 +18,7 @@ import {
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
 } from "../kernel/constants.ts";
-import { OPCODE_SINCE, Opcode, type OpcodeName, SqeFlag } from "../kernel/sqe.ts";
+import { OPCODE_SINCE, Opcode, type OpcodeName } from "../kernel/sqe.ts";
 import {
   codedError,
   invalidArgValue,
@@ -61,7 +61,17 @@ function onRange(
   if (file.fd < 0) throw closedError(syscall);
   const t = thread();
   const operation = begin(t, finishVoid, syscall, file);
-  stage(t, operation, Opcode[opcode], file.slow ? SqeFlag.ASYNC : 0, file.fd, offset, address, length, opFlags);
+  stage(
+    t,
+    operation,
+    Opcode[opcode],
+    file.slow ? remoteFlag(t, operation) : 0,
+    file.fd,
+    offset,
+    address,
+    length,
+    opFlags,
+  );
   return promiseFor(operation);
 }
 

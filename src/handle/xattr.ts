@@ -3,8 +3,18 @@
 // On the node backend, which has no such calls, each rejects and says so.
 
 import { OpenFile } from "../backend/interface.ts";
-import { begin, end, fail, finishVoid, pathAddress, pathFlag, stage, thread } from "../backend/uring/request.ts";
-import { AT_FDCWD, Opcode, SqeFlag } from "../kernel/sqe.ts";
+import {
+  begin,
+  end,
+  fail,
+  finishVoid,
+  pathAddress,
+  pathFlag,
+  remoteFlag,
+  stage,
+  thread,
+} from "../backend/uring/request.ts";
+import { AT_FDCWD, Opcode } from "../kernel/sqe.ts";
 import {
   invalidArgType,
   invalidArgValue,
@@ -75,7 +85,7 @@ function stageOn(
   if (path !== null) operation.path = path;
   const nameAt = pathAddress(operation, cell, CELL_HALF, name);
   const pathAt = path === null ? 0 : pathAddress(operation, cell, 0, path);
-  const sqeFlags = path === null ? (file!.slow ? SqeFlag.ASYNC : 0) : pathFlag(t, path);
+  const sqeFlags = path === null ? (file!.slow ? remoteFlag(t, operation) : 0) : pathFlag(t, operation, path);
   const i = stage(t, operation, path === null ? onFile : onPath, sqeFlags, fd, value, nameAt, length, flags);
   const { words } = t.ring;
   words[i + 12] = pathAt;

@@ -158,14 +158,19 @@ export class Ring {
    * They belong to the JavaScript thread, so a second ring of the same thread shares them. By default as many bounded
    * ones as there are processors (4 at least), and twice as many unbounded (8 at least); `capabilities()` shows them.
    */
-  setWorkers({ bounded, unbounded }: WorkerLimits): void {
+  setIowqWorkers({ bounded, unbounded }: WorkerLimits): void {
     validateInteger(bounded, "limits.bounded", 1, MAX_WORKERS);
     validateInteger(unbounded, "limits.unbounded", 1, MAX_WORKERS);
-    const { native, ring, setup } = this.#runner.thread;
-    if (ring.closed) throw closedError("setWorkers");
-    const rc = native.capWorkers(ring.address, bounded, unbounded);
+    const { remote, ring, setup } = this.#runner.thread;
+    if (ring.closed) throw closedError("setIowqWorkers");
+    const rc = remote.apply({ bounded, unbounded });
     if (rc < 0) throw systemError(rc, "io_uring_register");
     setup.workers = { bounded, unbounded };
+  }
+
+  /** @deprecated The old name of `setIowqWorkers`. */
+  setWorkers(limits: WorkerLimits): void {
+    this.setIowqWorkers(limits);
   }
 
   /** Sets bounds of what the ring adapts by itself, those that are given; returns all that are in force. */

@@ -10,6 +10,7 @@ import { Loop } from "./loop.ts";
 import { Placement } from "./placement.ts";
 import { Lanes } from "./read-buffer.ts";
 import { Mounts } from "./remote-mounts.ts";
+import { RemoteWork } from "./remote-work.ts";
 import type { Ring } from "./ring.ts";
 import { Cells } from "./scratch.ts";
 import { type Reason, type Setup, setUp } from "./setup.ts";
@@ -28,6 +29,7 @@ export class RingThread {
   readonly memory: KernelMemory;
   readonly direct: DirectTable;
   readonly mounts: Mounts;
+  readonly remote: RemoteWork;
   /** Places of the ring's fixed-buffer table that no pool has. Here, so that every load of the module knows of all. */
   readonly freeFixedBuffers: number[];
   /** Called before the ring is closed, for whoever has memory of it in use. */
@@ -46,6 +48,7 @@ export class RingThread {
     this.direct = new DirectTable(setup.directDescriptors, setup.closesAtOnce);
     this.freeFixedBuffers = Array.from({ length: setup.fixedBuffers }, (_, i) => setup.fixedBuffers - 1 - i);
     this.ring.onStopped = (error) => this.direct.stop(error);
+    this.remote = new RemoteWork(this.native, this.ring, () => setup.workers);
     this.mounts = new Mounts(this.native, this.ring.address, this.cells);
   }
 

@@ -3,6 +3,7 @@
 
 import type { KernelBuffer } from "./kernel-memory.ts";
 import type { LeasedMemory, LeasedVector } from "./lease.ts";
+import type { RemoteWork } from "./remote-work.ts";
 import type { Ring } from "./ring.ts";
 import type { Cell } from "./scratch.ts";
 
@@ -53,6 +54,8 @@ export class Operation {
   /** Shim memory of the operation, and other memory that must live until the CQE. */
   cell: Cell | null = null;
   memory: Uint8Array | null = null;
+  /** Where it is counted, if it may wait for a server. */
+  remote: RemoteWork | null = null;
   /** What the kernel has in the place of the user's view. */
   standIn: KernelBuffer | null = null;
   /** The pools' memory that the operation uses: not lent out again before the CQE. */
@@ -199,6 +202,7 @@ export class OperationTable {
     operation.cell = null;
     operation.memory = null;
     operation.standIn = null;
+    operation.remote = null;
     operation.retries = 0;
     operation.again = null;
     operation.lease = null;

@@ -155,6 +155,41 @@ await runCases({
     };
   },
 
+  /** Many operations of all kinds on a dead server: what is local goes on, in whatever threads it needs. */
+  async dead({ file, ordinary, count }: Input & { count: number }) {
+    await fs.stat(ordinary);
+    const handles = await Promise.all(Array.from({ length: count }, () => fs.open(file, "r+")));
+    event("ready");
+    await Bun.sleep(150); // The parent sets the mode.
+    const kinds: ((i: number) => Promise<unknown>)[] = [
+      (i) => fs.stat(`${file}-none${i}`),
+      (i) => fs.mkdir(`${file}-new${i}`),
+      (i) => fs.unlink(`${file}-gone${i}`),
+      (i) => fs.writeFile(`${file}-written${i}`, "x"),
+      (i) => handles[i]!.sync(),
+    ];
+    let ended = 0;
+    for (let i = 0; i < count; i++)
+      for (const kind of kinds)
+        kind(i).then(
+          () => ended++,
+          () => ended++,
+        );
+    await Bun.sleep(50);
+    await using local = await fs.open(`${ordinary}-local`, "w+");
+    const data = Buffer.alloc(200_000, "l");
+    const work = [
+      ...Array.from({ length: 8 }, (_, i) => local.write(data, 0, data.length, i * data.length)),
+      ...Array.from({ length: 8 }, (_, i) => fs.writeFile(`${ordinary}-${i}`, data)),
+      fs.writeFile(`${ordinary}-synced`, data, { flush: true }),
+      fs.mkdir(`${ordinary}-folder`),
+      local.datasync(),
+    ];
+    const done = await Promise.race([Promise.all(work).then(() => "done"), Bun.sleep(8000).then(() => "stuck")]);
+    event("done");
+    return { done, ended };
+  },
+
   /** No new task may be made: what needs a kernel thread fails by its right name, or is done another way. */
   async noTasks({ file, ordinary }: Input) {
     const handle = await fs.open(file, "r");

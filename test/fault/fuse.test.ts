@@ -202,6 +202,17 @@ describe("a stalled server", () => {
     }, "cached-file"),
   );
 
+  faultTest("a dead server takes no thread away from what is local", { needs }, () =>
+    withFuse(async (fuse, file) => {
+      const child = startCase<any>(fixture, "dead", { input: { file, ordinary, count: 12 }, env });
+      await child.event("ready");
+      await fuse.mode({ mode: "hang", ops: ["lookup", "getattr", "open", "fsync", "unlink"] });
+      await child.event("done");
+      await fuse.mode({ mode: "ok" });
+      expect(await resultOf(child)).toEqual({ done: "done", ended: 0 });
+    }),
+  );
+
   for (const how of ["close", "shutdown"] as const) {
     faultTest(`${how}() waits for the server; afterwards no buffer is written`, { needs }, () =>
       withFuse(async (fuse, file) => {

@@ -1,4 +1,4 @@
-// FAULTS row 20: Ring.setWorkers limits the threads that the kernel makes for a ring whose operations all wait.
+// FAULTS row 20: Ring.setIowqWorkers limits the threads that the kernel makes for a ring whose operations all wait.
 // Assumes root and /dev/fuse: only an operation that sleeps makes the kernel add a thread, as a read through the page cache does.
 
 import { expect } from "bun:test";
@@ -32,7 +32,7 @@ faultTest(
       await writeFile(path, Buffer.alloc(READS * 4096));
       await fuse.mode({ mode: "slow", ms: 40, ops: ["read"] });
       const most = async (each: number): Promise<number> => {
-        ring.setWorkers({ bounded: each, unbounded: each });
+        ring.setIowqWorkers({ bounded: each, unbounded: each });
         await using handle = await open(path); // which drops what is cached
         await handle.advise(0, 0, "random");
         let seen = 0;
@@ -44,7 +44,7 @@ faultTest(
       expect(await most(1)).toBeLessThanOrEqual(2);
       expect(await most(6)).toBeGreaterThan(2);
     } finally {
-      ring.setWorkers(usual);
+      ring.setIowqWorkers(usual);
       await fuse.stop();
     }
   },

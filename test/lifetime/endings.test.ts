@@ -2,11 +2,12 @@
 // descriptors, memory: each belongs to the ring that it was begun on.
 // Assumes the ring; on the node backend there is none to end.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, describe, expect } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { closeSync, fstatSync, openSync, writeSync } from "node:fs";
 import { backend, Opcode, open, Ring, readFile, SqeFlag, shutdown, stat, stats } from "../../src/index.ts";
 import { existingThread } from "../../src/ring/context.ts";
+import { faultTest } from "../helpers/requirements.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -42,7 +43,7 @@ async function states(promises: readonly Promise<unknown>[]): Promise<string[]> 
 }
 
 describe.skipIf(backend !== "io_uring")("after shutdown() gave up", () => {
-  test("signals that fire reach nobody, and the next ring works", async () => {
+  faultTest("signals that fire reach nobody, and the next ring works", { needs: ["ioUring"] }, async () => {
     const path = fifo();
     const controllers = Array.from({ length: 400 }, () => new AbortController());
     const reads = controllers.map(({ signal }) => readFile(path, { signal }));
@@ -68,7 +69,7 @@ describe.skipIf(backend !== "io_uring")("after shutdown() gave up", () => {
     expect(stats().inFlight).toBe(0);
   });
 
-  test("who waits for a direct descriptor is told", async () => {
+  faultTest("who waits for a direct descriptor is told", { needs: ["ioUring"] }, async () => {
     const path = fifo();
     const reads = Array.from({ length: 300 }, () => readFile(path));
     const held = states(reads);
@@ -85,36 +86,40 @@ describe.skipIf(backend !== "io_uring")("after shutdown() gave up", () => {
     expect(new Set(await held)).toEqual(new Set(["ECANCELED"]));
   });
 
-  test("only what opens have brought is closed, in whatever order a batch ends", async () => {
-    const fd = openSync(tmp.path("dirty"), "w");
-    for (let i = 0; i < 4; i++) writeSync(fd, Buffer.alloc(4 << 20, 1));
-    const sync = { opcode: Opcode.FSYNC, fd, flags: SqeFlag.ASYNC };
-    const missing = { opcode: Opcode.OPENAT, path: tmp.path("none"), opFlags: 0, flags: SqeFlag.ASYNC };
-    const there = { opcode: Opcode.OPENAT, path: "/proc/self/cmdline", opFlags: 0, flags: SqeFlag.ASYNC };
-    const before = openSync("/dev/null", "r");
-    closeSync(before); // the next descriptor there is
-    for (const sqes of [
-      [sync, missing],
-      [missing, sync],
-      [there, sync],
-      [sync, there],
-    ]) {
-      Ring.current()
-        .batch(sqes)
-        .catch(() => {});
-      await Promise.resolve();
-      await Promise.resolve();
-      await shutdown({ timeoutMs: 0 });
-      expect(isOpen(0)).toBe(true);
-      expect(isOpen(fd)).toBe(true);
-    }
-    const after = openSync("/dev/null", "r");
-    closeSync(after);
-    closeSync(fd);
-    expect(after).toBe(before);
-  });
+  faultTest(
+    "only what opens have brought is closed, in whatever order a batch ends",
+    { needs: ["ioUring"] },
+    async () => {
+      const fd = openSync(tmp.path("dirty"), "w");
+      for (let i = 0; i < 4; i++) writeSync(fd, Buffer.alloc(4 << 20, 1));
+      const sync = { opcode: Opcode.FSYNC, fd, flags: SqeFlag.ASYNC };
+      const missing = { opcode: Opcode.OPENAT, path: tmp.path("none"), opFlags: 0, flags: SqeFlag.ASYNC };
+      const there = { opcode: Opcode.OPENAT, path: "/proc/self/cmdline", opFlags: 0, flags: SqeFlag.ASYNC };
+      const before = openSync("/dev/null", "r");
+      closeSync(before); // the next descriptor there is
+      for (const sqes of [
+        [sync, missing],
+        [missing, sync],
+        [there, sync],
+        [sync, there],
+      ]) {
+        Ring.current()
+          .batch(sqes)
+          .catch(() => {});
+        await Promise.resolve();
+        await Promise.resolve();
+        await shutdown({ timeoutMs: 0 });
+        expect(isOpen(0)).toBe(true);
+        expect(isOpen(fd)).toBe(true);
+      }
+      const after = openSync("/dev/null", "r");
+      closeSync(after);
+      closeSync(fd);
+      expect(after).toBe(before);
+    },
+  );
 
-  test("a CLOSE that was not begun is made up for", async () => {
+  faultTest("a CLOSE that was not begun is made up for", { needs: ["ioUring"] }, async () => {
     const { ring } = await stat("/").then(() => existingThread()!);
     const handle = await open(tmp.file("x"), "r");
     const { fd } = handle;

@@ -76,17 +76,18 @@ describe.skipIf(backend !== "io_uring")("on a ring", () => {
     expect(ring.tune()).toEqual(before);
   });
 
-  test("setWorkers sets the kernel's limits, and capabilities() shows them", () => {
+  test("setIowqWorkers sets the kernel's limits, and capabilities() shows them", () => {
     const ring = Ring.current();
     const before = ring.workers;
     expect(before.bounded).toBeGreaterThan(0);
     try {
-      ring.setWorkers({ bounded: 1, unbounded: 3 });
+      ring.setIowqWorkers({ bounded: 1, unbounded: 3 });
       expect(capabilities().limits.workers).toEqual({ bounded: 1, unbounded: 3 });
-      for (const wrong of [0, 1.5, 70_000]) expect(() => ring.setWorkers({ bounded: wrong, unbounded: 1 })).toThrow();
-      expect(() => ring.setWorkers({ bounded: 1 } as never)).toThrow("limits.unbounded");
+      for (const wrong of [0, 1.5, 70_000])
+        expect(() => ring.setIowqWorkers({ bounded: wrong, unbounded: 1 })).toThrow();
+      expect(() => ring.setIowqWorkers({ bounded: 1 } as never)).toThrow("limits.unbounded");
     } finally {
-      ring.setWorkers(before);
+      ring.setIowqWorkers(before);
     }
     expect(capabilities().limits.workers).toEqual(before);
   });

@@ -2,11 +2,11 @@
 // Assumes that operations on the file count in its OpenFile until their CQE.
 
 import { closeSync } from "node:fs";
-import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
+import { Opcode } from "../../kernel/sqe.ts";
 import { existingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import type { OpenFile } from "../interface.ts";
-import { begin, ECANCELED, EINTR, end, finishVoid, stage } from "./request.ts";
+import { begin, ECANCELED, EINTR, end, finishVoid, remoteFlag, stage } from "./request.ts";
 
 function finishClose(operation: Operation, res: number): void {
   // Linux has let go of a descriptor whose close was interrupted. ECANCELED: no thread could be had, and it is open yet.
@@ -64,7 +64,7 @@ export function close(file: OpenFile): Promise<void> {
   const go = (): void => {
     file.closing = null;
     if (t.ring.closed) return closePlainly(fd, operation.resolve, operation.reject); // there is no more waiting
-    stage(t, operation, Opcode.CLOSE, file.slow ? SqeFlag.ASYNC : 0, fd, 0, 0, 0, 0);
+    stage(t, operation, Opcode.CLOSE, file.slow ? remoteFlag(t, operation) : 0, fd, 0, 0, 0, 0);
   };
   if (file.inFlight === 0) go();
   else file.closing = go;

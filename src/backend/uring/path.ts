@@ -35,7 +35,7 @@ function stageOpen(operation: Operation): void {
   const t = thread();
   const { path, position, length, offset } = operation;
   const creates = (offset & constants.O_CREAT) !== 0; // never inline, then
-  const place = creates ? puntFlag(t, path!) : pathFlag(t, path!);
+  const place = creates ? puntFlag(t, operation, path!) : pathFlag(t, operation, path!);
   const flags = operation.fd === WAITS ? SqeFlag.ASYNC : place;
   stage(t, operation, Opcode.OPENAT, flags, AT_FDCWD, 0, position as number, length, offset | O_CLOEXEC);
 }
@@ -177,7 +177,7 @@ function onTwoPaths(
   operation.cell = cell;
   const first = pathAddress(operation, cell, 0, from);
   const second = pathAddress(operation, cell, CELL_HALF, to);
-  const flags = puntFlag(t, from, to);
+  const flags = puntFlag(t, operation, from, to);
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
   return promiseFor(operation);
 }

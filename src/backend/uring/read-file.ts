@@ -60,7 +60,13 @@ class ReadFile extends Linked<Buffer | string> {
     const { t, slot } = this;
     const { address } = this.#lane!;
     this.expect(3);
-    this.openLink(OPEN, SqeFlag.IO_LINK | pathFlag(t, this.operation.path!), this.#address, this.#flags, 0o666);
+    this.openLink(
+      OPEN,
+      SqeFlag.IO_LINK | pathFlag(t, this.operation, this.operation.path!),
+      this.#address,
+      this.#flags,
+      0o666,
+    );
     const flags = SqeFlag.FIXED_FILE | t.placement.transfer(t.lanes.expected);
     this.link(READ, Opcode.READ, flags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, LANE_BYTES, 0);
     this.link(READ_END, Opcode.READ, flags, slot, OWN_POSITION, address + LANE_BYTES, LANE_BYTES, 0);

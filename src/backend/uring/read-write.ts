@@ -13,7 +13,19 @@ import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
 import { claim, settleClaim } from "./own-position.ts";
-import { begin, EINTR, end, fail, finishVoid, isToRepeat, retryFlag, stage, stageAgain, thread } from "./request.ts";
+import {
+  begin,
+  EINTR,
+  end,
+  fail,
+  finishVoid,
+  isToRepeat,
+  remoteFlag,
+  retryFlag,
+  stage,
+  stageAgain,
+  thread,
+} from "./request.ts";
 
 const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
@@ -227,7 +239,7 @@ function onFile(
   const t = thread();
   const operation = begin(t, finishVoid, syscall, file);
   const { fd } = file;
-  const flags = file.slow ? SqeFlag.ASYNC : 0;
+  const flags = file.slow ? remoteFlag(t, operation) : 0;
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, offset, 0, length, opFlags));
   return promiseFor(operation);
 }

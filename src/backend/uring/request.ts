@@ -71,11 +71,12 @@ export function retryFlag(operation: Operation): number {
 
 /** Ends the operation: its slot, cell and memory are free, its owner may close. */
 export function end(operation: Operation): void {
-  const { owner, cell, lease, standIn } = operation;
+  const { owner, cell, lease, standIn, remote } = operation;
   if (cell !== null) cell.cells!.give(cell);
   operation.ring.operations.release(operation);
   if (lease !== null) lease.done();
   if (standIn !== null) standIn.release();
+  if (remote !== null) remote.leave();
   if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
 }
 
@@ -147,14 +148,30 @@ export function pathAddress(operation: Operation, cell: Cell, at: number, path: 
   return stableAddress(memory, 0);
 }
 
-/** io-wq from the start for a path below a remote mount: its look-up may wait for a server. */
-export function pathFlag(t: RingThread, path: string | Buffer): number {
-  return t.mounts.any && t.mounts.holdsPath(path) ? SqeFlag.ASYNC : 0;
+/** io-wq from the start, with room for one more there: the operation may wait for a server. */
+export function remoteFlag(t: RingThread, operation: Operation): number {
+  if (operation.remote === null) {
+    operation.remote = t.remote;
+    t.remote.enter();
+  }
+  return SqeFlag.ASYNC;
+}
+
+/** `remoteFlag` for an operation that looks a path below a remote mount up. */
+export function pathFlag(t: RingThread, operation: Operation, path: string | Buffer): number {
+  return t.mounts.any && t.mounts.holdsPath(path) ? remoteFlag(t, operation) : 0;
 }
 
 /** The SQE flag of an operation that the ring always punts, on these paths: io-wq where one is remote, else the helper. */
-export function puntFlag(t: RingThread, path: string | Buffer, dest: string | Buffer | null = null): number {
-  if (t.mounts.any && (t.mounts.holdsPath(path) || (dest !== null && t.mounts.holdsPath(dest)))) return SqeFlag.ASYNC;
+export function puntFlag(
+  t: RingThread,
+  operation: Operation,
+  path: string | Buffer,
+  dest: string | Buffer | null = null,
+): number {
+  const { mounts } = t;
+  if (mounts.any && (mounts.holdsPath(path) || (dest !== null && mounts.holdsPath(dest))))
+    return remoteFlag(t, operation);
   return t.placement.punted();
 }
 
@@ -208,7 +225,7 @@ export function onPath(
   operation.path = path;
   operation.cell = cell;
   const address = pathAddress(operation, cell, 0, path);
-  const flags = puntFlag(t, path);
+  const flags = puntFlag(t, operation, path);
   stageAgain(operation, () => stage(t, operation, opcode, flags, AT_FDCWD, 0, address, length, opFlags));
   return promiseFor(operation);
 }

@@ -37,7 +37,7 @@ function stageInfo(operation: Operation): void {
   const address = pathAddress(operation, cell, 0, path);
   const { offset: atFlags } = operation;
   const into = cell.address + CELL_HALF;
-  stage(t, operation, Opcode.STATX, pathFlag(t, path), AT_FDCWD, into, address, STATX_BASIC_STATS, atFlags);
+  stage(t, operation, Opcode.STATX, pathFlag(t, operation, path), AT_FDCWD, into, address, STATX_BASIC_STATS, atFlags);
 }
 
 function finishInfo(operation: Operation, res: number): void {

@@ -20,7 +20,7 @@ import { truncatesLate } from "../loops.ts";
 import { close } from "./close.ts";
 import { isClosed, isCloseError, Linked, run, type Source } from "./linked.ts";
 import { open } from "./path.ts";
-import { EAGAIN, ECANCELED, EINTR, honest, MAX_RETRIES, puntFlag, thread } from "./request.ts";
+import { EAGAIN, ECANCELED, EINTR, honest, MAX_RETRIES, pathFlag, puntFlag, thread } from "./request.ts";
 
 /** Data up to this length is written by one chain. */
 const CHAIN_BYTES = 512 * 1024;
@@ -93,10 +93,12 @@ class WriteFile extends Linked<void> implements Work {
     // Creating a file always goes to io-wq: no attempt here that is bound to fail.
     if (length > CHAIN_BYTES || isResizable(data)) {
       this.expect(1);
+      pathFlag(t, operation, operation.path!); // to be counted where it is remote
       return this.openLink(OPEN, SqeFlag.ASYNC, this.#address, this.#flags, this.#mode);
     }
     this.expect(2 + (length > 0 ? 1 : 0) + (truncates ? 1 : 0) + (flush ? 1 : 0));
-    const helper = length <= HELPER_BYTES && !flush ? puntFlag(t, operation.path!) & SqeFlag.HELPER : 0;
+    const flagOf = length <= HELPER_BYTES && !flush ? puntFlag : pathFlag;
+    const helper = flagOf(t, operation, operation.path!) & SqeFlag.HELPER;
     this.openLink(OPEN, SqeFlag.IO_LINK | SqeFlag.ASYNC | helper, this.#address, this.#flags, this.#mode);
     const linked = SqeFlag.FIXED_FILE | SqeFlag.IO_LINK;
     // IO_LINK, not HARDLINK: a short write breaks the chain, and the rest is written before anything is cut or closed.
