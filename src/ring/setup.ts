@@ -2,7 +2,7 @@
 // memory is short, opcodes probed, the ring restricted to what this package uses, and a few operations
 // sent round to prove it.
 
-import { readFileSync } from "node:fs";
+import { closeSync, readFileSync } from "node:fs";
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../kernel/constants.ts";
 import { addressOf, loadNative, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
@@ -125,7 +125,8 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   }
   const proof = prove(ring);
   if (proof < 0) return proof;
-  const closesAtOnce = directDescriptors > 0 && native.closesAtOnce(address) === 1;
+  // It takes the next CQE for its own: not while another one is still to come.
+  const closesAtOnce = directDescriptors > 0 && ring.inFlight === 0 && native.closesAtOnce(address) === 1;
   return { ring, library, opcodes, restricted, workers: { ...workers }, directDescriptors, closesAtOnce, fixedBuffers };
 }
 
@@ -172,12 +173,15 @@ function prove(ring: Ring): number {
   memory[0] = 0x2f;
   const path = addressOf(memory);
   const stat = roundTrip(ring, Opcode.STATX, AT_FDCWD, path + 512, path, 0, 0, memory);
-  if (stat < 0) return stat;
+  if (stat < 0 || ring.inFlight > 0) return stat;
   const fd = roundTrip(ring, Opcode.OPENAT, AT_FDCWD, 0, path, 0, O_PATH | O_CLOEXEC, memory);
-  return fd < 0 ? fd : roundTrip(ring, Opcode.CLOSE, fd, 0, 0, 0, 0);
+  return fd < 0 || ring.inFlight > 0 ? fd : roundTrip(ring, Opcode.CLOSE, fd, 0, 0, 0, 0);
 }
 
-/** One operation and its result. Kernels before 5.12 look paths up in a thread: that is waited for, but not for ever. */
+/**
+ * One operation and its result. STATX, and look-ups before 5.12, take a thread: they are waited for, but not for ever. One that is
+ * late, on a machine with too much to do, was not refused: 0, and it is still in flight.
+ */
 function roundTrip(
   ring: Ring,
   opcode: number,
@@ -189,9 +193,11 @@ function roundTrip(
   memory: Uint8Array | null = null,
 ): number {
   let result: number | null = null;
+  let isLate = false;
   const operation = ring.acquire((op, res) => {
     result = res;
     ring.operations.release(op);
+    if (isLate && opcode === Opcode.OPENAT && res >= 0) closeSync(res);
   }, 1);
   operation.memory = memory; // stays if the operation does not come back in time
   const i = ring.next();
@@ -200,7 +206,8 @@ function roundTrip(
   do ring.turn(2);
   while (result === null && ring.refusal === 0 && opcode !== Opcode.NOP && clockMs() < until);
   ring.scheduled = false;
-  return result ?? (ring.refusal !== 0 ? -ring.refusal : ENOSYS);
+  isLate = result === null && ring.refusal === 0 && opcode !== Opcode.NOP;
+  return result ?? (isLate ? 0 : ring.refusal !== 0 ? -ring.refusal : ENOSYS);
 }
 
 function sysctlDisabled(): number {
