@@ -1,7 +1,17 @@
 // bun-uring/server: files in a Bun server. A list of what there is.
 
 export { serveElysia, serveNode, serveStatic } from "./server/middleware.ts";
+export {
+  type FieldPart,
+  type FilePart,
+  type MultipartLimits,
+  type MultipartOptions,
+  type MultipartPart,
+  multipart,
+} from "./server/multipart.ts";
 export { OutsideRootError } from "./server/names.ts";
+export { receive, type Target } from "./server/receive.ts";
+export { type Received, ReceiveError, type ReceiveOptions } from "./server/receive-body.ts";
 export { openRoot, Root, type RootOptions, type RootReaddirOptions, type RootWriteOptions } from "./server/root.ts";
 export { serveFile } from "./server/serve-file.ts";
 export type { Encoding, FileFacts, ServeOptions } from "./server/serve-options.ts";

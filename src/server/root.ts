@@ -28,6 +28,7 @@ import { toPath } from "../node/path.ts";
 import { copyFile } from "../tree/copy-file.ts";
 import { rm } from "../tree/rm.ts";
 import { checkName, type Name, named, OutsideRootError, procPath, rootClosed, splitName } from "./names.ts";
+import { type Received, type ReceiveOptions, receiveBody } from "./receive-body.ts";
 
 const { COPYFILE_EXCL, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
 const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
@@ -99,6 +100,9 @@ export interface RootInternals {
   readonly onClose: Set<() => void>;
 }
 
+/** Runs an operation on a name's last component, by a path through its open parent: for what writes beneath a root. */
+export let inParentOf: <T>(root: Root, name: string | Buffer, act: (path: Path) => Promise<T>) => Promise<T>;
+
 /** The state behind a root; throws if it is closed. */
 export let internalsOf: (root: Root) => RootInternals;
 
@@ -116,6 +120,7 @@ export class Root {
   readonly symlinks: "inside" | "never";
 
   static {
+    inParentOf = (root, name, act) => root.#inParent(name, act);
     internalsOf = (root) => {
       if (root.#folder.fd < 0) throw rootClosed();
       return {
@@ -181,6 +186,12 @@ export class Root {
   /** A whole file in one step: the old one or the new one, at every moment. Options as `writeFileAtomic` of bun-uring/durable. */
   async writeFileAtomic(name: Name, data: WholeData | DataPieces, options?: AtomicOptions): Promise<void> {
     await this.#inParent(checkName(name), (path) => writeFileAtomic(path, data, options));
+  }
+
+  /** A request's body to a file, published when it is whole. Options and errors as `receive`. */
+  async receive(request: Request | Response, name: Name, options?: ReceiveOptions): Promise<Received> {
+    const checked = checkName(name);
+    return receiveBody(request, (act) => this.#inParent(checked, (path) => act(String(path))), options);
   }
 
   /** The Stats of what a name leads to. */
