@@ -254,11 +254,12 @@ static void plain_calls(void)
     CHECK(bun_uring_read_opened(-1, into, 10) == 0);
     CHECK(bun_uring_seek(fd, 3, SEEK_SET) == 3 && bun_uring_seek(-1, 0, SEEK_SET) == -EBADF);
     CHECK(bun_uring_seekable(fd) == 0);
-    struct attributes list[2] = {
-        {.path = (uintptr_t)path, .modification_seconds = 1000, .mode = 0640},
-        {.path = (uintptr_t)"/none", .mode = NO_MODE},
-    };
-    CHECK(bun_uring_set_attributes(list, 2) == 1 && list[0].result == 0 && list[1].result == -ENOENT);
+    double claimed = 0;
+    CHECK(bun_uring_seek(fd, 4, SEEK_SET) == 4 && bun_uring_claim(fd, 100, 1, &claimed) == 4 && claimed == 6);
+    CHECK(bun_uring_claim(-1, 1, 0, &claimed) == -EBADF && claimed == 0);
+    CHECK(bun_uring_flock(fd, LOCK_EX) == 0 && bun_uring_flock(fd, LOCK_UN) == 0 && bun_uring_flock(-1, LOCK_SH) == -EBADF);
+    const struct attributes given = {.modification_seconds = 1000, .mode = 0640};
+    CHECK(bun_uring_set_attributes(fd, &given) == 0 && bun_uring_set_attributes(-1, &given) == -EBADF);
     CHECK(bun_uring_list_xattr(path, -1, into, sizeof(into)) >= 0 || errno == ENOTSUP);
     CHECK(bun_uring_remove_xattr(NULL, fd, "user.none") < 0);
     CHECK(bun_uring_look(fd, &stats, into, sizeof(into)) == 10 && stats.stx_size == 10);
@@ -281,6 +282,68 @@ static void plain_calls(void)
     CHECK(bun_uring_close(ring, 100) == 0);
     uint32_t layout[64];
     CHECK(bun_uring_abi() == BUN_URING_ABI && bun_uring_layout(layout, 64) > 20 && bun_uring_layout(layout, 1) > 20);
+}
+
+// Starts a job on trees; waits for its end. The caller frees it.
+static struct job *ran(struct ring *ring, int kind, const char *path, uint32_t length, int folder, int target, int flags,
+                       struct job_outcome *outcome)
+{
+    struct job_started started;
+    CHECK(bun_uring_job_start(ring, kind, path, length, folder, target, flags, &started) == 0);
+    struct job *job = (struct job *)(uintptr_t)((uint64_t)started.job_high << 32 | started.job_low);
+    uint64_t ended;
+    CHECK(read(started.wake, &ended, sizeof(ended)) == sizeof(ended));
+    bun_uring_job_outcome(job, outcome);
+    return job;
+}
+
+// Trees are listed, copied and removed by threads of the process; what is let go of before its end frees itself.
+static void tree_jobs(void)
+{
+    char root[4096], copy[4096], below[4200];
+    const size_t length = (size_t)snprintf(root, sizeof(root), "%s/tree", folder) + 1;
+    snprintf(copy, sizeof(copy), "%s/tree/copy", folder);
+    CHECK(mkdir(root, 0700) == 0 && mkdir(copy, 0700) == 0);
+    for (int i = 0; i < 40; i++) { // deeper than folders are kept open
+        snprintf(below, sizeof(below), "%s/tree%.*s", folder, (i + 1) * 2, "/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d");
+        CHECK(mkdir(below, 0700) == 0);
+    }
+    snprintf(below, sizeof(below), "%s/file", root);
+    const int file = open(below, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(file >= 0 && write(file, "0123456789", 10) == 10 && ftruncate(file, 1 << 20) == 0 && close(file) == 0);
+    struct ring *ring = made(8, 16, 0);
+    struct job_outcome outcome;
+    struct job *job = ran(ring, JOB_LIST, root, (uint32_t)length, -1, -1, LIST_RECURSIVE, &outcome);
+    CHECK(outcome.error == 0 && outcome.out_length > 42);
+    bun_uring_job_free(ring, job, 1);
+    const int from = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int flags = COPY_TIMES | COPY_ACCESSED; flags != -1; flags = flags & COPY_OVERWRITE ? -1 : COPY_OVERWRITE) {
+        job = ran(ring, JOB_COPY, "file\0d\0", 8, from, to, flags, &outcome);
+        const struct copied *copied = (void *)(uintptr_t)((uint64_t)outcome.out_high << 32 | outcome.out_low);
+        CHECK(outcome.out_length == 2 * sizeof(*copied) && copied[0].status == COPIED && copied[1].status == NOT_REGULAR);
+        CHECK(copied[0].size_low == 1 << 20);
+        bun_uring_job_free(ring, job, 1);
+    }
+    job = ran(ring, JOB_LIST, NULL, 0, to, -1, 0, &outcome);
+    CHECK(outcome.error == 0 && outcome.out_length == 3 * sizeof(uint32_t) + 1 + sizeof("file"));
+    bun_uring_job_free(ring, job, 1);
+    close(from);
+    close(to);
+    // One is stopped, one is left to itself, by the ring too.
+    struct job_started started;
+    for (int i = 0; i < 3; i++) {
+        CHECK(bun_uring_job_start(ring, JOB_LIST, root, (uint32_t)length, -1, -1, LIST_RECURSIVE, &started) == 0);
+        job = (struct job *)(uintptr_t)((uint64_t)started.job_high << 32 | started.job_low);
+        if (i == 0)
+            bun_uring_job_stop(job);
+        if (i < 2)
+            bun_uring_job_free(ring, job, 0);
+    }
+    job = ran(ring, JOB_REMOVE, root, (uint32_t)length, -1, -1, 0, &outcome);
+    CHECK(outcome.error == 0 && access(root, F_OK) < 0);
+    bun_uring_job_free(ring, job, 1);
+    CHECK(bun_uring_job_start(ring, JOB_REMOVE, root, (uint32_t)length, -1, -1, 0, &started) == -ENOENT);
+    CHECK(bun_uring_close(ring, 100) == 0);
 }
 
 // What the helper is given it does, and its owner gets the answer; in a forked child it is not there.
@@ -382,6 +445,7 @@ int main(int argc, char **argv)
     doorbell();
     plain_calls();
     helper_thread();
+    tree_jobs();
     pthread_t thread;
     void *pipes;
     CHECK(pthread_create(&thread, NULL, ends_early, NULL) == 0);
