@@ -5,6 +5,7 @@
 
 import { isAligned } from "../kernel/aligned.ts";
 import { AT_EMPTY_PATH, STATX_DIOALIGN } from "../kernel/constants.ts";
+import { copyAll } from "../kernel/copy.ts";
 import { Opcode, SqeFlag } from "../kernel/sqe.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { byteLengthOf, bytesOf, isView, totalLength } from "../node/views.ts";
@@ -87,7 +88,7 @@ class DirectFile {
       let from = 0;
       for (const view of buffers) {
         const end = Math.min(bytesRead, from + byteLengthOf(view));
-        bytesOf(view).set(all.subarray(from, end));
+        copyAll(all.subarray(from, end), bytesOf(view), "read");
         from = end;
       }
       return { bytesRead, buffers: given };
@@ -133,7 +134,7 @@ class DirectFile {
       const { bytesRead } = await this.#base.read(this.#file, memory, 0, length, from);
       const skip = position - from;
       const got = Math.max(0, Math.min(into.length, bytesRead - skip));
-      into.set(memory.subarray(skip, skip + got));
+      copyAll(memory.subarray(skip, skip + got), into, "read");
       return got;
     });
   }
@@ -165,7 +166,7 @@ class DirectFile {
     return withBounce(this.#base, totalLength(buffers), async (all) => {
       let from = 0;
       for (const view of buffers) {
-        all.set(bytesOf(view), from);
+        copyAll(bytesOf(view), all.subarray(from), "write");
         from += byteLengthOf(view);
       }
       const { bytesWritten } = await this.write(all, 0, all.length, position);
@@ -215,7 +216,7 @@ class DirectFile {
         isHeadPart ? this.#readBlock(memory.subarray(0, block), from) : null,
         isTailPart ? this.#readBlock(memory.subarray(last - from, to - from), last) : null,
       ]);
-      memory.set(bytes, position - from);
+      copyAll(bytes, memory.subarray(position - from), "write");
       const { bytesWritten } = await this.#base.write(this.#file, memory, 0, to - from, from);
       return Math.max(0, Math.min(bytes.length, bytesWritten - (position - from)));
     });

@@ -143,6 +143,9 @@ export interface Backend {
    */
   readonly seek: ((file: OpenFile, offset: number, whence: number) => number) | null;
 
+  /** Copies memory of the caller's: the bytes copied, fewer or -EFAULT where it can't be read (a mapping that was cut). */
+  readonly copy: (from: Uint8Array, to: Uint8Array) => number;
+
   /**
    * flock(2) without waiting (LOCK_NB is added): 0, -EAGAIN where somebody else has the lock, or another -errno; -ENOSYS where
    * no native library is loaded.

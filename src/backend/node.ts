@@ -3,6 +3,7 @@
 // in places; nothing here is tuned, it only has to give the results that the ring gives.
 
 import type * as fs from "node:fs";
+import { copyBytes } from "../kernel/copy.ts";
 import { loadNative, type Native } from "../kernel/shim.ts";
 import type { Landed } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
@@ -135,6 +136,7 @@ const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 class NodeBackend implements Backend {
   readonly name = "node";
   readonly seek = null;
+  readonly copy = copyBytes;
 
   open(path: Path, flags: number, mode: number): Promise<OpenFile>;
   open<T>(path: Path, flags: number, mode: number, wrap: (file: OpenFile) => T): Promise<T>;

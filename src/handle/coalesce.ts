@@ -6,7 +6,7 @@
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
-import { systemError } from "../node/errors.ts";
+import { errnoOf, systemError } from "../node/errors.ts";
 import { isExiting } from "../node/exit.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Syncs } from "./group-commit.ts";
@@ -29,6 +29,8 @@ interface Piece {
   offset: number;
   length: number;
   byteLength: number;
+  /** Its memory could not be read. */
+  failed: boolean;
   resolve: (bytesWritten: number) => void;
   reject: (reason: unknown) => void;
 }
@@ -64,7 +66,7 @@ export class Gather {
   /** Writes in its turn; with `flush` all of it, and it is on the device then. Resolves to the bytes written. */
   write(view: View, offset: number, length: number, flush: boolean): Promise<number> {
     return new Promise((resolve, reject) => {
-      const piece = { view, offset, length, byteLength: byteLengthOf(view), resolve, reject };
+      const piece = { view, offset, length, byteLength: byteLengthOf(view), failed: false, resolve, reject };
       const batch = this.#open;
       const fits = batch !== null && batch.flush === flush && batch.bytes + length <= BATCH_BYTES;
       if (fits && this.#turns.isLast(batch.turn!)) {
@@ -88,7 +90,9 @@ export class Gather {
         rest = rest.filter(isIntact);
         if (rest.length === 0) return;
         const pieces = together ? rest : rest.slice(0, 1);
-        rest = rest.slice(await (batch.flush ? this.#writeSynced(pieces) : this.#write(pieces)));
+        const bytes = this.#copied(pieces);
+        if (bytes === null) rest = rest.filter(({ failed }) => !failed);
+        else rest = rest.slice(await (batch.flush ? this.#writeSynced(pieces, bytes) : this.#write(pieces, bytes)));
       }
     } catch (error) {
       for (const { reject } of rest) reject(error); // no memory for the copy: nobody may be left waiting
@@ -96,8 +100,7 @@ export class Gather {
   }
 
   /** One write. Returns how many of the pieces it has settled: at least one, perhaps with fewer bytes than it has. */
-  async #write(pieces: readonly Piece[]): Promise<number> {
-    const bytes = joined(pieces);
+  async #write(pieces: readonly Piece[], bytes: Uint8Array): Promise<number> {
     try {
       let { bytesWritten: left } = await this.#backend.write(this.#file, bytes, 0, bytes.length, -1);
       let count = 0;
@@ -114,9 +117,9 @@ export class Gather {
   }
 
   /** The same with a sync. A piece is written whole, or its error says how much of it is. */
-  async #writeSynced(pieces: readonly Piece[]): Promise<number> {
+  async #writeSynced(pieces: readonly Piece[], bytes: Uint8Array): Promise<number> {
     const landed = { bytes: 0 };
-    const work = this.#backend.writeSynced(this.#file, [joined(pieces)], -1, landed);
+    const work = this.#backend.writeSynced(this.#file, [bytes], -1, landed);
     try {
       await this.#syncs.keepFailure("fdatasync", this.#syncs.include(work));
       for (const { resolve, length } of pieces) resolve(length);
@@ -145,6 +148,24 @@ export class Gather {
     }
   }
 
+  /** The bytes of all pieces, in memory that nobody else has; null if one can't be read: then its call has failed. */
+  #copied(pieces: readonly Piece[]): Uint8Array | null {
+    let total = 0;
+    for (const { length } of pieces) total += length;
+    const bytes = Buffer.allocUnsafeSlow(total);
+    let at = 0;
+    for (const piece of pieces) {
+      const { view, offset, length, reject } = piece;
+      if (this.#backend.copy(bytesOf(view).subarray(offset, offset + length), bytes.subarray(at)) !== length) {
+        piece.failed = true;
+        reject(systemError(errnoOf("EFAULT"), "write"));
+        return null;
+      }
+      at += length;
+    }
+    return bytes;
+  }
+
   #mayJoin(): Promise<boolean> {
     this.#holdsData ??= this.#look();
     return this.#holdsData;
@@ -161,19 +182,6 @@ export class Gather {
       );
     });
   }
-}
-
-/** The bytes of all pieces, in memory that nobody else has. */
-function joined(pieces: readonly Piece[]): Uint8Array {
-  let total = 0;
-  for (const { length } of pieces) total += length;
-  const bytes = Buffer.allocUnsafeSlow(total);
-  let at = 0;
-  for (const { view, offset, length } of pieces) {
-    bytes.set(bytesOf(view).subarray(offset, offset + length), at);
-    at += length;
-  }
-  return bytes;
 }
 
 /** Whether the view is as it was at the call; if it is not, its call fails. */

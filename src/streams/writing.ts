@@ -6,6 +6,7 @@ import type { WriteStream } from "node:fs";
 import { codedError } from "../node/arguments.ts";
 import { nextTick } from "../node/clock.ts";
 import { atExit } from "../node/exit.ts";
+import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Callback, OpenedFile } from "./files.ts";
 
 type Target = Omit<WriteStream, "bytesWritten"> & {
@@ -52,7 +53,7 @@ export class Writing {
   write(chunks: Buffer[], callback: Callback): void {
     const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     const isSmall = chunks.length > 1 && byteLength < chunks.length * JOIN_BYTES;
-    const written = this.#writeAll(isSmall ? [Buffer.concat(chunks, byteLength)] : chunks, byteLength);
+    const written = this.#writeAll((isSmall ? this.#joined(chunks, byteLength) : null) ?? chunks, byteLength);
     if (!isEndSeen) {
       isEndSeen = true;
       atExit(writeBuffered);
@@ -79,6 +80,18 @@ export class Writing {
     if (chunks.length === 0 || this.#stream.destroyed) return;
     const bytes = Buffer.concat(chunks);
     this.#opened!.handle.write(bytes, 0, bytes.length, this.#stream.pos ?? null).catch(() => {});
+  }
+
+  /** All chunks in one; null where one can't be read, and the kernel is to say so. */
+  #joined(chunks: Buffer[], byteLength: number): [Buffer] | null {
+    const { backend } = this.#opened!.source;
+    const bytes = Buffer.allocUnsafeSlow(byteLength);
+    let at = 0;
+    for (const chunk of chunks) {
+      if (backend.copy(bytesOf(chunk), bytes.subarray(at)) !== byteLengthOf(chunk)) return null;
+      at += byteLengthOf(chunk);
+    }
+    return [bytes];
   }
 
   async #writeAll(chunks: Buffer[], byteLength: number): Promise<void> {

@@ -1,6 +1,7 @@
 // The backend that runs file operations on this thread's io_uring. Only wiring: what each operation does is in
 // backend/uring/read-write.ts and backend/uring/close.ts (open files), backend/uring/path.ts (paths), backend/uring/read-file.ts and write-file.ts (whole files).
 
+import { copyBytes } from "../../kernel/copy.ts";
 import type { Backend } from "../interface.ts";
 import { close } from "./close.ts";
 import { copySmallFile } from "./copy-file.ts";
@@ -52,6 +53,7 @@ export const uringBackend: Backend = {
   openBeneath: rejecting(path.openBeneath),
   adopt: path.adopt,
   seek: file.seek,
+  copy: copyBytes,
   flock: (open, operation) => file.flock(open, operation),
   close: rejecting(close),
   read,

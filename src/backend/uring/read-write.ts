@@ -3,6 +3,7 @@
 
 import type { BigIntStats, Stats } from "node:fs";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
+import { copyBytes, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { statsFromStatx } from "../../node/stats.ts";
@@ -61,17 +62,15 @@ function finishRead(operation: Operation, res: number): void {
   const { resolve, view } = operation;
   settlePosition(operation, res);
   if (byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
-  if (operation.standIn !== null && !copyBack(operation, res)) return memoryTaken(operation);
+  if (operation.standIn !== null && operation.offset + res > byteLengthOf(view!)) return memoryTaken(operation);
+  if (operation.standIn !== null && !copyBack(operation, res)) return fail(operation, EFAULT);
   end(operation);
   resolve({ bytesRead: res, buffer: view });
 }
 
 /** Copies what was read into a stand-in to the view it stands in for. */
-function copyBack(operation: Operation, bytes: number): boolean {
-  const view = operation.view!;
-  if (operation.offset + bytes > byteLengthOf(view)) return false;
-  bytesOf(view).set(operation.standIn!.bytes.subarray(0, bytes), operation.offset);
-  return true;
+function copyBack({ view, offset, standIn }: Operation, bytes: number): boolean {
+  return copyBytes(standIn!.bytes.subarray(0, bytes), bytesOf(view!).subarray(offset)) === bytes;
 }
 
 function finishWrite(operation: Operation, res: number): void {
@@ -170,6 +169,13 @@ export function isSeekable(file: OpenFile): boolean {
   return file.seekable;
 }
 
+/** Fails an operation that was not staged. */
+function failAtOnce(operation: Operation, res: number): Promise<never> {
+  const promise = promiseFor(operation);
+  failTransfer(operation, res);
+  return promise as Promise<never>;
+}
+
 function transfer(
   operation: Operation,
   opcode: number,
@@ -195,8 +201,12 @@ function transfer(
       end(operation);
       return Promise.reject(error);
     }
-    if (opcode === Opcode.WRITE) standIn.bytes.set(bytesOf(view).subarray(offset, offset + operation.length));
     operation.standIn = standIn;
+    if (opcode === Opcode.WRITE) {
+      const copied = copyBytes(bytesOf(view).subarray(offset, offset + operation.length), standIn.bytes);
+      if (copied < 0) return failAtOnce(operation, copied);
+      operation.length = copied; // a short write, as the kernel makes it where memory ends
+    }
   }
   stageTransfer(operation, opcode);
   return promiseFor(operation);

@@ -1,6 +1,7 @@
 // Reads into and writes from several buffers at once. Those of a file that may wait long (a pipe, a file server) go through
 // one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
 
+import { copyAll, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { byteLengthOf, bytesOf, totalLength } from "../../node/views.ts";
@@ -18,7 +19,7 @@ import {
   setPosition,
   settlePosition,
 } from "./read-write.ts";
-import { begin, end, isToRepeat, retryFlag, stage, thread } from "./request.ts";
+import { begin, end, fail, isToRepeat, retryFlag, stage, thread } from "./request.ts";
 
 const IOVEC_BYTES = 16;
 
@@ -43,7 +44,11 @@ function finishVector(operation: Operation, res: number): void {
   if (repeat) return stageVector(operation);
   settlePosition(operation, res);
   const { resolve, standIn } = operation;
-  if (standIn !== null && vector.opcode === Opcode.READV) scatter(standIn.bytes.subarray(0, res), vector.views);
+  try {
+    if (standIn !== null && vector.opcode === Opcode.READV) scatter(standIn.bytes.subarray(0, res), vector.views);
+  } catch {
+    return fail(operation, EFAULT);
+  }
   end(operation);
   const { given: buffers } = vector;
   resolve(vector.opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
@@ -54,7 +59,7 @@ function scatter(bytes: Uint8Array, views: readonly ArrayBufferView[]): void {
   let from = 0;
   for (const view of views) {
     const to = Math.min(bytes.length, from + byteLengthOf(view));
-    bytesOf(view).set(bytes.subarray(from, to));
+    copyAll(bytes.subarray(from, to), bytesOf(view), "read");
     from = to;
   }
 }
@@ -62,7 +67,7 @@ function scatter(bytes: Uint8Array, views: readonly ArrayBufferView[]): void {
 function gather(into: Uint8Array, views: readonly ArrayBufferView[]): void {
   let at = 0;
   for (const view of views) {
-    into.set(bytesOf(view), at);
+    copyAll(bytesOf(view), into.subarray(at), "write");
     at += byteLengthOf(view);
   }
 }
@@ -99,9 +104,14 @@ function vectored(
   // Both may throw: before the operation begins.
   const standIn = mayWait ? t.memory.take(Math.max(4096, total)) : null;
   const cell = standIn === null ? cellForVector(t, views) : null;
+  try {
+    if (standIn !== null && opcode === Opcode.WRITEV) gather(standIn.bytes, views);
+  } catch (error) {
+    standIn!.release();
+    return Promise.reject(error);
+  }
   const operation = begin(t, finishVector, syscall, file);
   operation.standIn = standIn;
-  if (standIn !== null && opcode === Opcode.WRITEV) gather(standIn.bytes, views);
   const address = standIn === null ? putVector(operation, cell, views) : standIn.address;
   operation.fd = file.fd;
   setPosition(operation, position, total);
