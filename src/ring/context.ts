@@ -74,7 +74,11 @@ export class RingThread {
       loop.flush();
       // At least once, and before looking: what has just ended may be about to begin its next step.
       await new Promise<void>((resolve) => (ring.inFlight > 0 ? after(1, resolve) : setImmediate(resolve)));
-    } while ((ring.inFlight > 0 || ring.queued > 0) && clockMs() < until && ring.poisoned === null);
+    } while (
+      (ring.inFlight > 0 || ring.queued > 0 || this.placement.hasLater) &&
+      clockMs() < until &&
+      ring.poisoned === null
+    );
     for (const prepare of this.beforeClose) prepare();
     loop.close();
     ring.close(100);

@@ -11,7 +11,7 @@ import { Patience } from "./spin.ts";
 export interface LoopLimits {
   /** Flushes in microtasks before one must go through the event loop (DESIGN D5: no cost at 64). */ microtaskRounds: number;
   /** Milliseconds of such flushes before one must. */ microtaskMs: number;
-  /** Estimated microseconds of calls answered at once, without the ring, between two turns of the event loop. */ inlineUs: number;
+  /** Microseconds of calls answered at once, without the ring, between two turns of the event loop. */ inlineUs: number;
 }
 
 export const DEFAULT_LIMITS: LoopLimits = {

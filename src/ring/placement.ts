@@ -4,6 +4,7 @@
 
 import { availableProcessors } from "../kernel/processors.ts";
 import { SqeFlag } from "../kernel/sqe.ts";
+import { setImmediate } from "../node/clock.ts";
 import type { Loop } from "./loop.ts";
 import type { Ring } from "./ring.ts";
 import type { Cells } from "./scratch.ts";
@@ -25,6 +26,7 @@ export class Placement {
   inlineBytes: number = 1024 * 1024;
   #bytesLeft = 0;
   #budgetOf = -1;
+  readonly #later: { us: number; call: () => void }[] = [];
   /** Operations that the helper could have had since there was none. */
   #wanted = 0;
   /** Processors that this process may use; 0: not asked yet. */
@@ -59,6 +61,28 @@ export class Placement {
   mayCall(us: number): boolean {
     return this.#loop.mayAnswerInline(us);
   }
+
+  /**
+   * Makes a call of about so many microseconds when the event loop has had its turn, and those that asked before have had
+   * theirs. For what costs more any other way: large cached reads. It must not throw.
+   */
+  callLater(us: number, call: () => void): void {
+    this.#later.push({ us, call });
+    if (this.#later.length === 1) setImmediate(this.#serve);
+  }
+
+  /** Whether calls wait for their turn: who asks now is behind them. */
+  get hasLater(): boolean {
+    return this.#later.length > 0;
+  }
+
+  readonly #serve = (): void => {
+    const waiting = this.#later;
+    let next = 0;
+    while (next < waiting.length && (next === 0 || this.mayCall(waiting[next]!.us))) waiting[next++]!.call();
+    waiting.splice(0, next);
+    if (waiting.length > 0) setImmediate(this.#serve);
+  };
 
   /**
    * The SQE flag of what the ring would hand to an io-wq thread, on a local file system: the helper may have it. Who gets

@@ -14,7 +14,7 @@ export interface Tuning {
   turnMs: number;
   /** Submits in one go before they have. Default 64. */
   turnRounds: number;
-  /** Microseconds, as estimated, of calls answered at once, without the ring, before they have. Default 1000. */
+  /** Microseconds of calls answered at once, without the ring, before they have. Default 1000. */
   inlineUs: number;
   /** Bytes that one submit copies on the JavaScript thread; kernel threads copy the rest. Default 1 MiB. */
   inlineBytes: number;

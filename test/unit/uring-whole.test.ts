@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { constants, readFileSync, writeFileSync } from "node:fs";
-import { backend, Ring } from "../../src/index.ts";
+import { backend, Ring, shutdown } from "../../src/index.ts";
 import { readFile, writeFile } from "../../src/promises.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -106,4 +106,47 @@ test("what flags of their own empty is as empty as ever", async () => {
     (error) => error.code,
   );
   expect([refused, readFileSync(path, "latin1")]).toEqual(["EEXIST", "kept"]);
+});
+
+test.skipIf(backend !== "io_uring")(
+  "large cached files, many at once: in turns of the event loop, without the ring",
+  async () => {
+    const data = patternBytes(512 * 1024, 3);
+    const path = tmp.file(data);
+    const ring = Ring.current();
+    const before = ring.tune();
+    ring.tune({ inlineUs: 300 }); // some of them a turn
+    try {
+      for (let i = 0; i < 8; i++) await readFile(path); // their way is the one of large files
+      const { submitted } = ring.stats;
+      let turns = 0;
+      const counter = setInterval(() => turns++, 0);
+      const name = Buffer.from(path);
+      const controller = new AbortController();
+      const reads = Array.from({ length: 60 }, () => readFile(name));
+      const aborted = readFile(path, { signal: controller.signal }).catch((error) => error.name);
+      name.fill(0x78); // who waits for its turn has the path of the call
+      controller.abort();
+      const results = await Promise.all(reads);
+      clearInterval(counter);
+      expect(results.every((bytes) => bytes.equals(data))).toBe(true);
+      expect(await aborted).toBe("AbortError");
+      expect(turns).toBeGreaterThan(1);
+      expect(ring.stats.submitted).toBe(submitted);
+    } finally {
+      ring.tune(before);
+    }
+    expect(tmp.openFiles()).toEqual([]);
+  },
+);
+
+test.skipIf(backend !== "io_uring")("a shutdown does not lose large reads that wait for their turn", async () => {
+  const data = patternBytes(512 * 1024, 4);
+  const path = tmp.file(data);
+  for (let i = 0; i < 8; i++) await readFile(path);
+  const reads = Array.from({ length: 60 }, () => readFile(path));
+  await shutdown();
+  const results = await Promise.all(reads);
+  expect(results.every((bytes) => bytes.equals(data))).toBe(true);
+  expect(tmp.openFiles()).toEqual([]);
 });

@@ -101,12 +101,29 @@ const isToRepeat = (res: number): boolean => res === EINTR || res === EAGAIN;
 /** Reads a whole file. Resolves to a Buffer, or a string where an encoding is given. */
 export function readFile(path: Path, flags: number, options: ReadFileOptions): Promise<Buffer | string> {
   const signal = options.signal ?? null;
-  if (isAborted(signal)) return Promise.reject(abortError(signal));
+  if (isAborted(signal)) return Promise.reject(abortError(signal!));
   const t = thread();
   const known = options.encoding;
   const encoding = known == null || known === "buffer" ? null : known;
-  const answer = readCached(t, path, flags, encoding, signal);
-  if (answer !== null) return answer;
+  const { lanes, placement } = t;
+  const areLarge = lanes.expected >= LARGE_BYTES;
+  if ((areLarge || placement.isAlone()) && mayReadCached(t, path, flags)) {
+    const us = 3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US;
+    if (!placement.hasLater && placement.mayCall(us)) {
+      const answer = readCached(t, path, flags, encoding, signal);
+      if (answer !== null) return answer;
+    } else if (areLarge) return readLater(t, us, path, flags, encoding, signal);
+  }
+  return readByRing(t, path, flags, encoding, signal);
+}
+
+function readByRing(
+  t: RingThread,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
   if (!mayStayOpen(t, flags)) return readByDescriptor(t, path, flags, encoding, signal);
   return new ReadFile(t, path, flags, encoding, signal).start();
 }
@@ -114,6 +131,36 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
 /** Whether the chain's direct descriptor does no harm if the kernel closes it a little later. */
 function mayStayOpen({ direct }: RingThread, flags: number): boolean {
   return (flags & (constants.O_WRONLY | constants.O_RDWR)) === 0 ? direct.forReading() : direct.forWriting;
+}
+
+function mayReadCached(t: RingThread, path: Path, flags: number): boolean {
+  return (flags & ~CACHED_FLAGS) === 0 && !(t.mounts.any && t.mounts.holdsPath(path));
+}
+
+/**
+ * Reads when the event loop has had its turn. A large file that is cached is copied here in less time than it takes to have
+ * it copied elsewhere: its chain would be one of six operations, and its memory new to another processor.
+ */
+function readLater(
+  { placement }: RingThread,
+  us: number,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  const kept = typeof path === "string" ? path : Buffer.from(path); // the caller may change it meanwhile
+  return new Promise((resolve, reject) => {
+    placement.callLater(us, () => {
+      try {
+        if (isAborted(signal)) return reject(abortError(signal!));
+        const t = thread(); // another, if the ring was shut down meanwhile
+        resolve(readCached(t, kept, flags, encoding, signal) ?? readByRing(t, kept, flags, encoding, signal));
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
 }
 
 /**
@@ -129,10 +176,7 @@ function readCached(
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> | null {
-  if ((flags & ~CACHED_FLAGS) !== 0 || (t.mounts.any && t.mounts.holdsPath(path))) return null;
-  const { lanes, placement } = t;
-  if (!placement.isAlone() && lanes.expected < LARGE_BYTES) return null;
-  if (!placement.mayCall(3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US)) return null;
+  const { lanes } = t;
   const cell = t.cells.take();
   const lane = lanes.take();
   const address = putPath(cell, 0, path);
@@ -150,26 +194,49 @@ function readCached(
   const size = regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0;
   const fd = words[at]!;
   lanes.learn(size);
-  return readLarger(t, fd, size, encoding) ?? readOpened(t, new OpenFile(fd), size, encoding, signal);
+  if (size < LANE_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES))
+    return readOpened(t, new OpenFile(fd), size, encoding, signal);
+  return t.placement.mayCall(size / BYTES_PER_US)
+    ? readLarger(t, fd, size, encoding, signal)
+    : readLargerLater(t, fd, size, encoding, signal);
 }
 
-/** A file that does not fit a lane, if it is in the page cache and copying it here does not take too long; else null. */
+/** A file that does not fit a lane, at once if it is in the page cache. */
 function readLarger(
   t: RingThread,
   fd: number,
   size: number,
   encoding: BufferEncoding | null,
-): Promise<Buffer | string> | null {
-  if (size < LANE_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES)) return null;
-  if (!t.placement.mayCall(size / BYTES_PER_US)) return null;
-  let bytes: Buffer;
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  let bytes: Buffer | null = null;
   try {
     bytes = Buffer.allocUnsafeSlow(size);
   } catch {
-    return null; // who reads it the long way closes it when that fails, too
+    // who reads it the long way closes it when that fails, too
   }
-  if (t.native.readOpened(fd, bytes, size) < size) return null;
+  if (bytes === null || t.native.readOpened(fd, bytes, size) < size)
+    return readOpened(t, new OpenFile(fd), size, encoding, signal);
   return Promise.resolve(encoding === null ? bytes : bytes.toString(encoding));
+}
+
+/** As readLarger, after the event loop's turn. */
+function readLargerLater(
+  t: RingThread,
+  fd: number,
+  size: number,
+  encoding: BufferEncoding | null,
+  signal: AbortSignal | null,
+): Promise<Buffer | string> {
+  return new Promise((resolve, reject) => {
+    t.placement.callLater(size / BYTES_PER_US, () => {
+      try {
+        resolve(readLarger(thread(), fd, size, encoding, signal));
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
 }
 
 /** Reads a file that is open already through the ring, and closes it. An abort rejects at once. */
