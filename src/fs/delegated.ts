@@ -1,4 +1,4 @@
-// The functions of node:fs/promises for which io_uring has no opcode (DESIGN D12): arguments are checked here, Bun's own
+// The functions of node:fs/promises for which io_uring has no opcode (docs/architecture.md D12): arguments are checked here, Bun's own
 // API does the work, and its errors are given Node's shape. Also truncate by path, link and symlink, which need no room.
 // Assumes nothing of its arguments. Folders are in fs/directory.ts.
 

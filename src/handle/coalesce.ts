@@ -1,5 +1,5 @@
 // Small writes at a file's own position that wait for their turn: those that lie one after another are made by one write,
-// and those that ask for a sync share it (DESIGN D7: writes of one file are serialised in io-wq, so each costs a round
+// and those that ask for a sync share it (docs/architecture.md D7: writes of one file are serialised in io-wq, so each costs a round
 // trip of its own). Each call has its own result: what a short write leaves out is written after it, as it would be alone.
 // Only for files whose bytes are just bytes: a pipe, a terminal or a file of /sys takes each write as a message.
 

@@ -1,6 +1,6 @@
 // The syncs of one open file. Calls that come while one is under way share the next one, which begins after all of them
 // (group commit): 64 writers that each wait for their record pay for two or three syncs, not for 64. And a failure is
-// final: the kernel reports lost data once, so a later sync's success would be a lie (DESIGN 3.10).
+// final: the kernel reports lost data once, so a later sync's success would be a lie (docs/architecture.md 3.10).
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { closedError, systemError } from "../node/errors.ts";

@@ -1,5 +1,5 @@
 // The table of direct descriptors: files that live in the ring and never get an fd. A slot is taken before its OPENAT is
-// staged and is free again only when the CLOSE's own CQE has come (DESIGN D8: earlier reuse reads other files).
+// staged and is free again only when the CLOSE's own CQE has come (docs/architecture.md D8: earlier reuse reads other files).
 // The package's own chains and the user's requests wait in one line; at most half of the slots are the user's.
 
 import { clockMs } from "../node/clock.ts";

@@ -22,7 +22,7 @@ export class Placement {
   readonly #ring: Ring;
   readonly #loop: Loop;
   readonly #cells: Cells;
-  /** Bytes that one submit may copy on this JavaScript thread; what is beyond goes to io-wq threads (DESIGN D6). */
+  /** Bytes that one submit may copy on this JavaScript thread; what is beyond goes to io-wq threads (docs/architecture.md D6). */
   inlineBytes: number = 1024 * 1024;
   #bytesLeft = 0;
   #budgetOf = -1;

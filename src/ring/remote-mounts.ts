@@ -1,5 +1,5 @@
 // Which mounted file systems answer from elsewhere (FUSE, NFS, CIFS, 9p …): a read there may block whoever submits it,
-// so operations on them always go to io-wq threads (DESIGN D6). Knows devices and mount points; the table is read again
+// so operations on them always go to io-wq threads (docs/architecture.md D6). Knows devices and mount points; the table is read again
 // when the kernel says that it changed.
 
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// How long to look for a completion before going to sleep for it, learned from what was seen (DESIGN D4). Looking costs
+// How long to look for a completion before going to sleep for it, learned from what was seen (docs/architecture.md D4). Looking costs
 // the time that it takes, sleeping a wake-up: so it is looked for what comes sooner than a wake-up would, and not else.
 // Pure arithmetic on times; knows no ring and reads no clock.
 

@@ -1,4 +1,4 @@
-// Addresses that hold: views that would move, cells that are nobody else's, paths that fit or don't (DESIGN 3.1).
+// Addresses that hold: views that would move, cells that are nobody else's, paths that fit or don't (docs/architecture.md 3.1).
 // Assumes a kernel that gives rings, for the shim's memory.
 
 import { read as readMemory } from "bun:ffi";

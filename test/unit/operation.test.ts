@@ -1,4 +1,4 @@
-// The operation table: a slot serves one life at a time, and a CQE of another life finds nobody (DESIGN 3.6).
+// The operation table: a slot serves one life at a time, and a CQE of another life finds nobody (docs/architecture.md 3.6).
 // Assumes no kernel: pure bookkeeping.
 
 import { describe, expect, test } from "bun:test";

@@ -127,7 +127,7 @@ function runChain(
   return promiseFor(operation);
 }
 
-/** Buffered writes and syncs go to io-wq anyway (DESIGN D7): sent there at once, one thread runs both. */
+/** Buffered writes and syncs go to io-wq anyway (docs/architecture.md D7): sent there at once, one thread runs both. */
 function sqeFlags(file: OpenFile, mayWait: boolean): number {
   return mayWait || file.slow || !file.direct ? SqeFlag.ASYNC : 0;
 }

@@ -127,7 +127,7 @@ function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats
   const cell = t.cells.takeForPath();
   const syscall = noFollow ? "lstat" : "stat";
   const address = putPath(cell, 0, path);
-  // DESIGN D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
+  // docs/architecture.md D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
   // as long, because only an open can be told to keep to that cache.
   if (alone && address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.placement.mayCall(2)) {
     const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);

@@ -17,7 +17,7 @@ import { stat } from "./path.ts";
 import { fstat } from "./read-write.ts";
 
 const OWN_POSITION = -1;
-/** Bytes of one piece, and pieces in flight (measured: DESIGN D8b). */
+/** Bytes of one piece, and pieces in flight (measured: docs/architecture.md D8b). */
 const PIECE_BYTES = 1024 * 1024;
 const PIECES = 4;
 /** Results from this size on are mapped, with huge pages, instead of allocated. */
