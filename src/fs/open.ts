@@ -18,7 +18,7 @@ import { toPath } from "../node/path.ts";
 export { FileHandle };
 
 const FILE_MODE = 0o666;
-const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_RDWR, O_TRUNC, O_WRONLY } = {
+const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TRUNC, O_WRONLY } = {
   ...constants,
   O_ACCMODE: 0b11,
 };
@@ -104,18 +104,48 @@ async function openDirect(path: Path, flags: number, mode: number): Promise<File
   if ((flags & O_APPEND) !== 0 || !(await mayBeDirect(path))) return openHandle(path, buffered, mode);
   const base = currentBackend();
   const writeOnly = (flags & O_ACCMODE) === O_WRONLY;
+  // The blocks at the ends of a write are read first.
+  const access = (writeOnly ? (flags & ~O_ACCMODE) | O_RDWR : flags) | O_DIRECT;
+  if ((flags & O_CREAT) !== 0 && (flags & O_EXCL) !== 0)
+    return createDirect(base, path, access, writeOnly, buffered, mode);
   let file: OpenFile;
   try {
-    // The blocks at the ends of a write are read first.
-    const access = writeOnly ? (flags & ~O_ACCMODE) | O_RDWR : flags;
-    file = await base.open(path, access | O_DIRECT, mode);
+    file = await base.open(path, access, mode);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== "EINVAL" && !(code === "EACCES" && writeOnly)) throw error;
-    // EINVAL comes after a file was created and found to take no O_DIRECT: it is there, and is ours.
-    return openHandle(path, code === "EINVAL" ? buffered & ~O_EXCL : buffered, mode);
+    return openHandle(path, buffered, mode);
   }
-  return handleOfDirect(base, file, writeOnly, path, buffered, mode);
+  return handleOfDirect(base, file, writeOnly, buffered);
+}
+
+/** Opens the very file once more, whatever its path leads to by now. */
+function reopen(base: Backend, { fd }: OpenFile, flags: number): Promise<OpenFile> {
+  return base.open(`/proc/self/fd/${fd}`, flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOFOLLOW), 0);
+}
+
+/**
+ * Creates a file that must not be there. Without O_DIRECT first: the kernel makes the file, and then says EINVAL if it takes
+ * none; by then the path may lead to another one.
+ */
+async function createDirect(
+  base: Backend,
+  path: Path,
+  access: number,
+  writeOnly: boolean,
+  buffered: number,
+  mode: number,
+): Promise<FileHandle> {
+  if (!kinMet) await meetKin(handlePrototype, kinOf);
+  const made = await base.open(path, buffered, mode);
+  let file: OpenFile;
+  try {
+    file = await reopen(base, made, access);
+  } catch {
+    return new FileHandle(made, base); // no O_DIRECT here, or a mode that lets nobody read it
+  }
+  await base.close(made);
+  return handleOfDirect(base, file, writeOnly, buffered);
 }
 
 /** Whether the path leads to nothing yet, a regular file or a block device. */
@@ -132,10 +162,9 @@ async function handleOfDirect(
   base: Backend,
   file: OpenFile,
   writeOnly: boolean,
-  path: Path,
   buffered: number,
-  mode: number,
 ): Promise<FileHandle> {
+  let plain: OpenFile;
   try {
     if (!kinMet) await meetKin(handlePrototype, kinOf);
     const { alignmentOf, directBackend } = require("../backend/direct.ts") as Direct;
@@ -148,10 +177,11 @@ async function handleOfDirect(
       options.handle = handle;
       return handle;
     }
+    plain = await reopen(base, file, buffered);
   } catch (error) {
     await base.close(file);
     throw error;
   }
   await base.close(file);
-  return openHandle(path, buffered & ~(O_EXCL | O_TRUNC | O_CREAT), mode);
+  return new FileHandle(plain, base);
 }

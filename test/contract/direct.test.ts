@@ -3,8 +3,10 @@
 // Never measures: what is straight and what is copied is seen in strace, not here.
 
 import { expect, test } from "bun:test";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { currentBackend } from "../../src/backend/choose.ts";
 import * as library from "../../src/index.ts";
+import { constants } from "../../src/kernel/constants.ts";
 import { expectArgumentError, rejection } from "../helpers/expect-error.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -203,6 +205,29 @@ test("what takes no O_DIRECT is opened buffered, and the handle says so", async 
   expect(readFileSync(path, "utf8")).toBe("one two");
   await using plain = await open(path);
   expect(plain.direct).toBe(false);
+});
+
+test("a new file without O_DIRECT is the one that was made, whoever puts another in its place", async () => {
+  const victim = tmp.file("somebody else's");
+  const path = tmp.path();
+  const backend = currentBackend() as { open: ReturnType<typeof currentBackend>["open"] };
+  const { open: original } = backend;
+  // A file system that takes no O_DIRECT: the file is made, then comes EINVAL, and by then the name is a link.
+  backend.open = (async (at: string, flags: number, mode: number, ...rest: []) => {
+    if ((flags & constants.O_DIRECT) === 0) return original(at, flags, mode, ...rest);
+    if ((flags & constants.O_CREAT) !== 0) writeFileSync(at, "", { flag: "wx" });
+    rmSync(path, { force: true });
+    symlinkSync(victim, path);
+    throw Object.assign(new Error("EINVAL"), { code: "EINVAL" });
+  }) as typeof original;
+  try {
+    await using handle = await open(path, "wx", { direct: true });
+    expect(handle.direct).toBe(false);
+    await handle.write("mine");
+  } finally {
+    backend.open = original;
+  }
+  expect(readFileSync(victim, "utf8")).toBe("somebody else's");
 });
 
 test("open's arguments: options in the mode's place or after it, and what is wrong with them", async () => {
