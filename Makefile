@@ -24,7 +24,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check fault asan pack prebuild prebuild-arm64 release clean help
+.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)

@@ -17,6 +17,23 @@ import { statOptions } from "./node/options.ts";
 import { toPath } from "./node/path.ts";
 import { filesComeWith } from "./streams/files.ts";
 
+// Every type that node:fs/promises has (test/types.test.ts); the handle is ours.
+export type {
+  CreateReadStreamOptions,
+  CreateWriteStreamOptions,
+  DisposableTempDir,
+  FileChangeInfo,
+  FileReadOptions,
+  FileReadResult,
+  FlagAndOpenMode,
+  PullOptions,
+  ReadableWebStreamOptions,
+  WatchOptions,
+  WatchOptionsWithBufferEncoding,
+  WatchOptionsWithStringEncoding,
+  WriterOptions,
+} from "node:fs/promises";
+export type { FileHandle };
 export { appendFile, constants, readFile, writeFile };
 
 /* ---- loaded by the first call ------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 // Validates, then calls the backend, whose promise is the usual call's result. An argument error is a rejection, as it is
 // of Node's async functions, and nothing has been queued then.
 
+import type { BufferView } from "node:buffer";
 import type { Mode, OpenMode, PathLike, ReadFileOptionsWithBuffer } from "node:fs";
 import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import { currentBackend } from "../backend/choose.ts";
@@ -55,14 +56,11 @@ function isHandle(file: unknown): file is FileHandle {
  * With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part that was
  * filled. A FileHandle is read from its position on and stays open.
  */
-export function readFile<T extends View>(
-  file: FileLike,
-  options: ReadFileOptionsWithBuffer<T>,
-): Promise<Buffer<T["buffer"]>>;
+export function readFile<T extends View>(file: FileLike, options: ReadFileOptionsWithBuffer<T>): Promise<BufferView<T>>;
 export function readFile(
   file: FileLike,
   options?: (ReadOptions & { encoding?: null | undefined }) | null,
-): Promise<Buffer<ArrayBuffer>>;
+): Promise<NonSharedBuffer>;
 export function readFile(
   file: FileLike,
   options: (ReadOptions & { encoding: BufferEncoding }) | BufferEncoding,
@@ -70,7 +68,7 @@ export function readFile(
 export function readFile(
   file: FileLike,
   options: ReadOptions | BufferEncoding | null,
-): Promise<string | Buffer<ArrayBuffer>>;
+): Promise<string | NonSharedBuffer>;
 export function readFile(file: unknown, options?: unknown): Promise<any> {
   try {
     if (isHandle(file)) return file.readFile(options as ReadOptions);

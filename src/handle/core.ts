@@ -108,7 +108,7 @@ export class OpenHandle extends EventEmitter {
     position?: ReadPosition | null,
   ): Promise<ReadResult<T>>;
   read<T extends View>(buffer: T, options?: ReadRange | null): Promise<ReadResult<T>>;
-  read<T extends View = Buffer<ArrayBuffer>>(options?: (ReadRange & { buffer?: T }) | null): Promise<ReadResult<T>>;
+  read<T extends View = NonSharedBuffer>(options?: (ReadRange & { buffer?: T }) | null): Promise<ReadResult<T>>;
   read(first?: unknown, offset?: unknown, length?: unknown, position?: unknown): Promise<ReadResult<any>> {
     if (!(#file in this)) return Promise.reject(notAHandleError());
     if (isPlain(first, offset, length, position)) {

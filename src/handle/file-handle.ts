@@ -2,6 +2,7 @@
 // OpenHandle's reads, writes and syncs: whole content, streams, attributes, advice, many reads at once.
 // Assumes of the handle only what `sourceOf` shows; keeps no state of its own.
 
+import type { BufferView } from "node:buffer";
 import type { Mode, ReadStream, TimeLike, WriteStream } from "node:fs";
 import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import type { Interface } from "node:readline";
@@ -78,10 +79,10 @@ export class FileHandle extends OpenHandle {
    */
   readFile<T extends View>(
     options: ReadFileOptions & { encoding?: null | undefined; buffer: T | ((size: number) => T) },
-  ): Promise<Buffer<T["buffer"]>>;
-  readFile(options?: (ReadFileOptions & { encoding?: null | undefined }) | null): Promise<Buffer<ArrayBuffer>>;
+  ): Promise<BufferView<T>>;
+  readFile(options?: (ReadFileOptions & { encoding?: null | undefined }) | null): Promise<NonSharedBuffer>;
   readFile(options: (ReadFileOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>;
-  readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | Buffer<ArrayBuffer>>;
+  readFile(options?: ReadFileOptions | BufferEncoding | null): Promise<string | NonSharedBuffer>;
   readFile(options?: unknown): Promise<any> {
     try {
       mustBeOpen(this, "readFile");

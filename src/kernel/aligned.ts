@@ -13,7 +13,7 @@ const UNMOVED_BYTES = 1024;
  * A zeroed Buffer of `size` bytes whose address is a multiple of `alignment` (a power of two up to 2 MiB): what an
  * O_DIRECT handle reads into and writes from without a copy. Throws ERR_OUT_OF_RANGE and ERR_INVALID_ARG_*.
  */
-export function alignedBuffer(size: number, alignment: number = 4096): Buffer<ArrayBuffer> {
+export function alignedBuffer(size: number, alignment: number = 4096): NonSharedBuffer {
   validateInteger(size, "size", 0, 2 ** 32);
   validateInteger(alignment, "alignment", 1, MAX_ALIGNMENT);
   if ((alignment & (alignment - 1)) !== 0) throw invalidArgValue("alignment", alignment, "must be a power of two");

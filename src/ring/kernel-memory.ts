@@ -17,9 +17,9 @@ export class KernelBuffer {
   readonly #memory: KernelMemory;
   readonly address: Address;
   /** All of it: at least what was asked for. */
-  readonly bytes: Buffer<ArrayBuffer>;
+  readonly bytes: NonSharedBuffer;
 
-  constructor(memory: KernelMemory, address: Address, bytes: Buffer<ArrayBuffer>) {
+  constructor(memory: KernelMemory, address: Address, bytes: NonSharedBuffer) {
     this.#memory = memory;
     this.address = address;
     this.bytes = bytes;
@@ -41,7 +41,7 @@ export class PinnedBuffer {
     markLeased(this.#buffer.bytes.buffer, this.#leased);
   }
 
-  get bytes(): Buffer<ArrayBuffer> {
+  get bytes(): NonSharedBuffer {
     return this.#buffer.bytes;
   }
 

@@ -92,7 +92,7 @@ class FileByteSource implements ByteSource {
       return this.#finish().then(() => Promise.reject(error));
     }
     if (chunk === null) return this.#end(controller);
-    if (chunk !== undefined) return void controller.enqueue(chunk as Buffer<ArrayBuffer>);
+    if (chunk !== undefined) return void controller.enqueue(chunk as NonSharedBuffer);
     return new Promise<void>((resolve) => {
       this.#wake = resolve;
     }).then(() => (this.#done === null ? this.pull(controller) : undefined));

@@ -3,6 +3,7 @@
 
 import type * as node from "node:fs/promises";
 import type { FileHandle } from "../../src/handle/file-handle.ts";
+import type * as types from "../../src/promises.ts";
 import ours, * as named from "../../src/promises.ts";
 
 type Node = typeof import("node:fs/promises");
@@ -42,6 +43,38 @@ export const opened: Promise<node.FileHandle> = ours.open("x");
 export const ourHandle: Pick<FileHandle, keyof node.FileHandle> = null as unknown as node.FileHandle;
 holds<Exact<Misfits<FileHandle, node.FileHandle>, never>>();
 holds<Exact<Misfits<node.FileHandle, FileHandle, Exclude<keyof FileHandle, keyof node.FileHandle>>, never>>();
+
+// Every type, by its name.
+export const names: [
+  types.FileChangeInfo<string>,
+  types.FlagAndOpenMode,
+  types.FileReadResult<Buffer>,
+  types.FileReadOptions,
+  types.CreateReadStreamOptions,
+  types.CreateWriteStreamOptions,
+  types.ReadableWebStreamOptions,
+  types.PullOptions,
+  types.WriterOptions,
+  types.DisposableTempDir,
+  types.WatchOptions,
+  types.WatchOptionsWithBufferEncoding,
+  types.WatchOptionsWithStringEncoding,
+] = null as unknown as [
+  node.FileChangeInfo<string>,
+  node.FlagAndOpenMode,
+  node.FileReadResult<Buffer>,
+  node.FileReadOptions,
+  node.CreateReadStreamOptions,
+  node.CreateWriteStreamOptions,
+  node.ReadableWebStreamOptions,
+  node.PullOptions,
+  node.WriterOptions,
+  node.DisposableTempDir,
+  node.WatchOptions,
+  node.WatchOptionsWithBufferEncoding,
+  node.WatchOptionsWithStringEncoding,
+];
+holds<Exact<types.FileHandle extends FileHandle ? (FileHandle extends types.FileHandle ? never : 1) : 2, never>>();
 
 // Overloads, by what they give.
 async function overloads(file: FileHandle): Promise<void> {

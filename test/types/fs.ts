@@ -1,0 +1,24 @@
+// Compiled, never run (types.test.ts): bun-uring/fs is typed as node:fs is.
+// Assumes @types/node as pinned.
+
+import type * as node from "node:fs";
+import type { Dirent, PathLike, ReadStream, Stats, symlink, WriteStream } from "../../src/fs.ts";
+import ours, * as named from "../../src/fs.ts";
+
+export const standard: typeof node = ours;
+export const standardByName: typeof node = named;
+export const back: typeof ours = null as unknown as typeof node;
+type Missing = Exclude<keyof typeof node, keyof typeof named>;
+export const none: [Missing] extends [never] ? true : Missing = true;
+
+export const types: [PathLike, Stats, Dirent<Buffer>, ReadStream, WriteStream, symlink.Type] = null as unknown as [
+  node.PathLike,
+  node.Stats,
+  node.Dirent<NonSharedBuffer>,
+  node.ReadStream,
+  node.WriteStream,
+  node.symlink.Type,
+];
+named.readFile("x", "utf8", (_error, text) => text satisfies string);
+named.stat("x", { bigint: true }, (_error, stats) => stats.mtimeNs satisfies bigint);
+void (named.read.__promisify__ satisfies unknown);
