@@ -48,10 +48,11 @@ export function threads(pid: number | "self" = "self"): Map<number, string> {
   return found;
 }
 
-/** Names of threads but for those that come and go by themselves: Bun's pools, JavaScriptCore's helpers, io-wq's workers. */
+/** Names of threads but for those that come and go by themselves: Bun's pools, JavaScriptCore's helpers, io-wq's
+ *  workers, and the package's helper, which ends when it has idled (helper.test.ts). */
 export function lastingThreads(pid: number | "self" = "self"): string[] {
   return [...threads(pid).values()]
-    .filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-)|ollector Thread/.test(name))
+    .filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-|bun-uring)|ollector Thread/.test(name))
     .toSorted();
 }
 
