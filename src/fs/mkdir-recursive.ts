@@ -2,6 +2,7 @@
 // Assumes that others may make the same folders at the same time. Never removes what it made when it fails.
 
 import type { Backend, Path } from "../backend/interface.ts";
+import { bun } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 
 type Failure = NodeJS.ErrnoException;
@@ -14,6 +15,21 @@ const FINAL = new Set(["EACCES", "ENOSPC", "ENOTDIR", "EPERM"]);
  * EEXIST if it is a file, ENOTDIR if one above it is.
  */
 export async function makePath(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
+  if (typeof path === "string" && isTidy(path)) {
+    try {
+      return await bun.mkdir(path, { recursive: true, mode });
+    } catch {
+      // Again, for what Node says was wrong, and of which path.
+    }
+  }
+  return makeEach(backend, path, mode);
+}
+
+/** Of such a path Bun's own function, which is one visit to a thread, tells the first folder made as Node does. */
+const isTidy = (path: string): boolean => !/\/\/|\/$|(^|\/)\.\.?(\/|$)/.test(path);
+
+/** One call for each folder. */
+async function makeEach(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
   // The bytes as characters, so that the one code cuts both kinds of path at their slashes.
   const whole = typeof path === "string" ? path : path.toString("latin1");
   const native = (part: string): Path => (typeof path === "string" ? part : Buffer.from(part, "latin1"));
