@@ -1,5 +1,6 @@
 // bun-uring/server: files in a Bun server. A list of what there is.
 
+export { type FileRange, FileWriter, type FileWriterOptions, file, UringFile } from "./server/file.ts";
 export { serveElysia, serveNode, serveStatic } from "./server/middleware.ts";
 export {
   type FieldPart,
@@ -16,3 +17,4 @@ export { openRoot, Root, type RootOptions, type RootReaddirOptions, type RootWri
 export { serveFile } from "./server/serve-file.ts";
 export type { Encoding, FileFacts, ServeOptions } from "./server/serve-options.ts";
 export { type StaticRoutes, type StaticRoutesOptions, staticRoutes } from "./server/static-routes.ts";
+export { type Writable, type WriteOptions, write } from "./server/write.ts";
