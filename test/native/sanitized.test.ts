@@ -73,7 +73,10 @@ const RUNS: Record<string, string[]> = {
   "the ring and its rooms": ["ring", "operation", "loop", "doorbell", "buffer", "batch", "uring", "chain"].map(
     (name) => `test/unit/${name}.test.ts`,
   ),
-  "Workers that are terminated": ["test/lifetime/workers.test.ts"],
+  "Workers that are terminated": ["test/lifetime/workers.test.ts", "test/lifetime/worker-memory.test.ts"],
+  "pools, and rings that end over work": ["pool", "endings", "late-memory"].map(
+    (name) => `test/lifetime/${name}.test.ts`,
+  ),
   "injected faults": ["test/fault/injected.test.ts"],
 };
 
