@@ -3,7 +3,7 @@
 
 import { type Landed, throwIfAborted } from "../node/abort.ts";
 import { bunFs } from "../node/bun-fs.ts";
-import { systemError } from "../node/errors.ts";
+import { namingFolder, systemError } from "../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { bytesOf } from "../node/views.ts";
 import type { Backend, OpenFile, Path, WriteFileOptions } from "./interface.ts";
@@ -21,7 +21,7 @@ export async function readWhole(backend: Backend, path: Path, flags: number, sig
   throwIfAborted(signal);
   if (stats?.isFile() && !signal) return readRegular(path, flags);
   const file = await backend.open(path, flags, 0o666);
-  return closeAfter(backend, file, readToEnd(backend, file, signal));
+  return closeAfter(backend, file, namingFolder(readToEnd(backend, file, signal), path));
 }
 
 function readRegular(path: Path, flags: number): Promise<Buffer> {

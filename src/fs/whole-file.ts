@@ -46,9 +46,12 @@ function handles(): Opening {
   return opening;
 }
 
+/** A handle of ours, or one of node:fs/promises: each reads and writes by its own methods. */
 function isHandle(file: unknown): file is FileHandle {
-  if (typeof file !== "object" || file instanceof Uint8Array || file instanceof URL) return false;
-  return file instanceof handles().FileHandle;
+  if (typeof file !== "object" || file === null || file instanceof Uint8Array || file instanceof URL) return false;
+  if (file instanceof handles().FileHandle) return true;
+  const { fd, readFile: read, writeFile: write } = file as { fd?: unknown; readFile?: unknown; writeFile?: unknown };
+  return typeof fd === "number" && typeof read === "function" && typeof write === "function";
 }
 
 /**

@@ -77,6 +77,18 @@ export function systemError(
   return error;
 }
 
+/** A whole file's read has failed: as in Node the error names a folder, and no file. */
+export function readError(errno: number, path: PathLike): Error {
+  return errnoCode(errno) === "EISDIR" ? systemError(errno, "read", path) : systemError(errno, "read");
+}
+
+/** The read of a whole file, whose error is `readError`'s. */
+export function namingFolder<T>(read: Promise<T>, path: PathLike): Promise<T> {
+  return read.catch((error: NodeJS.ErrnoException) => {
+    throw error.code === "EISDIR" ? readError(error.errno!, path) : error;
+  });
+}
+
 function shown(path: PathLike): string {
   return typeof path === "string" ? path : path.toString("utf8");
 }

@@ -164,8 +164,20 @@ export function stringBytes(data: string, encoding: unknown): Buffer {
 export function bunTime(time: unknown): number | Date {
   if (typeof time === "string" && String(Number(time)) !== "NaN") return dateIfNegative(Number(time));
   if (typeof time === "number" && Number.isFinite(time)) return time < 0 ? epochMs() / 1000 : time;
-  if (time instanceof Date) return dateIfNegative(time.getTime() / 1000);
+  const ms = timeOf(time);
+  if (ms !== null) return dateIfNegative(ms / 1000);
   throw invalidArgType("time", ["Date", "Time in seconds"], time); // so Node names it
+}
+
+const { getTime } = Date.prototype;
+
+/** Milliseconds since 1970 of a Date, also one of another realm; null for anything else. */
+function timeOf(value: unknown): number | null {
+  try {
+    return getTime.call(value as Date);
+  } catch {
+    return null;
+  }
 }
 
 function dateIfNegative(seconds: number): number | Date {

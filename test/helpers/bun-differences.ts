@@ -366,6 +366,10 @@ export const DIFFERENCES: readonly Difference[] = [
     unstable: true,
     tests: ["write-file > refuses an iterable that yields a number"],
   },
+  {
+    id: "readfile-folder-path",
+    tests: ["foreign objects > readFile of a folder names it"],
+  },
 ];
 
 const byTest = new Map(DIFFERENCES.flatMap((difference) => difference.tests.map((key) => [key, difference])));

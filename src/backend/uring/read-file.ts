@@ -5,7 +5,7 @@
 import { constants } from "../../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { abortable } from "../../node/abort.ts";
-import { abortError, systemError } from "../../node/errors.ts";
+import { abortError, namingFolder, readError, systemError } from "../../node/errors.ts";
 import { isAborted } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
@@ -78,7 +78,7 @@ class ReadFile extends Linked<Buffer | string> {
     this.isOpen = true;
     if (this.error === null && (second > 0 || isToRepeat(first) || isToRepeat(second)))
       return void this.#goOn(Math.max(0, first), Math.max(0, second));
-    if (first < 0 || second < 0) return this.fail(systemError(honest(first < 0 ? first : second), "read"));
+    if (first < 0 || second < 0) return this.fail(readError(honest(first < 0 ? first : second), this.operation.path!));
     if (this.error === null) this.value = this.t.lanes.result(this.#lane!, first, this.#encoding);
     this.finish();
   }
@@ -124,7 +124,7 @@ function readByRing(
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
-  if (!mayStayOpen(t, flags)) return readByDescriptor(t, path, flags, encoding, signal);
+  if (!mayStayOpen(t, flags)) return namingFolder(readByDescriptor(t, path, flags, encoding, signal), path);
   return new ReadFile(t, path, flags, encoding, signal).start();
 }
 
@@ -195,7 +195,7 @@ function readCached(
   const fd = words[at]!;
   lanes.learn(size);
   if (size < LANE_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES))
-    return readOpened(t, new OpenFile(fd), size, encoding, signal);
+    return namingFolder(readOpened(t, new OpenFile(fd), size, encoding, signal), path);
   return t.placement.mayCall(size / BYTES_PER_US)
     ? readLarger(t, fd, size, encoding, signal)
     : readLargerLater(t, fd, size, encoding, signal);
