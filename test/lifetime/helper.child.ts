@@ -157,6 +157,20 @@ await runCases({
     };
   },
 
+  /** A file server answers slowly: it is the ring's, and the loop goes on. */
+  async remote({ dir, server }) {
+    await warmUp(dir);
+    const { posted } = counts();
+    const meter = startGapMeter();
+    for (let i = 0; i < 4; i++) {
+      await fs.writeFile(`${server}/f${i}`, "x");
+      await fs.rename(`${server}/f${i}`, `${server}/g${i}`);
+      await fs.access(`${server}/g${i}`);
+      await fs.unlink(`${server}/g${i}`);
+    }
+    return { posted: counts().posted - posted, gap: meter.stop() };
+  },
+
   async exit({ dir }) {
     await warmUp(dir);
     for (let i = 0; i < 64; i++) void fs.mkdir(`${dir}/last${i}`);

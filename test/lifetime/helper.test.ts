@@ -6,6 +6,7 @@ import { describe, expect } from "bun:test";
 import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runCase, startCase } from "../helpers/child.ts";
+import { startFuse } from "../helpers/fuse.ts";
 import { mountExt4, mountTmpfs, run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
 import { tmpDir } from "../helpers/tmp.ts";
@@ -87,6 +88,18 @@ describe("the helper", () => {
     } finally {
       await child.finished();
       await disk.unmount();
+    }
+  });
+
+  faultTest("has nothing to do with a file server", { needs: ["ioUring", "fuse"] }, async () => {
+    const fuse = await startFuse();
+    try {
+      await fuse.mode({ mode: "slow", ms: 60, ops: ["open", "lookup", "getattr", "write", "rename", "unlink"] });
+      const seen = await runCase<any>(fixture, "remote", { input: { ...folder(), server: fuse.path }, env });
+      expect(seen.posted).toBe(0);
+      expect(seen.gap.maxStallMs).toBeLessThan(40);
+    } finally {
+      await fuse.stop();
     }
   });
 
