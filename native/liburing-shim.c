@@ -31,6 +31,9 @@
 // Raised whenever a signature, struct or the shared header below changes; src/layout.ts holds the same number.
 #define BUN_URING_ABI 6
 
+// Of SQEs that no caller knows of: cancellations, and the timeouts that liburing submits on kernels before 5.11.
+#define OWN_USER_DATA (~(uint64_t)0)
+
 // Words of the header at the start of the memory shared with JavaScript; the CQE table follows it.
 enum {
     HEADER_CONSUMED,  // SQEs taken from the staging area by the last tick
@@ -76,6 +79,8 @@ struct ring {
     int bell_watched;    // the other end, which Bun owns, and its inode
     ino_t bell_inode;
     int mounts;     // /proc/self/mountinfo, polled for changes
+    uint64_t *running; // user_data of the SQEs in the kernel, where it can only cancel one by one; else NULL
+    uint32_t running_count;
     uint64_t *opens; // hash set of ~user_data: SQEs in the kernel that open a descriptor which somebody has to own
     uint32_t opens_capacity, opens_count;
     int waited;       // cancel_all has run: what has not ended by then is not waited for again
@@ -267,6 +272,7 @@ static void region_release(void *bytes, void *context)
 static void release_shared(struct ring *ring)
 {
     free(ring->opens);
+    free(ring->running);
     if (ring->header)
         munmap(ring->header, ring->shared_length);
     free(ring);
@@ -296,6 +302,10 @@ EXPORT int32_t bun_uring_create(uint32_t entries, uint32_t cq_entries, uint32_t 
         return rc;
     }
     ring->header = shared;
+    // Kernels before 6.0 can't be told to cancel all, or before 5.19 not by an SQE either: then what is in them is noted.
+    struct io_uring_sync_cancel_reg nothing = {.addr = OWN_USER_DATA, .fd = -1};
+    if (io_uring_register_sync_cancel(&ring->uring, &nothing) == -EINVAL)
+        ring->running = calloc(params.cq_entries, sizeof(*ring->running));
     ring->cqes = (struct io_uring_cqe *)((char *)shared + HEADER_BYTES);
     ring->next = pthread_getspecific(thread_rings);
     pthread_setspecific(thread_rings, ring);
@@ -425,6 +435,15 @@ EXPORT int32_t bun_uring_closes_at_once(struct ring *ring)
 
 /* ---- submit and reap ------------------------------------------------------------------------------------------- */
 
+static void forget_running(struct ring *ring, uint64_t user_data)
+{
+    for (uint32_t i = 0; i < ring->running_count; i++)
+        if (ring->running[i] == user_data) {
+            ring->running[i] = ring->running[--ring->running_count];
+            return;
+        }
+}
+
 // Where the key is in the set, or would be put. The set is never full.
 static uint32_t opens_find(const struct ring *ring, uint64_t key)
 {
@@ -521,6 +540,8 @@ static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint
                 continue;
         }
         put(ring, &staged[i]);
+        if (ring->running && ring->running_count < ring->cqe_capacity)
+            ring->running[ring->running_count++] = staged[i].user_data;
     }
     fault_staged(ring, take - posted);
     return take;
@@ -569,9 +590,17 @@ static uint32_t copy_out(struct ring *ring, int discarded)
     uint32_t ready = io_uring_cq_ready(&ring->uring);
     const uint32_t head = *ring->uring.cq.khead;
     const uint32_t mask = ring->uring.cq.ring_mask;
-    for (uint32_t i = 0; i < ready; i++)
-        ring->cqes[i] = ring->uring.cq.cqes[(head + i) & mask];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < ready; i++) {
+        const struct io_uring_cqe *cqe = &ring->uring.cq.cqes[(head + i) & mask];
+        if (cqe->user_data == OWN_USER_DATA)
+            continue;
+        if (ring->running)
+            forget_running(ring, cqe->user_data);
+        ring->cqes[kept++] = *cqe;
+    }
     io_uring_cq_advance(&ring->uring, ready);
+    ready = kept;
     ready = helper_reap(ring, ready);
     ready = fault_copied(ring, ready);
     ring->header[HEADER_IN_FLIGHT] -= ready;
@@ -612,12 +641,32 @@ EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *stag
     return (int32_t)ready;
 }
 
-// Asks the kernel at once, without an SQE, to cancel the request with this user_data: for when no SQE can be submitted.
-// Returns 0, -ENOENT if there is none such, -ETIME if it can't be stopped now. Its CQE comes in any case.
+// Queues an SQE that cancels the request with this user_data. Returns whether there was room.
+static int cancel_by_sqe(struct ring *ring, uint64_t user_data)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    if (!sqe && io_uring_submit(&ring->uring) >= 0)
+        sqe = io_uring_get_sqe(&ring->uring);
+    if (!sqe)
+        return 0;
+    io_uring_prep_cancel64(sqe, user_data, 0);
+    sqe->user_data = OWN_USER_DATA;
+    return 1;
+}
+
+// Asks the kernel at once, beyond what the CQ has room for, to cancel the request with this user_data.
+// Returns 0, or -errno: -ENOENT if there is none such, -ETIME if it can't be stopped now. Its CQE comes in any case.
 EXPORT int32_t bun_uring_cancel(struct ring *ring, uint32_t user_data_low, uint32_t user_data_high)
 {
+    const uint64_t user_data = (uint64_t)user_data_high << 32 | user_data_low;
+    if (ring->running) {
+        if (!cancel_by_sqe(ring, user_data))
+            return -EAGAIN;
+        const int rc = io_uring_submit(&ring->uring);
+        return rc < 0 ? rc : 0;
+    }
     struct io_uring_sync_cancel_reg cancel = {
-        .addr = (uint64_t)user_data_high << 32 | user_data_low,
+        .addr = user_data,
         .fd = -1,
         .timeout = {.tv_sec = 0, .tv_nsec = 0},
     };
@@ -664,9 +713,14 @@ no_eventfd:
 
 static void bell_reap(struct ring *ring)
 {
-    const unsigned int ready = io_uring_cq_ready(&ring->bell);
+    unsigned int head, ready = 0;
+    struct io_uring_cqe *cqe;
+    io_uring_for_each_cqe(&ring->bell, head, cqe)
+    {
+        ready++;
+        ring->bell_pending -= cqe->user_data != OWN_USER_DATA;
+    }
     io_uring_cq_advance(&ring->bell, ready);
-    ring->bell_pending -= (int)ready;
 }
 
 // Hangs the chain on the bell ring, unless it still hangs there from the last time. What a failed submit left in the
@@ -1065,6 +1119,23 @@ static void discard(struct ring *ring, struct undone *undone)
             note_undone(undone, ring->cqes[i].user_data);
 }
 
+// Asks the kernel to cancel all that it has.
+static void cancel_running(struct ring *ring)
+{
+    if (ring->running) {
+        for (uint32_t i = 0; i < ring->running_count && cancel_by_sqe(ring, ring->running[i]); i++)
+            ;
+        io_uring_submit(&ring->uring);
+        return;
+    }
+    struct io_uring_sync_cancel_reg cancel = {
+        .fd = -1,
+        .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+        .timeout = {.tv_sec = 0, .tv_nsec = 0},
+    };
+    io_uring_register_sync_cancel(&ring->uring, &cancel);
+}
+
 // Cancels what is in the kernel and waits for every CQE, at most deadline_ms.
 static void cancel_and_wait(struct ring *ring, uint32_t deadline_ms, struct undone *undone)
 {
@@ -1074,14 +1145,9 @@ static void cancel_and_wait(struct ring *ring, uint32_t deadline_ms, struct undo
     ring->stuck = helper_stop(ring, deadline_ms) != 0;
     if (ring->header[HEADER_IN_FLIGHT] == 0)
         return;
-    struct io_uring_sync_cancel_reg cancel = {
-        .fd = -1,
-        .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
-        .timeout = {.tv_sec = 0, .tv_nsec = 0},
-    };
     withdraw(ring, undone);
     for (uint32_t waited = 0; waited <= deadline_ms; waited += 10) {
-        io_uring_register_sync_cancel(&ring->uring, &cancel);
+        cancel_running(ring);
         run_task_work(ring);
         discard(ring, undone);
         if (ring->header[HEADER_IN_FLIGHT] == 0)

@@ -65,6 +65,12 @@ describe.skipIf(reason !== null)(`on a simulated kernel${reason === null ? "" : 
       expect([all.includes("restrict"), all.includes("late")]).toEqual([!restricted, lateClose]);
     });
 
+  for (const [version] of kernels)
+    test(`${version}: a closing ring takes back what waits in the kernel`, () => {
+      const { stdout, stderr } = run([join(import.meta.dir, "parked.child.ts")], { BUN_URING_KERNEL: version });
+      expect(JSON.parse(stdout || JSON.stringify(stderr))).toEqual({ lost: 0, code: "ECANCELED", left: "abcd" });
+    });
+
   // STATX, OPENAT, CLOSE
   for (const opcode of [21, 18, 19])
     test(`whose probe has opcode ${opcode} but refuses it: the node backend, and why`, () => {
