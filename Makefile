@@ -7,6 +7,8 @@ BIOME    := node_modules/.bin/biome
 ifeq ($(origin CC),default)
 CC       := gcc
 endif
+# Milliseconds for each test; bunfig.toml has no such setting, and Bun's default of 5 s is too short for a busy machine.
+TEST     := $(BUN) test --timeout 30000
 ARCH     := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
 
 SOURCES  := $(shell find src -name '*.ts')
@@ -36,11 +38,11 @@ demo: setup build ## copy and verify a real tree; compare with node:fs/promises 
 	@$(BUN) examples/demo.ts
 
 test: setup build fault ## all quick tests; then behaviour and units again on the node backend
-	$(BUN) test
-	BUN_URING_BACKEND=node $(BUN) test test/contract test/unit
+	$(TEST)
+	BUN_URING_BACKEND=node $(TEST) test/contract test/unit
 
 test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
-	BUN_URING_SLOW=1 $(BUN) test test/fault test/lifetime test/durability test/model test/native
+	BUN_URING_SLOW=1 $(TEST) test/fault test/lifetime test/durability test/model test/native
 
 test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (15 minutes); writes docs/kernels.md
 	$(BUN) test/kernels/matrix.ts $(KERNELS)

@@ -1,6 +1,7 @@
 // Promise 9 and issue 2's acceptance 2 and 6: the loop keeps turning under the package's own best load, and one turn's
 // reads are one system call.
-// Assumes that other programs may use the machine: the meter takes off the time in which the thread had no processor.
+// Assumes that other programs may use the machine: what counts is the processor time that the thread itself spent between
+// two ticks of a 5 ms interval. Calls that block it without working are fuse.test.ts's.
 
 import { beforeAll, describe, expect, onTestFinished } from "bun:test";
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from "node:fs";
@@ -17,7 +18,7 @@ const path = join(root, "blocks");
 const big = join(root, "big");
 const env = { BUN_URING_BACKEND: "uring" };
 const needs = ["ioUring"] as const;
-const MAX_GAP_MS = 25;
+const MAX_BUSY_MS = 25;
 const slow = missing(["slow"]) === null;
 const BIG_BYTES = slow ? 1 << 30 : 256 << 20;
 
@@ -40,7 +41,7 @@ describe("the loop", () => {
         env,
       });
       expect(count).toBeGreaterThan(10_000);
-      expect(gap.maxStallMs).toBeLessThan(MAX_GAP_MS);
+      expect(gap.maxBusyMs).toBeLessThan(MAX_BUSY_MS);
       expect(gap.ticks).toBeGreaterThan(100);
     });
   }
@@ -51,7 +52,7 @@ describe("the loop", () => {
         input: { path: join(root, "blocks"), ms: 500, kind },
         env,
       });
-      expect(gap.maxStallMs).toBeLessThan(MAX_GAP_MS);
+      expect(gap.maxBusyMs).toBeLessThan(MAX_BUSY_MS);
     });
   }
 
@@ -61,7 +62,7 @@ describe("the loop", () => {
       env,
     });
     // Whole files of 256 KiB among them give the garbage collector work: promise 9's own bound.
-    expect(gap.maxStallMs).toBeLessThan(50);
+    expect(gap.maxBusyMs).toBeLessThan(50);
     expect(Math.min(...count)).toBeGreaterThan(10);
   });
 
@@ -71,7 +72,7 @@ describe("the loop", () => {
       env,
     });
     expect({ length: seen.length, ends: seen.ends }).toEqual({ length: BIG_BYTES, ends: [0x41, 0x41] });
-    expect(seen.gap.maxStallMs).toBeLessThan(MAX_GAP_MS);
+    expect(seen.gap.maxBusyMs).toBeLessThan(MAX_BUSY_MS);
   });
 });
 

@@ -121,12 +121,15 @@ describe("seccomp", () => {
   });
 
   faultTest("the behaviour suite passes", { needs: ["gcc", "slow"], timeoutMs: 300_000 }, async () => {
-    const suite = Bun.spawn([...refusingIoUring({ setup: "EPERM" }), process.execPath, "test", "test/contract"], {
-      cwd: join(import.meta.dir, "../.."),
-      env: { ...process.env, BUN_URING_BACKEND: "auto" },
-      stdout: "ignore",
-      stderr: "pipe",
-    });
+    const suite = Bun.spawn(
+      [...refusingIoUring({ setup: "EPERM" }), process.execPath, "test", "--timeout", "30000", "test/contract"],
+      {
+        cwd: join(import.meta.dir, "../.."),
+        env: { ...process.env, BUN_URING_BACKEND: "auto" },
+        stdout: "ignore",
+        stderr: "pipe",
+      },
+    );
     const said = await new Response(suite.stderr).text();
     expect({ exitCode: await suite.exited, tail: said.slice(-400) }).toEqual({ exitCode: 0, tail: said.slice(-400) });
     expect(said).not.toMatch(/^ 0 pass/m);

@@ -76,8 +76,10 @@ describe("children", () => {
   test("the gap meter sees a loop that stood still, and one that did not", async () => {
     const blocked = await runCase<LoopGap>(fixture, "gap", { input: 120 });
     expect(blocked.maxGapMs).toBeGreaterThan(110);
+    expect(blocked.maxBusyMs).toBeGreaterThan(110);
     const free = await runCase<LoopGap>(fixture, "gap", { input: 0 });
     expect(free.maxStallMs).toBeLessThan(50);
+    expect(free.maxBusyMs).toBeLessThan(25);
   });
 
   test("a descriptor left open is seen", () => {

@@ -103,7 +103,7 @@ export interface FaultTestOptions {
   timeoutMs?: number;
 }
 
-/** A test that is skipped, with the reason in its name, where a need is not met, and fails when the kernel complained. */
+/** A test that is skipped, with the reason in its name, where a need is not met, and fails when the kernel complained. Never tried again: what fails is told. */
 export function faultTest(
   name: string,
   { needs = [], timeoutMs = 30_000 }: FaultTestOptions,
@@ -117,7 +117,6 @@ export function faultTest(
       await body();
       expect(kernelTrouble(mark)).toEqual([]);
     },
-    // Another process can take a shared machine away for longer than the loop may stand still; not three times in a row.
-    { timeout: timeoutMs, retry: 2 },
+    { timeout: timeoutMs },
   );
 }

@@ -83,7 +83,7 @@ describe("the helper", () => {
       const { value } = await child.finished();
       expect(value).toMatchObject({ wasStuck: true, made: ["made0", "made1", "made2"] });
       expect(value.rounds).toBeGreaterThan(20);
-      expect(value.gap.maxStallMs).toBeLessThan(25);
+      expect(value.gap.maxBusyMs).toBeLessThan(25);
       expect(value.posted).toBeGreaterThan(0);
     } finally {
       await child.finished();
