@@ -45,6 +45,8 @@ export class Loop {
   #asleep = false;
   /** What is waited for now was slept for. */
   #slept = false;
+  /** It is one for syncs alone: how long those take says nothing about the rest. */
+  #forSyncs = false;
   #refused = 0;
   #asked = false;
   readonly #forget = (): void => {
@@ -145,7 +147,7 @@ export class Loop {
     }
     if (this.#polling) return;
     this.#wait(clockMs());
-    if (ring.mustSleep && ring.queued === 0) this.#sleep();
+    if ((ring.mustSleep || ring.onlySyncs) && ring.queued === 0) this.#sleep();
     else this.#yield();
   }
 
@@ -177,7 +179,7 @@ export class Loop {
     this.#refused = 0;
     // What is queued goes out as long as some of it can: what is in flight may be waiting for just that.
     const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
-    if (moving || this.#mustLook || (!ring.contended && this.patience.mayLook(now))) this.#yield();
+    if (moving || this.#mustLook || (!ring.contended && !ring.onlySyncs && this.patience.mayLook(now))) this.#yield();
     else this.#sleep();
   }
 
@@ -200,10 +202,12 @@ export class Loop {
 
   #wait(now: number): void {
     this.#slept = false;
-    this.patience.begin(now);
+    this.#forSyncs = this.#ring.onlySyncs;
+    if (!this.#forSyncs) this.patience.begin(now);
   }
 
   #learn(now: number): void {
+    if (this.#forSyncs) return;
     if (this.#slept) this.patience.slept(now);
     else this.patience.seen(now);
   }

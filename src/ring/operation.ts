@@ -51,6 +51,8 @@ export class Operation {
   again: (() => void) | null = null;
   /** Times that the kernel said EAGAIN. */
   retries: number = 0;
+  /** A sync, or a chain that ends in one: it takes as long as a device does, so nobody looks for it. */
+  isSync: boolean = false;
   /** Shim memory of the operation, and other memory that must live until the CQE. */
   cell: Cell | null = null;
   memory: Uint8Array | null = null;
@@ -204,6 +206,7 @@ export class OperationTable {
     operation.standIn = null;
     operation.remote = null;
     operation.retries = 0;
+    operation.isSync = false;
     operation.again = null;
     operation.lease = null;
     operation.claim = null;

@@ -61,6 +61,8 @@ export class Ring {
 
   /** SQEs the kernel owes a CQE for. */
   inFlight = 0;
+  /** Of those staged or in the kernel, SQEs of syncs and of what is linked to them. */
+  syncing = 0;
   closed = false;
   /** Closed, and the kernel has given everything back. */
   isIdle = false;
@@ -215,6 +217,7 @@ export class Ring {
           return this.poison(`a CQE for slot ${low & SLOT_MASK} that waits for none`);
         }
         operation.pending--;
+        if (operation.isSync) this.syncing--;
         operation.finish(operation, cqes[i + 2]!, cqes[i + 3]!, low >>> LINK_SHIFT);
       }
     } catch (error) {
@@ -240,6 +243,11 @@ export class Ring {
     this.native.helperAdopt(this.address, operation.slot, operation.generation);
     this.submitted++;
     this.inFlight++;
+  }
+
+  /** Whether all that is staged or in the kernel are syncs. */
+  get onlySyncs(): boolean {
+    return this.syncing > 0 && this.inFlight + this.queued <= this.syncing;
   }
 
   /** Whether the helper thread is there. */

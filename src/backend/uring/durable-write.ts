@@ -120,6 +120,7 @@ function runChain(
   const opcode = vectored ? Opcode.WRITEV : Opcode.WRITE;
   const length = vectored ? views.length : views[0]!.length;
   operation.pending = isLast ? 2 : 1;
+  operation.isSync = isLast;
   const flags = sqeFlags(file, mayWait) | (isLast ? SqeFlag.IO_LINK : 0);
   // Both in one go: nothing may come between linked SQEs.
   stageLink(t, operation, 0, opcode, flags, file.fd, at, address, length, 0);

@@ -264,6 +264,7 @@ export function stageLink(
 ): number {
   const i = t.ring.next();
   if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
+  if (operation.isSync) t.ring.syncing++;
   const slot = operation.slot | (link << LINK_SHIFT);
   writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, slot, operation.generation);
   return i;

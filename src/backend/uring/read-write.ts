@@ -250,6 +250,7 @@ function onFile(
   const operation = begin(t, finishVoid, syscall, file);
   const { fd } = file;
   const flags = file.slow ? remoteFlag(t, operation) : 0;
+  operation.isSync = opcode === Opcode.FSYNC;
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, offset, 0, length, opFlags));
   return promiseFor(operation);
 }

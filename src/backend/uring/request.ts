@@ -53,6 +53,7 @@ export function stage(
 ): number {
   const i = t.ring.next();
   if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
+  if (operation.isSync) t.ring.syncing++;
   operation.pending = 1;
   writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, operation.slot, operation.generation);
   return i;
