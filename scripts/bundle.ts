@@ -6,7 +6,6 @@
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { writeFaces } from "./elsewhere/faces.ts";
 
 mkdirSync("dist", { recursive: true });
 // A chunk's name changes with its content: what an earlier run left would be packed.
@@ -112,4 +111,7 @@ renameSync("dist/main.js.map", "dist/cli.js.map");
 writeFileSync("dist/cli.js", readFileSync("dist/main.js", "utf8").replace(/=main\.js\.map$/m, "=cli.js.map"));
 rmSync("dist/main.js");
 chmodSync("dist/cli.js", 0o755);
+// It looks at what the modules export, and so loads them: on any machine, whatever backend the environment asks for.
+process.env["BUN_URING_BACKEND"] = "node";
+const { writeFaces } = await import("./elsewhere/faces.ts");
 writeFaces("dist/elsewhere");
