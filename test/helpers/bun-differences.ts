@@ -327,7 +327,6 @@ export const DIFFERENCES: readonly Difference[] = [
   {
     id: "unchecked-arguments",
     tests: [
-      "errors > every function rejects; none throws at the call",
       "handle-readv-writev > readv of no buffers fails as readv(2) in Node does",
       "handle-write > refuses length 1.5, and writes nothing",
       "read-file > refuses options of a boolean",
