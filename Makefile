@@ -26,7 +26,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release clean help
+.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -55,6 +55,9 @@ bench: setup-bench build bench-c ## every bench, side by side with Bun and C (un
 
 bench-serve: setup-bench build ## serveFile beside Bun's own ways and nginx (if installed), under wrk
 	@$(BUN) bench/serve.ts
+
+bench-log: setup build bench-c ## AppendLog beside write + datasync by hand, bun:sqlite and C; log lines beside FileSink and sonic-boom
+	@$(BUN) bench/log.ts
 
 bench-%: setup-bench build bench-c
 	@$(BUN) bench/run.ts $*

@@ -55,8 +55,6 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
   #sequence = 1;
   #gathering: Group = new Group();
   #flying: Group | null = null;
-  /** The buffer that is not in use. */
-  #spare: Buffer | null = null;
   /** Bytes that flushSync has put behind the group under way. */
   #ahead = 0;
   #scheduled = false;
@@ -166,7 +164,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     const group = this.#gathering;
     if (group.used === 0 || this.#failure !== null) return;
     const ahead = this.#ahead + (this.#flying?.used ?? 0);
-    if (!this.#file.putSync(group.bytes, group.used, ahead)) return;
+    if (!this.#file.putSync(group.pieces, group.used, ahead)) return;
     this.#gathering = new Group();
     if (this.#flying === null) this.#file.skip(group.used);
     else this.#ahead += group.used;
@@ -278,15 +276,13 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   async #writeGroup(): Promise<void> {
     const group = this.#gathering;
-    this.#gathering = new Group(this.#spare ?? undefined);
-    this.#spare = null;
+    this.#gathering = new Group();
     this.#flying = group;
     try {
-      await this.#file.put(group.bytes.subarray(0, group.used));
+      await this.#file.put(group.pieces, group.used);
       this.#file.skip(this.#ahead);
       this.#ahead = 0;
       this.#flying = null;
-      this.#spare = group.bytes;
       this.#count(group);
     } catch (error) {
       this.#flying = null;
@@ -298,6 +294,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     this.#totals.records += group.records;
     this.#totals.bytes += group.used;
     this.#totals.groups++;
+    group.release();
     group.resolve();
   }
 

@@ -1,7 +1,7 @@
 // The logs of this thread that are open when it ends: what they have gathered is written by blocking calls. One listener for all
 // of them. SIGTERM, which would end the process without a word, flushes them, and then does what it would have done.
 
-import { fdatasyncSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
 
 interface Flushable {
@@ -43,9 +43,8 @@ export function notAtExit(log: Flushable): void {
   process.off("SIGTERM", onSigterm);
 }
 
-/** Writes and, if asked, syncs, holding the thread. `position` null: at the file's end or own position. */
-export function writeAllSync(fd: number, bytes: Buffer, length: number, position: number | null, sync: boolean): void {
-  for (let done = 0; done < length; )
-    done += writeSync(fd, bytes, done, length - done, position === null ? null : position + done);
-  if (sync) fdatasyncSync(fd);
+/** Writes, holding the thread. `position` null: at the file's end or own position. */
+export function writeAllSync(fd: number, bytes: Buffer, position: number | null): void {
+  for (let done = 0; done < bytes.length; )
+    done += writeSync(fd, bytes, done, bytes.length - done, position === null ? null : position + done);
 }

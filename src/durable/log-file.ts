@@ -2,7 +2,9 @@
 // again, and the file completed and let go.
 // Assumes one group at a time. Knows nothing of who waits for a group.
 
+import { fdatasyncSync } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { writeThenSync } from "../backend/loops.ts";
 import { epochMs } from "../node/clock.ts";
 import { writeAllSync } from "./at-exit.ts";
 import type { Checked } from "./log-options.ts";
@@ -47,18 +49,13 @@ export class LogFile {
   }
 
   /** Writes a group, and syncs it if the log is durable. Where it fails the position stays. */
-  async put(bytes: Buffer): Promise<void> {
-    await this.#zeros?.before(this.#position + bytes.length);
+  async put(pieces: readonly Buffer[], length: number): Promise<void> {
+    await this.#zeros?.before(this.#position + length);
     const position = this.#isPlaced ? this.#position : -1;
-    if (this.#isDurable) {
-      await this.#backend.writeSynced(this.#file, [bytes], position, { bytes: 0 });
-    } else {
-      for (let done = 0; done < bytes.length; ) {
-        const at = this.#isPlaced ? position + done : -1;
-        done += (await this.#backend.write(this.#file, bytes, done, bytes.length - done, at)).bytesWritten;
-      }
-    }
-    this.#position += bytes.length;
+    const landed = { bytes: 0 };
+    if (this.#isDurable) await this.#backend.writeSynced(this.#file, pieces, position, landed);
+    else await writeThenSync(this.#backend, this.#file, pieces, position, landed, async () => {});
+    this.#position += length;
   }
 
   /** Counts bytes that `putSync` has put behind a group that was under way. */
@@ -67,10 +64,14 @@ export class LogFile {
   }
 
   /** Writes bytes `ahead` of the position, holding the thread; false where zeros may be on their way there. */
-  putSync(bytes: Buffer, length: number, ahead: number): boolean {
-    const place = this.#position + ahead;
+  putSync(pieces: readonly Buffer[], length: number, ahead: number): boolean {
+    let place = this.#position + ahead;
     if (this.#file.fd < 0 || this.#zeros?.overlaps(place + length)) return false;
-    writeAllSync(this.#file.fd, bytes, length, this.#isPlaced ? place : null, this.#isDurable);
+    for (const bytes of pieces) {
+      writeAllSync(this.#file.fd, bytes, this.#isPlaced ? place : null);
+      place += bytes.length;
+    }
+    if (this.#isDurable) fdatasyncSync(this.#file.fd);
     return true;
   }
 

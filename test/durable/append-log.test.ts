@@ -4,6 +4,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { frameAt } from "../../src/durable/frames.ts";
+import { Group } from "../../src/durable/group.ts";
 import {
   AppendLog,
   type AppendLogOptions,
@@ -67,6 +69,38 @@ describe("records", () => {
       // What was filled ahead is cut at close.
       expect(statSync(path).size).toBe((await entries(path)).reduce((sum, { data }) => sum + 20 + data.length, 32));
     }
+  });
+
+  test("of a group that is longer than a piece of memory come back in order, in every framing, also by flushSync", async () => {
+    // Lengths around the end of a piece, of one that is as long as a piece, and of one that is longer.
+    const lengths = [...Array.from({ length: 3000 }, (_, i) => i % 577), 262_144 - 20, 262_144, 300_000, 5];
+    const wanted = lengths.map((length, i) => String(i).padEnd(length, "z"));
+    for (const durability of ["data", "none"] as const)
+      for (const framing of ["records", "lines", "raw"] as const)
+        for (const sync of [false, true]) {
+          const path = tmp.path();
+          const log = await AppendLog.open(path, { framing, durability });
+          for (const text of wanted) log.write(framing === "lines" && text === wanted[7] ? `${text}\n` : text);
+          if (sync) log.flushSync();
+          await log.close();
+          if (framing === "records") expect(await texts(path)).toEqual(wanted);
+          else {
+            const joined = framing === "raw" ? wanted.join("") : `${wanted.join("\n")}\n`;
+            expect(readFileSync(path, "utf8") === joined).toBe(true);
+          }
+        }
+  });
+
+  test("are numbered anew over all pieces of a group", () => {
+    const group = new Group();
+    for (let i = 0; i < 3; i++) group.add("x".repeat(200_000), "records", 100 + i);
+    group.renumber(7);
+    const frames = group.pieces.map((bytes) => frameAt(bytes, 0));
+    expect(frames.map((frame) => typeof frame === "object" && frame && [frame.sequence, frame.index])).toEqual([
+      [7, 0],
+      [8, 1],
+      [9, 2],
+    ]);
   });
 
   test("are taken as they were at the call", async () => {
