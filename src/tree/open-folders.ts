@@ -119,12 +119,15 @@ export class OpenFolders {
       const { errno, syscall } = error as NodeJS.ErrnoException;
       throw typeof errno === "number" && syscall === "open" ? systemError(errno, "scandir", shown) : error;
     }
-    const { identity } = await this.#backend.info(file);
-    if (folder.identity !== null && folder.identity !== identity) {
-      await this.#backend.close(file);
-      throw systemError(errnoOf("EBUSY"), "scandir", shown); // another one has come into its place
+    try {
+      const { identity } = await this.#backend.info(file);
+      if (folder.identity !== null && folder.identity !== identity)
+        throw systemError(errnoOf("EBUSY"), "scandir", shown); // another one has come into its place
+      folder.identity = identity;
+    } catch (error) {
+      await this.#backend.close(file).catch(() => {}); // nobody else knows of it
+      throw error;
     }
-    folder.identity = identity;
     folder.file = file;
     return file;
   }

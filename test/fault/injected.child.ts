@@ -36,9 +36,17 @@ export interface Report {
 const MOST = 400;
 const [EAGAIN, ECANCELED] = [-11, -125];
 
+/** Eventfds of ended jobs that a ring keeps for the next ones: SPARE_WAKES of the shim. How many there are just now depends on
+ * how many jobs have run at once, so that only more than these are left over. */
+const SPARE_WAKES = 4;
+const isEventfd = (target: string): boolean => target === "anon_inode:[eventfd]";
+const eventfds = (): number => [...openFds().values()].filter(isEventfd).length;
+const eventfdsAtStart = eventfds();
+
 /** What the ring's tables have out, and the process's descriptors. */
 function held(t: RingThread): Record<string, number> {
   const { inFlight, queued } = t.ring.stats();
+  const wakes = eventfds();
   return {
     inFlight,
     queued,
@@ -47,7 +55,8 @@ function held(t: RingThread): Record<string, number> {
     lanes: t.lanes.used,
     direct: t.direct.used,
     directFiles: filesInTable(),
-    fds: openFds().size,
+    fds: openFds().size - wakes,
+    wakes: Math.max(0, wakes - eventfdsAtStart - SPARE_WAKES),
   };
 }
 

@@ -8,7 +8,7 @@ import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, type Cell, putPath } from "../../ring/scratch.ts";
 import type { OpenFile, Path } from "../interface.ts";
 import { fstat } from "./read-write.ts";
-import { begin, EAGAIN, EINTR, end, pathAddress, pathFlag, stage, thread } from "./request.ts";
+import { begin, EAGAIN, EINTR, end, honest, pathAddress, pathFlag, stage, thread } from "./request.ts";
 
 const TWO_32 = 2 ** 32;
 
@@ -47,7 +47,7 @@ function finishInfo(operation: Operation, res: number): void {
   }
   const { resolve } = operation;
   const cell = operation.cell as Cell;
-  const info = res < 0 ? res : infoFromStatx(cell.words, cell.halfWord);
+  const info = res < 0 ? honest(res) : infoFromStatx(cell.words, cell.halfWord);
   end(operation);
   resolve(info);
 }
