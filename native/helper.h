@@ -287,7 +287,7 @@ static void *helper_main(void *argument)
         if (LOAD(helper->awaited))
             futex(&helper->answered, FUTEX_WAKE, 1, NULL);
         if (LOAD(helper->sleeper) && exchange_if(&helper->sleeper, 1, 0))
-            send(helper->bell_socket, "!", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+            send(LOAD(helper->bell_socket), "!", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
     __atomic_fetch_sub(&helpers, 1, __ATOMIC_SEQ_CST);
     STORE(helper->gone, 1);
@@ -557,7 +557,7 @@ static int helper_arm(struct ring *ring)
     struct helper *helper = ring->helper;
     if (!helper || !helper_holds(ring))
         return 0;
-    helper->bell_socket = ring->bell_socket;
+    STORE(helper->bell_socket, ring->bell_socket); // the helper may still be ringing for the call before
     STORE(helper->sleeper, 1);
     if (LOAD(helper->state) != HELPER_DONE)
         return 0;
