@@ -85,7 +85,7 @@ check: setup $(PREBUILT) dist/index.js dist/types/index.d.ts ## types, lint, for
 	@mkdir -p build
 	@$(BUN) pm pack --ignore-scripts --quiet --filename build/checked.tgz >/dev/null
 	node_modules/.bin/publint --strict build/checked.tgz
-	node_modules/.bin/attw --ignore-rules cjs-resolves-to-esm build/checked.tgz
+	node_modules/.bin/attw build/checked.tgz --ignore-rules cjs-resolves-to-esm
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -c -o /dev/null $(SHIM)
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -DBUN_URING_FAULT -c -o /dev/null $(SHIM)
 
