@@ -4,7 +4,7 @@
 // are changed: the object that `require` and default imports give, and what named imports are bound to.
 
 import { mock } from "bun:test";
-import { currentBackend } from "./backend/choose.ts";
+import { wantsRing } from "./backend/choose.ts";
 import { own } from "./callbacks.ts";
 import promises from "./promises.ts";
 
@@ -48,4 +48,4 @@ function register(): void {
   replace("node:worker_threads", { Worker: preloading(threads.Worker) });
 }
 
-if (currentBackend().name === "io_uring") register();
+if (wantsRing()) register();

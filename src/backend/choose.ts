@@ -1,10 +1,12 @@
 // The choice between the two backends: io_uring where a ring can be made and proves itself, node:fs everywhere else.
 // What the kernel has no opcode for is left to node:fs, function by function, by the ring's own probe.
-// BUN_URING_BACKEND overrides it: "auto" (default), "uring" (throws rather than fall back), "node".
+// BUN_URING_BACKEND overrides it: "auto" (default: the ring where it pays, adaptive.ts), "uring" (nothing but the ring; throws where
+// it can't be had), "node".
 
 import { Opcode } from "../kernel/sqe.ts";
 import { ringThread } from "../ring/context.ts";
 import type { Reason } from "../ring/setup.ts";
+import { adaptive } from "./adaptive.ts";
 import type { Backend } from "./interface.ts";
 import { uringBackend } from "./uring/backend.ts";
 
@@ -26,7 +28,7 @@ export function currentBackend(): Backend {
 
 /** Why the node backend is in use; null where io_uring is. */
 export function fallbackReason(): Reason | null {
-  currentBackend();
+  void currentBackend().name; // which is not known before
   return reason;
 }
 
@@ -43,12 +45,19 @@ function choose(): Backend {
   }
   if (wish !== "auto" && wish !== "uring")
     throw new TypeError(`bun-uring: BUN_URING_BACKEND must be "auto", "uring" or "node", not "${wish}"`);
+  return wish === "auto" ? adaptive(nodeBackend(), () => ringOrNode(wish)) : ringOrNode(wish);
+}
+
+function ringOrNode(wish: string): Backend {
   const thread = ringThread();
   if ("ring" in thread) return delegateMissing(thread.setup.opcodes);
   if (wish === "uring") throw new Error(`bun-uring: io_uring is not available: ${thread.message}. ${thread.remedy}`);
   reason = thread;
   return nodeBackend();
 }
+
+/** Whether io_uring may be used at all; asks nobody whether it can be had. */
+export const wantsRing = (): boolean => (process.env["BUN_URING_BACKEND"] || "auto") !== "node";
 
 type Delegable = "rename" | "unlink" | "rmdir" | "mkdir" | "symlink" | "link" | "ftruncate";
 

@@ -100,6 +100,11 @@ export function cancel(target: Operation, links: number = 1): void {
   for (let link = 0; link < links; link++) target.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
 }
 
+let cancelling = 0;
+
+/** Whether what is started now is to be cancelled one day: then it belongs to a ring. */
+export const wantsCancel = (): boolean => cancelling > 0;
+
 /**
  * Starts an operation of the backend; when the signal fires, the kernel is asked to cancel it. It settles when its CQE has
  * come, whatever it says then. Where the operation is not the ring's (the node backend), or has ended at once, or goes
@@ -108,7 +113,13 @@ export function cancel(target: Operation, links: number = 1): void {
 export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
   if (isAborted(signal)) return Promise.reject(abortError(signal));
   lastBegun = null;
-  const promise = start();
+  cancelling++;
+  let promise: Promise<T>;
+  try {
+    promise = start();
+  } finally {
+    cancelling--;
+  }
   const operation = lastBegun as Operation | null;
   lastBegun = null;
   if (operation === null) return promise;
