@@ -25,6 +25,7 @@ const NOT_EMPTY = new Set(["ENOTEMPTY", "EEXIST", "EPERM"]);
 /** The path of a name in a folder. */
 export function pathIn(folder: Path, name: Name): Path {
   if (folder.length === 0) return name;
+  if (name.length === 0) return folder;
   if (typeof folder === "string" && typeof name === "string")
     return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
   return Buffer.concat([Buffer.from(folder as string), Buffer.from("/"), Buffer.from(name as string)]);

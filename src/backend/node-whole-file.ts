@@ -12,28 +12,48 @@ import { readToEnd, truncatesLate, writeAll } from "./loops.ts";
 type View = NodeJS.ArrayBufferView;
 type Signal = AbortSignal | null | undefined;
 
-export async function readWhole(backend: Backend, path: Path, flags: number, signal: Signal): Promise<Buffer> {
-  throwIfAborted(signal);
-  // Bun's own readFile costs one visit to the thread pool where the loop costs four, but it can't be stopped and has no
-  // limit: only for regular files. What can't be looked at is opened all the same, for the error that open gives.
-  const stats = await backend.stat(path, false).catch(() => null);
-  if (stats?.isFile() && Number(stats.size) > MAX_FILE_BYTES) throw fileTooLarge(Number(stats.size));
-  throwIfAborted(signal);
-  if (stats?.isFile() && !signal) return readRegular(path, flags);
-  const file = await backend.open(path, flags, 0o666);
-  return closeAfter(backend, file, namingFolder(readToEnd(backend, file, signal), path));
+/** All of a file; text where an encoding is given. */
+export function readWhole(
+  backend: Backend,
+  path: Path,
+  flags: number,
+  signal: Signal,
+  encoding: BufferEncoding | null,
+): Promise<Buffer | string> {
+  // Bun's own readFile is one visit to the thread pool where the steps are four; but it can't be stopped.
+  return signal ? readInSteps(backend, path, flags, signal, encoding) : readAtOnce(path, flags, encoding);
 }
 
-function readRegular(path: Path, flags: number): Promise<Buffer> {
-  return new Promise<Buffer>((resolve, reject) => {
-    bunFs.readFile(path, { flag: flags as unknown as string }, (error, bytes) => {
-      if (!error) resolve(bytes);
+async function readInSteps(
+  backend: Backend,
+  path: Path,
+  flags: number,
+  signal: Signal,
+  encoding: BufferEncoding | null,
+): Promise<Buffer | string> {
+  throwIfAborted(signal);
+  const file = await backend.open(path, flags, 0o666);
+  const bytes = await closeAfter(backend, file, namingFolder(readToEnd(backend, file, signal), path));
+  return encoding === null ? bytes : bytes.toString(encoding);
+}
+
+function readAtOnce(path: Path, flags: number, encoding: BufferEncoding | null): Promise<Buffer | string> {
+  return new Promise((resolve, reject) => {
+    const options = { flag: flags as unknown as string, encoding };
+    bunFs.readFile(path, options, (error, content) => {
+      // Bun reads what Node refuses.
+      if (!error) content.length > MAX_FILE_BYTES ? reject(fileTooLarge(content.length)) : resolve(content);
+      else if (error.syscall === "open") reject(systemError(error.errno!, "open", path));
+      else if (sizeOf(path) > MAX_FILE_BYTES) reject(fileTooLarge(sizeOf(path)));
       else if (typeof error.errno !== "number") reject(error);
-      else if (error.syscall === "open") reject(systemError(error.errno, "open", path));
-      else reject(systemError(error.errno, "read"));
+      // Of a folder Node names the path (26), of what can't be read not.
+      else reject(systemError(error.errno, "read", error.code === "EISDIR" ? path : undefined));
     });
   });
 }
+
+/** Asked only where reading has failed. */
+const sizeOf = (path: Path): number => bunFs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
 export async function writeWhole(
   backend: Backend,

@@ -361,9 +361,7 @@ class NodeBackend implements Backend {
   }
 
   readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
-    return readWhole(this, path, flags, signal).then((bytes) =>
-      encoding && encoding !== "buffer" ? bytes.toString(encoding) : bytes,
-    );
+    return readWhole(this, path, flags, signal, encoding && encoding !== "buffer" ? encoding : null);
   }
 
   writeFile(path: Path, data: View, flags: number, mode: number, options: WriteFileOptions): Promise<void> {

@@ -136,7 +136,11 @@ test("readFile reads what has no size, and refuses what has too much of it", asy
   expect(await nodeBackend.readFile("/proc/self/cmdline", O_RDONLY, { encoding: "utf8" })).toContain("bun");
   expect(await nodeBackend.readFile(tmp.file("äb"), O_RDONLY, { encoding: "hex" })).toBe("c3a462");
   expect(await nodeBackend.readFile(tmp.file("ab"), O_RDONLY, { encoding: "buffer" })).toEqual(Buffer.from("ab"));
-  await expectSystemError(nodeBackend.readFile(tmp.dir, O_RDONLY, {}), { code: "EISDIR", syscall: "read" });
+  await expectSystemError(nodeBackend.readFile(tmp.dir, O_RDONLY, {}), {
+    code: "EISDIR",
+    syscall: "read",
+    path: tmp.dir,
+  });
   const path = tmp.path();
   await opened(path, O_WRONLY | O_CREAT, (file) => nodeBackend.ftruncate(file, 2 ** 40));
   const error = await rejection(nodeBackend.readFile(path, O_RDONLY, {}));
