@@ -140,7 +140,8 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
   const first = (name: string): Method => {
     const asked = (...args: any[]): any => {
       if (hasSignal(name, args) || !isFirst()) return become()[name]!(...args);
-      const result = nodes[name]!.apply(node, name === "open" ? noted(args) : args);
+      const method = nodes[name === "readFile" ? "readFileAtOnce" : name]!;
+      const result = method.apply(node, name === "open" ? noted(args) : args);
       if (name === "close") early.delete(args[0]);
       if (result instanceof Promise) alone.begin(result);
       return result;

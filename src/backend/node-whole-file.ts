@@ -20,8 +20,20 @@ export function readWhole(
   signal: Signal,
   encoding: BufferEncoding | null,
 ): Promise<Buffer | string> {
-  // Bun's own readFile is one visit to the thread pool where the steps are four; but it can't be stopped.
-  return signal ? readInSteps(backend, path, flags, signal, encoding) : readAtOnce(path, flags, encoding);
+  return signal ? readInSteps(backend, path, flags, signal, encoding) : readLooked(backend, path, flags, encoding);
+}
+
+/** Bun's own readFile is one visit to the thread pool where the steps are four, but has no limit: for regular files, once looked at. */
+async function readLooked(
+  backend: Backend,
+  path: Path,
+  flags: number,
+  encoding: BufferEncoding | null,
+): Promise<Buffer | string> {
+  // What can't be looked at is opened all the same, for the error that open gives.
+  const stats = await backend.stat(path, false).catch(() => null);
+  if (stats?.isFile() && Number(stats.size) > MAX_FILE_BYTES) throw fileTooLarge(Number(stats.size));
+  return stats?.isFile() ? readAtOnce(path, flags, encoding) : readInSteps(backend, path, flags, null, encoding);
 }
 
 async function readInSteps(
@@ -37,7 +49,8 @@ async function readInSteps(
   return encoding === null ? bytes : bytes.toString(encoding);
 }
 
-function readAtOnce(path: Path, flags: number, encoding: BufferEncoding | null): Promise<Buffer | string> {
+/** By Bun's own readFile alone, as Bun does it: what is too large is found to be so when it has been read. */
+export function readAtOnce(path: Path, flags: number, encoding: BufferEncoding | null): Promise<Buffer | string> {
   return new Promise((resolve, reject) => {
     const options = { flag: flags as unknown as string, encoding };
     bunFs.readFile(path, options, (error, content) => {

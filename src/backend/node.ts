@@ -29,7 +29,7 @@ import {
 } from "./interface.ts";
 import { writeThenSync } from "./loops.ts";
 import { list, removeTree } from "./node-tree.ts";
-import { readWhole, writeWhole } from "./node-whole-file.ts";
+import { readAtOnce, readWhole, writeWhole } from "./node-whole-file.ts";
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
@@ -362,6 +362,11 @@ class NodeBackend implements Backend {
 
   readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
     return readWhole(this, path, flags, signal, encoding && encoding !== "buffer" ? encoding : null);
+  }
+
+  /** Not of the interface: for a process's first operations, whose files are nearly always small and regular. */
+  readFileAtOnce(path: Path, flags: number, { encoding }: ReadFileOptions): Promise<Buffer | string> {
+    return readAtOnce(path, flags, encoding && encoding !== "buffer" ? encoding : null);
   }
 
   writeFile(path: Path, data: View, flags: number, mode: number, options: WriteFileOptions): Promise<void> {
