@@ -3,8 +3,7 @@
 // it is of Node's async functions, and nothing has been queued then.
 
 import type { BigIntStats, MakeDirectoryOptions, Mode, OpenMode, PathLike, StatOptions, Stats } from "node:fs";
-import { currentBackend } from "./backend/choose.ts";
-import { cancellable } from "./backend/uring/request.ts";
+import { cancellable, currentBackend } from "./backend/choose.ts";
 import { appendFile, readFile, writeFile } from "./fs/whole-file.ts";
 import type { FileHandle } from "./handle/file-handle.ts";
 import { constants } from "./kernel/constants.ts";

@@ -36,12 +36,9 @@ const BREACHES: readonly string[] = [
   "fs/delegated -> kernel/constants",
   "fs/many -> backend/direct",
   "fs/many -> backend/uring/read-batch",
-  "fs/many -> backend/uring/request",
   "fs/many -> ring/operation",
   "fs/open -> backend/direct",
-  "fs/open -> backend/uring/request",
   "fs/open -> kernel/constants",
-  "handle/core -> backend/uring/request",
   "handle/file-handle -> fs/many",
   "handle/space -> backend/uring/path",
   "handle/space -> backend/uring/request",
@@ -55,7 +52,6 @@ const BREACHES: readonly string[] = [
   "handle/xattr -> ring/scratch",
   "kernel/aligned -> ring/scratch",
   "memory/pool -> backend/choose",
-  "promises -> backend/uring/request",
   "raw/ring -> backend/uring/request",
 ];
 

@@ -6,9 +6,9 @@
 
 import { constants } from "node:fs";
 import { clockMs } from "../node/clock.ts";
-import { existingThread } from "../ring/context.ts";
+import { byteLengthOf } from "../node/views.ts";
+import { presence } from "../ring/presence.ts";
 import type { Backend, OpenFile, WriteFileOptions } from "./interface.ts";
-import { wantsCancel } from "./uring/request.ts";
 
 type Method = (...args: any[]) => any;
 type Methods = Record<string, Method>;
@@ -130,8 +130,8 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
       operations++ >= FIRST_OPERATIONS ||
       alone.count >= MANY_AT_ONCE ||
       (alone.count > 0 && clockMs() - alone.at > STUCK_MS) ||
-      wantsCancel() ||
-      existingThread() !== null
+      presence.cancelling > 0 ||
+      presence.ring !== null
     )
       return false;
     return true;
@@ -173,8 +173,8 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
   } as unknown as Backend;
   for (const name of namesOf(node)) {
     if (name === "name" || name === "seek") continue;
-    if (typeof nodes[name] !== "function") {
-      // What node:fs has not, and says so.
+    if (typeof nodes[name] !== "function" || name === "copy") {
+      // What node:fs has not, and says so; and what is the same for both.
       Object.defineProperty(backend, name, { value: nodes[name], configurable: true });
       continue;
     }
@@ -213,8 +213,9 @@ function raced(name: string, ring: Methods, node: Methods): Method {
   const appending = name === "writeFile" ? new Race(name, ring, own) : race;
   const direct = ring[name]!;
   return (...args: any[]) => {
-    const inFlight = existingThread()?.ring.inFlight ?? 0;
-    if (alone.count > 0 || inFlight > COMPANY || wantsCancel() || !isShort(name, args)) return direct(...args);
+    const inFlight = presence.ring?.inFlight ?? 0;
+    if (alone.count > 0 || inFlight > COMPANY || presence.cancelling > 0 || !isShort(name, args))
+      return direct(...args);
     return (isAppending(name, args) ? appending : race).run(args);
   };
 }
@@ -225,5 +226,5 @@ const isAppending = (name: string, args: any[]): boolean =>
 function isShort(name: string, args: any[]): boolean {
   if (name !== "writeFile") return true;
   const { signal, flush } = args[4] as WriteFileOptions;
-  return !signal && !flush && (args[1] as ArrayBufferView).byteLength <= RACED_BYTES;
+  return !signal && !flush && byteLengthOf(args[1] as ArrayBufferView) <= RACED_BYTES;
 }

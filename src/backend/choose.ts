@@ -1,21 +1,16 @@
 // The choice between the two backends: io_uring where a ring can be made and proves itself, node:fs everywhere else.
-// What the kernel has no opcode for is left to node:fs, function by function, by the ring's own probe.
-// BUN_URING_BACKEND overrides it: "auto" (default: the ring where it pays, adaptive.ts), "uring" (nothing but the ring; throws where
-// it can't be had), "node".
+// BUN_URING_BACKEND overrides it: "auto" (default: the ring where it pays, adaptive.ts), "uring" (nothing but the ring; throws
+// where it can't be had), "node". The ring's own code is loaded when a ring is wanted (ring-backend.ts).
 
-import { Opcode } from "../kernel/sqe.ts";
-import { ringThread } from "../ring/context.ts";
+import { abortError } from "../node/errors.ts";
+import { isAborted } from "../node/signal.ts";
 import type { Reason } from "../ring/setup.ts";
 import { adaptive } from "./adaptive.ts";
 import type { Backend } from "./interface.ts";
-import { uringBackend } from "./uring/backend.ts";
+import { nodeBackend } from "./node.ts";
 
-type NodeBackend = typeof import("./node.ts").nodeBackend;
-
-/** The other backend's code, where it is needed. */
-function nodeBackend(): NodeBackend {
-  return (require("./node.ts") as typeof import("./node.ts")).nodeBackend;
-}
+type RingSide = typeof import("./ring-backend.ts");
+const ringSide = (): RingSide => require("./ring-backend.ts") as RingSide;
 
 let chosen: Backend | null = null;
 let reason: Reason | null = null;
@@ -41,45 +36,29 @@ function choose(): Backend {
       message: "BUN_URING_BACKEND=node asks for the node backend",
       remedy: "Unset BUN_URING_BACKEND to use io_uring.",
     };
-    return nodeBackend();
+    return nodeBackend;
   }
   if (wish !== "auto" && wish !== "uring")
     throw new TypeError(`bun-uring: BUN_URING_BACKEND must be "auto", "uring" or "node", not "${wish}"`);
-  return wish === "auto" ? adaptive(nodeBackend(), () => ringOrNode(wish)) : ringOrNode(wish);
+  return wish === "auto" ? adaptive(nodeBackend, () => ringOrNode(wish)) : ringOrNode(wish);
 }
 
 function ringOrNode(wish: string): Backend {
-  const thread = ringThread();
-  if ("ring" in thread) return delegateMissing(thread.setup.opcodes);
-  if (wish === "uring") throw new Error(`bun-uring: io_uring is not available: ${thread.message}. ${thread.remedy}`);
-  reason = thread;
-  return nodeBackend();
+  const found = ringSide().ringBackend();
+  if ("name" in found) return found;
+  if (wish === "uring") throw new Error(`bun-uring: io_uring is not available: ${found.message}. ${found.remedy}`);
+  reason = found;
+  return nodeBackend;
 }
 
 /** Whether io_uring may be used at all; asks nobody whether it can be had. */
 export const wantsRing = (): boolean => (process.env["BUN_URING_BACKEND"] || "auto") !== "node";
 
-type Delegable = "rename" | "unlink" | "rmdir" | "mkdir" | "symlink" | "link" | "ftruncate";
-
-/** What came after the oldest kernel with a ring (5.6): 5.11, 5.15 and 6.9. */
-const YOUNGER: readonly (readonly [Delegable, number])[] = [
-  ["rename", Opcode.RENAMEAT],
-  ["unlink", Opcode.UNLINKAT],
-  ["rmdir", Opcode.UNLINKAT],
-  ["mkdir", Opcode.MKDIRAT],
-  ["symlink", Opcode.SYMLINKAT],
-  ["link", Opcode.LINKAT],
-  ["ftruncate", Opcode.FTRUNCATE],
-];
-
 /**
- * The ring's backend, with node:fs in place of what needs an opcode that is not 1 in `opcodes`. The two may share a file:
- * both count what they do on it, and `close` waits for all of that.
+ * Starts an operation of the backend; when the signal fires, the kernel is asked to cancel it. It settles when it has ended, whatever
+ * it says then: see that the caller doesn't wait for what can't be cancelled (node/abort.ts).
  */
-export function delegateMissing(opcodes: Uint8Array): Backend {
-  const missing = YOUNGER.filter(([, opcode]) => opcodes[opcode] !== 1).map(([name]) => name);
-  if (missing.length === 0) return uringBackend;
-  const node = nodeBackend();
-  const delegated = missing.map((name) => [name, (node[name] as (...args: any[]) => unknown).bind(node)]);
-  return { ...uringBackend, ...Object.fromEntries(delegated) };
+export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  if (wantsRing()) return ringSide().cancellable(start, signal);
+  return isAborted(signal) ? Promise.reject(abortError(signal)) : start();
 }

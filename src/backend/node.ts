@@ -3,8 +3,7 @@
 // in places; nothing here is tuned, it only has to give the results that the ring gives.
 
 import type * as fs from "node:fs";
-import { copyBytes } from "../kernel/copy.ts";
-import { loadNative, type Native } from "../kernel/shim.ts";
+import type { Native } from "../kernel/shim.ts";
 import type { Landed } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
 import { bun, bunFs, told } from "../node/bun-fs.ts";
@@ -40,6 +39,9 @@ const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
 
 /** The shim's plain calls; null where it can't be loaded. */
 let native: Native | null | undefined;
+
+const loaded = (): Native | null =>
+  (require("../kernel/shim.ts") as typeof import("../kernel/shim.ts")).loadNative().native ?? null;
 
 /** node:fs does not say what may wait for a server, so anything may. */
 function maybeSlow(file: OpenFile): OpenFile {
@@ -136,7 +138,9 @@ const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 class NodeBackend implements Backend {
   readonly name = "node";
   readonly seek = null;
-  readonly copy = copyBytes;
+  copy(from: Uint8Array, to: Uint8Array): number {
+    return (require("../kernel/copy.ts") as typeof import("../kernel/copy.ts")).copyBytes(from, to);
+  }
 
   open(path: Path, flags: number, mode: number): Promise<OpenFile>;
   open<T>(path: Path, flags: number, mode: number, wrap: (file: OpenFile) => T): Promise<T>;
@@ -156,7 +160,7 @@ class NodeBackend implements Backend {
 
   /** A plain call, which may wait for the disk: node:fs has nothing that keeps a look-up inside a folder. */
   async openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
-    native ??= loadNative().native ?? null;
+    native ??= loaded();
     if (native === null) throw unavailable("no native library is loaded");
     const bytes = encodePath(path);
     for (;;) {
@@ -172,7 +176,7 @@ class NodeBackend implements Backend {
   }
 
   flock(file: OpenFile, operation: number): number {
-    native ??= loadNative().native ?? null;
+    native ??= loaded();
     return native === null ? ENOSYS : native.flock(file.fd, operation | LOCK_NB);
   }
 

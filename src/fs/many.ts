@@ -3,11 +3,10 @@
 // Assumes nothing of its arguments; a wrong one rejects before anything is queued.
 
 import type { BigIntStats, Stats } from "node:fs";
-import { currentBackend } from "../backend/choose.ts";
+import { cancellable, currentBackend } from "../backend/choose.ts";
 import { isStraight } from "../backend/direct.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { type Reads, readBatch as readBatchOnRing } from "../backend/uring/read-batch.ts";
-import { cancellable } from "../backend/uring/request.ts";
 import { abortable, type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import {
   bufferList,

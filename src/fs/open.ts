@@ -2,10 +2,9 @@
 // Assumes that a descriptor nobody waits for any more is ours to close. Never says `direct` of a file that is buffered.
 
 import type { Mode, OpenMode, PathLike } from "node:fs";
-import { currentBackend } from "../backend/choose.ts";
+import { cancellable, currentBackend } from "../backend/choose.ts";
 import type { DirectOptions } from "../backend/direct.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
-import { cancellable } from "../backend/uring/request.ts";
 import { kinMet, meetKin } from "../handle/bun-class.ts";
 import { FileHandle, handlePrototype, kinOf } from "../handle/file-handle.ts";
 import { constants } from "../kernel/constants.ts";

@@ -108,7 +108,7 @@ class Queue {
   push(change: Change): void {
     if (this.#changes.length < this.#limit) this.#changes.push(Object.assign(Object.create(null), change));
     else if (this.#overflowIsError) this.fail(queueOverflow(this.#limit));
-    else process.emitWarning("bunFs.watch maxQueue exceeded");
+    else process.emitWarning("fs.watch maxQueue exceeded");
     this.#wake?.();
   }
 
@@ -131,5 +131,5 @@ class Queue {
 }
 
 function queueOverflow(limit: number): Error {
-  return codedError(Error, "ERR_FS_WATCH_QUEUE_OVERFLOW", `bunFs.watch() queued more than ${limit} events`);
+  return codedError(Error, "ERR_FS_WATCH_QUEUE_OVERFLOW", `fs.watch() queued more than ${limit} events`);
 }

@@ -4,10 +4,9 @@
 
 import { EventEmitter } from "node:events";
 import type { BigIntStats, ReadPosition, StatOptions, Stats } from "node:fs";
-import { currentBackend } from "../backend/choose.ts";
+import { cancellable, currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "../backend/interface.ts";
 import { MAX_VECTOR, writeLongVector, writeThenSync } from "../backend/loops.ts";
-import { cancellable } from "../backend/uring/request.ts";
 import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
 import { bufferList, invalidArgType, validateInteger } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";

@@ -8,6 +8,7 @@ import { DirectTable } from "./direct-descriptors.ts";
 import { KernelMemory } from "./kernel-memory.ts";
 import { Loop } from "./loop.ts";
 import { Placement } from "./placement.ts";
+import { presence } from "./presence.ts";
 import { Lanes } from "./read-buffer.ts";
 import { Mounts } from "./remote-mounts.ts";
 import { RemoteWork } from "./remote-work.ts";
@@ -101,6 +102,7 @@ export function ringThread(): RingThread | Reason {
   const setup = setUp();
   const made = "ring" in setup ? new RingThread(setup) : setup;
   place[KEY] = made;
+  if ("ring" in made) presence.ring = made.ring;
   if ("ring" in made && !endsWell) {
     endsWell = true;
     atExit(() => existingThread()?.isStillChanging() ?? false);

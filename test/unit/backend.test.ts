@@ -3,9 +3,10 @@
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, lstatSync, readFileSync, statSync } from "node:fs";
-import { currentBackend, delegateMissing } from "../../src/backend/choose.ts";
+import { currentBackend } from "../../src/backend/choose.ts";
 import type { Backend } from "../../src/backend/interface.ts";
 import { nodeBackend } from "../../src/backend/node.ts";
+import { delegateMissing } from "../../src/backend/ring-backend.ts";
 import { uringBackend } from "../../src/backend/uring/backend.ts";
 import { FileHandle } from "../../src/handle/file-handle.ts";
 import { Opcode, type OpcodeName } from "../../src/kernel/sqe.ts";

@@ -8,6 +8,7 @@ import { abortError, systemError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { type RingThread, ringThread } from "../../ring/context.ts";
 import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
+import { presence } from "../../ring/presence.ts";
 import { CELL_HALF, type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
 
 export const EINTR = -4;
@@ -100,11 +101,6 @@ export function cancel(target: Operation, links: number = 1): void {
   for (let link = 0; link < links; link++) target.ring.cancel(target.slot | (link << LINK_SHIFT), target.generation);
 }
 
-let cancelling = 0;
-
-/** Whether what is started now is to be cancelled one day: then it belongs to a ring. */
-export const wantsCancel = (): boolean => cancelling > 0;
-
 /**
  * Starts an operation of the backend; when the signal fires, the kernel is asked to cancel it. It settles when its CQE has
  * come, whatever it says then. Where the operation is not the ring's (the node backend), or has ended at once, or goes
@@ -113,12 +109,12 @@ export const wantsCancel = (): boolean => cancelling > 0;
 export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Promise<T> {
   if (isAborted(signal)) return Promise.reject(abortError(signal));
   lastBegun = null;
-  cancelling++;
+  presence.cancelling++;
   let promise: Promise<T>;
   try {
     promise = start();
   } finally {
-    cancelling--;
+    presence.cancelling--;
   }
   const operation = lastBegun as Operation | null;
   lastBegun = null;
