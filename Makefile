@@ -42,7 +42,7 @@ test: setup build fault ## all quick tests; then behaviour and units again on th
 	BUN_URING_BACKEND=node $(TEST) test/contract test/unit
 
 test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
-	BUN_URING_SLOW=1 $(TEST) test/fault test/lifetime test/durability test/model test/native
+	BUN_URING_SLOW=1 $(TEST) test/fault test/lifetime test/durability test/model test/native test/hostile
 
 test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (15 minutes); writes docs/kernels.md
 	$(BUN) test/kernels/matrix.ts $(KERNELS)

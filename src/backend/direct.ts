@@ -7,8 +7,9 @@ import { isAligned } from "../kernel/aligned.ts";
 import { AT_EMPTY_PATH, STATX_DIOALIGN } from "../kernel/constants.ts";
 import { copyAll } from "../kernel/copy.ts";
 import { Opcode, SqeFlag } from "../kernel/sqe.ts";
+import { bufferTaken } from "../node/arguments.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
-import { byteLengthOf, bytesOf, isView, totalLength } from "../node/views.ts";
+import { byteLengthOf, bytesOf, isDetached, isView, totalLength } from "../node/views.ts";
 import { type Operation, promiseFor } from "../ring/operation.ts";
 import { CELL_HALF } from "../ring/scratch.ts";
 import { BOUNCE_BYTES, withBounce } from "./bounce.ts";
@@ -74,7 +75,7 @@ class DirectFile {
     const read = (): Promise<ReadResult<T>> =>
       fits
         ? this.#base.read(this.#file, view, offset, length, at)
-        : this.#readPieces(bytesOf(view).subarray(offset, offset + length), at).then((bytesRead) => ({
+        : this.#readPieces(bytesFor("read", view, offset, length), at).then((bytesRead) => ({
             bytesRead,
             buffer: view,
           }));
@@ -88,7 +89,7 @@ class DirectFile {
       let from = 0;
       for (const view of buffers) {
         const end = Math.min(bytesRead, from + byteLengthOf(view));
-        copyAll(all.subarray(from, end), bytesOf(view), "read");
+        copyAll(all.subarray(from, end), bytesFor("read", view, 0, end - from), "read");
         from = end;
       }
       return { bytesRead, buffers: given };
@@ -151,7 +152,7 @@ class DirectFile {
     const write = straight
       ? (): Promise<WriteResult<T>> => this.#base.write(this.#file, view, offset, length, at)
       : (): Promise<WriteResult<T>> =>
-          this.#writePieces(bytesOf(view).subarray(offset, end - at + offset), at).then((bytesWritten) => ({
+          this.#writePieces(bytesFor("write", view, offset, length), at).then((bytesWritten) => ({
             bytesWritten,
             buffer: view,
           }));
@@ -333,6 +334,12 @@ export function isStraight(backend: Backend, { offsets, lengths, into }: Reads):
     start += length;
   }
   return true;
+}
+
+/** Bytes of a view that may have been taken away while its transfer waited. */
+function bytesFor(syscall: string, view: View, offset: number, length: number): Uint8Array {
+  if (isDetached(view) || byteLengthOf(view) < offset + length) throw bufferTaken(syscall);
+  return bytesOf(view).subarray(offset, offset + length);
 }
 
 /** Words of struct statx: stx_mask, stx_dio_mem_align, stx_dio_offset_align. */

@@ -5,7 +5,7 @@
 import type * as fs from "node:fs";
 import type { Native } from "../kernel/shim.ts";
 import type { Landed } from "../node/abort.ts";
-import { codedError } from "../node/arguments.ts";
+import { bufferTaken, codedError } from "../node/arguments.ts";
 import { bun, bunFs, told } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { atExit, isExiting } from "../node/exit.ts";
@@ -13,6 +13,7 @@ import { type FileInfo, infoFromStats } from "../node/file-info.ts";
 import { encodePath } from "../node/path.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
 import { roundDates } from "../node/stats.ts";
+import { byteLengthOf } from "../node/views.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
   ANOTHER_WAY,
@@ -206,6 +207,8 @@ class NodeBackend implements Backend {
     length: number,
     position: number | bigint,
   ): Promise<ReadResult<T>> {
+    // While it waited for its turn the buffer may have been taken away.
+    if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("read"));
     return keeping(
       holdLeased(buffer),
       onFile(file, "read", (fd, done) =>
@@ -223,6 +226,7 @@ class NodeBackend implements Backend {
     length: number,
     position: number | bigint,
   ): Promise<WriteResult<T>> {
+    if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("write"));
     return keeping(
       holdLeased(buffer),
       onFile(file, "write", (fd, done) =>

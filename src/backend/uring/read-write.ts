@@ -5,6 +5,7 @@ import type { BigIntStats, Stats } from "node:fs";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
 import { copyBytes, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
+import { bufferTaken } from "../../node/arguments.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { statsFromStatx } from "../../node/stats.ts";
 import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
@@ -44,12 +45,7 @@ export function memoryTaken(operation: Operation): void {
   const { reject, syscall } = operation;
   settlePosition(operation, 0);
   end(operation);
-  reject(
-    Object.assign(
-      new TypeError(`The buffer was detached or resized while a ${syscall} used it; its contents are undefined`),
-      { code: "ERR_INVALID_STATE" },
-    ),
-  );
+  reject(bufferTaken(syscall));
 }
 
 export function failTransfer(operation: Operation, res: number): void {
@@ -191,6 +187,11 @@ function transfer(
   operation.byteLength = byteLengthOf(view);
   operation.offset = offset;
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
+  if (offset + length > operation.byteLength) {
+    const promise = promiseFor(operation); // it had to wait for others, and lost its memory meanwhile
+    memoryTaken(operation);
+    return promise;
+  }
   setPosition(operation, position, operation.length);
   if (needsStandIn(operation, opcode)) {
     let standIn: KernelBuffer;

@@ -3,8 +3,9 @@
 
 import { copyAll, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
+import { bufferTaken } from "../../node/arguments.ts";
 import { closedError, systemError } from "../../node/errors.ts";
-import { byteLengthOf, bytesOf, totalLength } from "../../node/views.ts";
+import { byteLengthOf, bytesOf, isDetached, totalLength } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
@@ -100,6 +101,8 @@ function vectored(
   const t = thread();
   const lengths = views.map(byteLengthOf);
   const total = totalLength(views);
+  // While it waited for its turn a view may have been taken away, and has no address any more.
+  if (views.some((view, i) => lengths[i] === 0 && isDetached(view))) return Promise.reject(bufferTaken(syscall));
   const mayWait = (!file.seekable || file.slow) && total <= COPIED_WAIT_BYTES;
   // Both may throw: before the operation begins.
   const standIn = mayWait ? t.memory.take(Math.max(4096, total)) : null;
