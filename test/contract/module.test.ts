@@ -5,6 +5,7 @@
 import { expect, test } from "bun:test";
 import { constants } from "node:fs";
 import { forEachImplementation, ours } from "../helpers/backends.ts";
+import { missing } from "../helpers/requirements.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const FUNCTIONS =
@@ -74,5 +75,17 @@ test.skipIf(ours === undefined || asked === undefined || asked === "auto")(
   async () => {
     const { backend } = await import("../../src/index.ts" as string);
     expect(backend).toBe(asked === "node" ? "node" : "io_uring");
+  },
+);
+
+const simulated = process.env["BUN_URING_KERNEL"] !== undefined;
+const noRing = ours === undefined ? "only the oracle" : simulated ? "a simulated kernel" : missing(["ioUring"]);
+test.skipIf(noRing !== null || asked === "node")(
+  `an automatic choice is the ring where the kernel gives one${noRing === null ? "" : ` [skipped: ${noRing}]`}`,
+  async () => {
+    const { backend, capabilities } = (await import(
+      "../../src/index.ts" as string
+    )) as typeof import("../../src/index.ts");
+    expect([backend, capabilities().reason]).toEqual(["io_uring", null]);
   },
 );

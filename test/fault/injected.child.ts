@@ -16,6 +16,8 @@ import { FUNCTIONS, Wrong } from "./functions.ts";
 export interface Plan {
   dir: string;
   action: FaultAction;
+  /** Only completions of this opcode. */
+  opcode?: number;
   /** From the nth on all, not only the nth. */
   forGood?: boolean;
   /** Names of functions; all by default. */
@@ -31,6 +33,8 @@ export interface Report {
   hits: number;
   /** Of these, the ones in which the function said so. */
   rejected: number;
+  /** Functions that resolved though a completion of theirs had failed. */
+  untold?: string[];
 }
 
 const MOST = 400;
@@ -147,12 +151,14 @@ await runCases({
   async settling(plan: Plan): Promise<Report> {
     const t = await ringOnly();
     const report: Report = { wrong: [], hits: 0, rejected: 0 };
+    const untold = new Set<string>();
     for (const [name, scenario] of chosen(plan)) {
       await scenario(folder(plan.dir)); // once without a fault: caches and pools that stay are made
       for (let nth = 1; nth <= MOST; nth++) {
         const dir = folder(plan.dir);
         const before = held(t);
-        setFaults(t.ring, [{ ...plan.action, nth, times: plan.forGood ? Number.POSITIVE_INFINITY : 1 }]);
+        const { action, opcode = -1, forGood } = plan;
+        setFaults(t.ring, [{ ...action, opcode, nth, times: forGood ? Number.POSITIVE_INFINITY : 1 }]);
         const end = await ended(scenario(dir), 15_000);
         const hits = faultHits(t.ring);
         clearFaults(t.ring);
@@ -162,7 +168,7 @@ await runCases({
           report.rejected++;
           const why = hits === 0 ? `rejected without a fault: ${end.error?.stack}` : misfit(end.error, plan.action);
           if (why !== null) report.wrong.push(`${where}: ${why}`);
-        }
+        } else if (hits > 0) untold.add(name);
         for (const what of await leftOver(t, before)) report.wrong.push(`${where}: left ${what}`);
         if (t.ring.poisoned !== null) report.wrong.push(`${where}: ${t.ring.poisoned}`);
         rmSync(dir, { recursive: true, force: true });
@@ -171,7 +177,7 @@ await runCases({
       }
       if (report.wrong.length > 20) break;
     }
-    return report;
+    return { ...report, untold: [...untold].toSorted() };
   },
 
   /** A completion that never comes: the call waits, all others go on, and shutdown() ends both. */

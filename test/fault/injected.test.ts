@@ -5,6 +5,7 @@
 import { describe, expect } from "bun:test";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { Opcode } from "../../src/index.ts";
 import { runCase } from "../helpers/child.ts";
 import { FAULT_LIB, type FaultAction, hasFaultBuild } from "../helpers/fault-shim.ts";
 import { faultTest, missing } from "../helpers/requirements.ts";
@@ -48,6 +49,22 @@ describe("each completion of each function, once", () => {
       // EINTR is nobody's business but ours (a Ring's own results are told as they are); the others are told.
       if (code === "EINTR") expect(report.rejected).toBeLessThan(10);
       if (code === "EIO") expect(report.rejected).toBeGreaterThan(report.hits / 2);
+    });
+  }
+
+  // The only functions that may resolve over a failure of this opcode. A small copy is made anew by other means; a copy has
+  // a source, whose close loses nothing (that of the target is not told apart from it here).
+  const MAY_BE_KEPT: Record<string, readonly string[]> = {
+    WRITE: ["copyFile, small"],
+    FSYNC: [],
+    CLOSE: ["copyFile, large, over a file", "copyFile, small", "copyTree"],
+  };
+  for (const [name, kept] of Object.entries(MAY_BE_KEPT)) {
+    faultTest(`a ${name} that fails is told by each function`, { needs, timeoutMs }, async () => {
+      const opcode = Opcode[name as "WRITE"];
+      const report = await run("settling", { action: { result: ERRORS["EIO"]! }, opcode });
+      expect({ wrong: report.wrong, untold: report.untold }).toEqual({ wrong: [], untold: [...kept] });
+      expect(report.hits).toBeGreaterThan(0);
     });
   }
 
