@@ -98,8 +98,13 @@ describe("clients", () => {
       };
       await breakOff(1000); // what is allocated once is
       const memoryBefore = memoryMib(pid);
-      await breakOff(aborted);
-      expect(memoryMib(pid) - memoryBefore).toBeLessThan(96);
+      // The collector comes when it likes; what leaks grows each time.
+      const growths: number[] = [];
+      while (growths.length < 5 && (growths.at(-1) ?? Infinity) > 48) {
+        await breakOff(aborted);
+        growths.push(memoryMib(pid) - memoryBefore);
+      }
+      expect(Math.min(...growths)).toBeLessThan(48);
       expect((await (await fetch(`${server.url}/files/large`)).bytes()).length).toBe(SIZES.large);
     },
     TIMEOUT_MS,

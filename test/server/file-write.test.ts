@@ -178,3 +178,49 @@ describe("file", () => {
     expect(readFileSync(path, "utf8")).toEndWith("xB!");
   });
 });
+
+/** Each row of docs/compatibility.md: what Bun's does, and what ours does. */
+describe("differences from Bun.file and Bun.write", () => {
+  type Ways = { file: (path: string) => any; write: (path: string, data: any, options?: any) => Promise<number> };
+  const outcome = (promise: Promise<unknown>): Promise<unknown> =>
+    promise.catch((error) =>
+      `${error.code} ${/(directory|Directories|open|stat)/.exec(error.message)?.[0] ?? ""}`.trim(),
+    );
+  const rows: [string, (ways: Ways) => Promise<unknown>, unknown, unknown][] = [
+    ["instanceof Blob", async ({ file }) => file(tmp.file("x")) instanceof Blob, true, false],
+    ["bytes()", async ({ file }) => Buffer.isBuffer(await file(tmp.file("x")).bytes()), false, true],
+    ["writer() on a longer file", ({ file }) => written(file, {}), "!ld text", "!"],
+    ["writer({ append })", ({ file }) => written(file, { append: true }), "!ld text", "old text!"],
+    ["a number", ({ write }) => outcome(write(tmp.path(), 5)), 1, "ERR_INVALID_ARG_TYPE"],
+    ["mode", ({ write }) => modeOf(write), 0o666 & ~process.umask(), 0o600],
+    ["a folder", ({ file }) => outcome(file(tmp.folder()).text()), "EISDIR Directories", "EISDIR directory"],
+    [
+      "stat() of a missing file",
+      ({ file }) =>
+        file(tmp.path())
+          .stat()
+          .catch((e: any) => e.syscall),
+      "stat",
+      "open",
+    ],
+  ];
+
+  async function written(make: Ways["file"], options: object): Promise<string> {
+    const path = tmp.file("old text");
+    const writer = make(path).writer(options);
+    await writer.write("!");
+    await writer.end();
+    return readFileSync(path, "utf8");
+  }
+  async function modeOf(writeTo: Ways["write"]): Promise<number> {
+    const path = tmp.path();
+    await writeTo(path, "x", { mode: 0o600 });
+    return statSync(path).mode & 0o777;
+  }
+
+  for (const [name, of, buns, ours] of rows)
+    test(name, async () => {
+      expect(await of({ file: Bun.file, write: Bun.write as Ways["write"] })).toEqual(buns);
+      expect(await of({ file, write: write as Ways["write"] })).toEqual(ours);
+    });
+});
