@@ -78,7 +78,8 @@ export async function writeWhole(
 ): Promise<void> {
   throwIfAborted(signal);
   const bytes = bytesOf(data);
-  if (!signal && (await writeAtOnce(path, bytes, flags, mode, flush))) return;
+  // Bun's own writeFile resolves over a sync that failed.
+  if (!signal && !flush && (await writeAtOnce(path, bytes, flags, mode))) return;
   const truncates = truncatesLate(flags, bytes.byteLength);
   const file = await backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode);
   await closeAfter(backend, file, writeOpened(backend, file, bytes, truncates, flush, signal, landed));
@@ -89,14 +90,14 @@ export async function writeWhole(
  * Bun's own writeFile: one visit to the thread pool where the steps cost five. It truncates late, too, but leaves what it
  * failed to write over as it is, and does not say how much it wrote: false, and the steps do it again.
  */
-function writeAtOnce(path: Path, bytes: Uint8Array, flags: number, mode: number, flush: boolean): Promise<boolean> {
+function writeAtOnce(path: Path, bytes: Uint8Array, flags: number, mode: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    bunFs.writeFile(path, bytes, { flag: flags as unknown as string, mode, flush }, (error) => {
+    bunFs.writeFile(path, bytes, { flag: flags as unknown as string, mode }, (error) => {
       if (!error) resolve(true);
       else if (typeof error.errno !== "number") reject(error);
       else if (error.syscall === "open") reject(systemError(error.errno, "open", path));
       else if (truncatesLate(flags, bytes.byteLength)) resolve(false);
-      else reject(systemError(error.errno, error.syscall === "fsync" ? "fsync" : "write"));
+      else reject(systemError(error.errno, "write"));
     });
   });
 }

@@ -4,7 +4,7 @@
 
 import { describe, expect } from "bun:test";
 import { join } from "node:path";
-import { type FileHandle, open, backend as ours, readFile } from "../../src/index.ts";
+import { appendFile, type FileHandle, open, backend as ours, readFile, writeFile } from "../../src/index.ts";
 import { rejection } from "../helpers/expect-error.ts";
 import { type Fuse, startFuse } from "../helpers/fuse.ts";
 import { faultTest } from "../helpers/requirements.ts";
@@ -147,4 +147,21 @@ describe(ours, () => {
       expect((await readFile(path)).equals(data.subarray(0, 1200))).toBe(true);
     }),
   );
+
+  for (const [name, write] of Object.entries<(path: string, options: object) => Promise<unknown>>({
+    writeFile: (path, options) => writeFile(path, data, options),
+    "writeFile of pieces": (path, options) => writeFile(path, [data, data], options),
+    "writeFile, large": (path, options) => writeFile(path, Buffer.alloc(3 << 20), options),
+    appendFile: (path, options) => appendFile(path, data, options),
+  }))
+    faultTest(`${name} with flush: true hears a failed sync, without it there is none`, { needs }, () =>
+      withFile(async (_, fuse, path) => {
+        await write(path, {});
+        expect((await fuse.stats()).fsync).toBe(0);
+        await write(path, { flush });
+        expect((await fuse.stats()).fsync).toBe(1);
+        await fuse.mode({ mode: "error", errno: 5, ops: ["fsync"] });
+        expect(await rejection(write(path, { flush }))).toMatchObject({ code: "EIO", syscall: "fsync" });
+      }),
+    );
 });
