@@ -20,8 +20,13 @@ enum {
     LOCAL_CHMOD,         // path, mode
     LOCAL_READLINK,      // path, buffer, its length
     LOCAL_REALPATH,      // path, buffer, its length
+    LOCAL_COPY,          // path, path of the copy, COPY_ flags
     LOCAL_FIRST = LOCAL_ACCESS,
     HELPER_LINKS = 4,
+    COPY_NEW = 1,       // the copy must not be there yet
+    COPY_NO_LINK = 2,   // the source is no link
+    COPY_BROKEN = 1 << 30, // the answer where the copy is not whole
+    COPY_BYTES = 64 * 1024, // files up to this length
 };
 
 enum { NOT_TAKEN = INT32_MAX, PENDING = INT32_MAX - 1 };
@@ -143,6 +148,59 @@ static int answer_more(long rc)
     return rc < 0 ? -errno : (int)rc + 1;
 }
 
+// Opens the copy: a new file, or the regular one that is there with the source's permissions. -1: that is another's to do.
+static int open_copy(const char *to, const struct stat *source, int copy_flags, struct stat *there)
+{
+    const mode_t mode = source->st_mode & 07777;
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd >= 0) {
+        if (fstat(fd, there) == 0)
+            return fd;
+        close(fd);
+        return -1;
+    }
+    const int is_file = errno == EEXIST && !(copy_flags & COPY_NEW) && stat(to, there) == 0 && S_ISREG(there->st_mode);
+    fd = is_file ? open(to, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return -1;
+    const int same = fstat(fd, there) || !S_ISREG(there->st_mode) ||
+                     (there->st_dev == source->st_dev && there->st_ino == source->st_ino);
+    if (!same && (there->st_mode & 07777) == mode)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+// Copies a small regular file, set-id bits left to others. Returns its length, COPY_BROKEN where the copy is not whole, or -1: nothing
+// was done. A FIFO or a device is not opened; what is there is cut only after it was written (ext4 would flush it).
+static int copy_whole(const char *from, const char *to, int copy_flags)
+{
+    char bytes[COPY_BYTES];
+    struct stat source, there;
+    const int no_link = copy_flags & COPY_NO_LINK;
+    if (fstatat(AT_FDCWD, from, &source, no_link ? AT_SYMLINK_NOFOLLOW : 0) || !S_ISREG(source.st_mode) ||
+        source.st_size > COPY_BYTES)
+        return -1;
+    const int in = open(from, O_RDONLY | O_NONBLOCK | O_CLOEXEC | (no_link ? O_NOFOLLOW : 0));
+    if (in < 0)
+        return -1;
+    const ssize_t n = fstat(in, &source) || !S_ISREG(source.st_mode) ? -1 : read(in, bytes, sizeof(bytes));
+    close(in);
+    if (n < 0 || n != source.st_size || (source.st_mode & 07000))
+        return -1;
+    const int out = open_copy(to, &source, copy_flags, &there);
+    if (out < 0)
+        return -1;
+    int broken = n > 0 && write(out, bytes, (size_t)n) != n;
+    if (!broken && there.st_size > n)
+        broken = ftruncate(out, n) != 0;
+    if (!broken && (there.st_mode & 07777) != (source.st_mode & 07777)) // the umask took some
+        broken = fchmod(out, source.st_mode & 07777) != 0;
+    if (close(out) && errno != EINTR)
+        broken = 1;
+    return broken ? COPY_BROKEN : (int)n;
+}
+
 static int run_call(const struct io_uring_sqe *sqe, int *chain_file, int *punted)
 {
     const void *path = pointer(sqe->addr); // or data
@@ -186,6 +244,8 @@ static int run_call(const struct io_uring_sqe *sqe, int *chain_file, int *punted
         const int n = real_path_of(open(path, O_PATH | O_CLOEXEC), second, sqe->len);
         return n < 0 ? n : n + 1;
     }
+    case LOCAL_COPY:
+        return copy_whole(path, second, (int)sqe->len) + 1;
     default:
         *punted = 1;
         return -EINVAL;

@@ -250,9 +250,9 @@ export interface Backend {
 
   /**
    * Copies a small regular file whose links are followed, in the quickest way there is: the bytes copied, ANOTHER_WAY or
-   * INCOMPLETE. `exclusive`: the target must not be there.
+   * INCOMPLETE. `exclusive`: the target must not be there. `noLinks`: the source is no link, else ANOTHER_WAY.
    */
-  copySmall(from: Path, to: Path, exclusive: boolean): Promise<number>;
+  copySmall(from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number>;
 
   /** What a path leads to (with `noFollow`: a link itself), or -errno. At once where it is at hand. */
   lookup(path: Path, noFollow: boolean): FileInfo | number | Promise<FileInfo | number>;

@@ -48,7 +48,11 @@ export const LocalOpcode = {
   /** path, mode */ CHMOD: 0xe1,
   /** path, buffer, its length */ READLINK: 0xe2,
   /** path, buffer, its length */ REALPATH: 0xe3,
+  /** path, path of the copy, LocalCopy flags */ COPY: 0xe4,
 } as const;
+
+/** Flags of COPY, and its answer where the copy is not whole. */
+export const LocalCopy = { NEW: 1, NO_LINK: 2, BROKEN: 0x4000_0001 } as const;
 
 /** Name of an opcode in `Opcode`. */
 export type OpcodeName = keyof typeof Opcode;

