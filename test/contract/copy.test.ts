@@ -311,7 +311,7 @@ test.skipIf(noChains)(
     const before = stats().submitted;
     await Promise.all(sources.map((source) => copyFile(source, tmp.path())));
     // The first has no company yet: the helper may have it.
-    expect(stats().submitted - before).toBeLessThanOrEqual(50 * 5);
+    expect(stats().submitted - before).toBeLessThanOrEqual(50 * 7); // and a look at what is not cached, before and after
     expect(stats().submitted - before).toBeGreaterThanOrEqual(49 * 5);
     const between = stats().submitted;
     await copyFile(tmp.file(), tmp.path());
