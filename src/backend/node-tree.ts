@@ -5,8 +5,16 @@
 import type * as fs from "node:fs";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { closedError, systemError } from "../node/errors.ts";
-import type { Named, NamesAs, Path, VisitNames } from "./interface.ts";
-import { OpenFile } from "./interface.ts";
+import { isRegular } from "../node/file-info.ts";
+import {
+  ANOTHER_WAY,
+  type Backend,
+  type Named,
+  type NamesAs,
+  OpenFile,
+  type Path,
+  type VisitNames,
+} from "./interface.ts";
 
 type Failure = NodeJS.ErrnoException;
 type Name = string | Buffer;
@@ -181,4 +189,29 @@ async function namesOf(folder: Path, namesAs: NamesAs): Promise<[Name[], number[
     ),
   );
   return [namesAs === "text" ? names.map(String) : names, await Promise.all(types)];
+}
+
+/* ---- copying ------------------------------------------------------------------------------------------------------- */
+
+/** A copy up to this long needs neither progress nor a look at its signal. */
+const SMALL_COPY_BYTES = 256 * 1024;
+
+/**
+ * Backend.copySmall by Bun's own copyFile, once both ends have been looked at: it would open a FIFO, fills holes, and does not say
+ * what it has created.
+ */
+export async function copySmallFile(backend: Backend, from: Path, to: Path, exclusive: boolean): Promise<number> {
+  const [source, target] = await Promise.all([backend.lookup(from, false), backend.lookup(to, true)]);
+  if (typeof source === "number" || !isRegular(source) || source.size > SMALL_COPY_BYTES) return ANOTHER_WAY;
+  const isNew = typeof target === "number";
+  const hasHoles = source.blocks * 512 < source.size;
+  if (hasHoles || (!isNew && (exclusive || !isRegular(target)))) return ANOTHER_WAY;
+  return new Promise((resolve) => {
+    bunFs.copyFile(from, to, isNew ? bunFs.constants.COPYFILE_EXCL : 0, (error) => {
+      if (!error) return resolve(source.size);
+      // The other way says what is wrong, to a place where nothing of this one is left.
+      if (!isNew || error.code === "EEXIST") return resolve(ANOTHER_WAY);
+      bunFs.unlink(to, () => resolve(ANOTHER_WAY));
+    });
+  });
 }

@@ -28,7 +28,7 @@ import {
   type WritevResult,
 } from "./interface.ts";
 import { writeThenSync } from "./loops.ts";
-import { list, removeTree } from "./node-tree.ts";
+import { copySmallFile, list, removeTree } from "./node-tree.ts";
 import { readAtOnce, readWhole, writeWhole } from "./node-whole-file.ts";
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
@@ -349,7 +349,8 @@ class NodeBackend implements Backend {
   readonly removeTree = removeTree;
   readonly list = list;
   readonly copyNames = null;
-  readonly copySmall = async (): Promise<number> => ANOTHER_WAY;
+  readonly copySmall = (from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number> =>
+    noLinks ? Promise.resolve(ANOTHER_WAY) : copySmallFile(this, from, to, exclusive);
   readonly setAttributes = (file: OpenFile, info: FileInfo, mode: number | null): Promise<void> =>
     setOpenAttributes(file.fd, info, mode);
   readonly preallocate = async (): Promise<boolean> => false;

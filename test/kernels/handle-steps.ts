@@ -24,6 +24,11 @@ export const handleSteps: Record<string, () => unknown> = {
     equal(await whole, "ABORT_ERR");
     await fifo.close();
   },
+  "FileHandle.lock": () =>
+    withFile("handle", "r+", async (handle) => {
+      await using lock = await handle.lock({ wait: false });
+      equal(lock.exclusive, true);
+    }),
   "FileHandle.readv": () =>
     withFile("handle", "r", async (handle) =>
       equal((await handle.readv([Buffer.alloc(2), Buffer.alloc(9)], 0)).bytesRead, 5),
