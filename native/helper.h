@@ -581,6 +581,8 @@ static uint32_t helper_reap(struct ring *ring, uint32_t ready)
             return ready; // the next turn
         for (uint32_t i = 0; i < helper->count; i++) {
             struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+            if (!sqe)
+                break; // never: the room was looked at
             memcpy(sqe, &helper->sqes[i], sizeof(*sqe));
             sqe->flags = (sqe->flags & (uint8_t)~SQE_HELPER) | (i == 0 ? IOSQE_ASYNC : 0);
         }

@@ -2,6 +2,7 @@
 // promises' function there, what own.js has under it, a constant, or a function that says in one sentence what is missing.
 
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import * as durable from "../../src/durable.ts";
 import * as index from "../../src/index.ts";
 import * as promises from "../../src/promises.ts";
 import * as server from "../../src/server.ts";
@@ -24,7 +25,7 @@ function face(exported: Record<string, unknown>): string {
 export function writeFaces(folder: string): void {
   mkdirSync(folder, { recursive: true });
   copyFileSync(`${import.meta.dir}/own.js`, `${folder}/own.js`);
-  for (const [name, exported] of Object.entries({ index, promises, server }))
+  for (const [name, exported] of Object.entries({ index, promises, server, durable }))
     writeFileSync(`${folder}/${name}.js`, face(exported));
   // There node:fs is what bun-uring/fs would be, and there is nothing to register.
   writeFileSync(`${folder}/fs.js`, 'export * from "node:fs";\nexport { default } from "node:fs";\n');
