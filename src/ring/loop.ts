@@ -4,7 +4,7 @@
 import { after, clockMs, queueMicrotask, setImmediate } from "../node/clock.ts";
 import { errnoCode } from "../node/errors.ts";
 import { type Doorbell, openDoorbell } from "./doorbell.ts";
-import { type Ring, SetupFlag } from "./ring.ts";
+import { PASSING, type Ring, SetupFlag } from "./ring.ts";
 import { Patience } from "./spin.ts";
 
 /** Bounds of the loop's behaviour, with what they are set to. */
@@ -24,8 +24,6 @@ export const DEFAULT_LIMITS: LoopLimits = {
 const ROUNDS = 4;
 /** Milliseconds between two looks at the clock from which on it is looked at after each flush, not after every fourth. */
 const LONG_MS = 0.1;
-/** Refusals that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
-const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
 /** Refused submits in a row before the next one waits for a timer of 1 ms, and before the ring is given up. */
 const [REFUSALS, LAST_REFUSAL] = [64, 4000];
 
@@ -147,7 +145,8 @@ export class Loop {
     }
     if (this.#polling) return;
     this.#wait(clockMs());
-    if ((ring.mustSleep || ring.onlySyncs) && ring.queued === 0) this.#sleep();
+    // What the kernel has refused for now (EINTR) goes in first, or nothing would ever wake this thread.
+    if ((ring.mustSleep || ring.onlySyncs) && ring.queued === 0 && ring.unsubmitted === 0) this.#sleep();
     else this.#yield();
   }
 

@@ -8,6 +8,9 @@ import { type Address, memoryAt, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
 import { type Finish, indexOfMany, LINK_SHIFT, type Operation, OperationTable, SLOT_MASK } from "./operation.ts";
 
+/** Refusals of io_uring_enter that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
+export const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
+
 /** IORING_SETUP_ flags this package uses (never SQPOLL: such a ring keeps old credentials after setuid, CVE-2024-22017). */
 export const SetupFlag = {
   IOPOLL: 0x1,
