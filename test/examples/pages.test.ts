@@ -165,6 +165,7 @@ describe.skipIf(chromiumPath === null)(`in Chromium${reason}`, () => {
       await page.until(`${points}.length === 8`);
       const first = await page.evaluate<string[]>(points);
       await page.until(`${points}.every((text) => text.split(" ").length > ${pictures ? 40 : 5})`);
+      await page.until(`${points}.every((text, i) => text !== ${JSON.stringify(first)}[i])`);
       const later = await page.evaluate<string[]>(points);
       expect(later.filter((text, i) => text === first[i])).toEqual([]);
       expect(later.some((text) => new Set(text.split(" ").map((point) => point.split(",")[1])).size > 3)).toBe(true);
