@@ -418,9 +418,13 @@ EXPORT int32_t bun_uring_closes_at_once(struct ring *ring)
     if (rc == 1) {
         struct io_uring_cqe *cqe = NULL;
         io_uring_prep_close_direct(io_uring_get_sqe(&ring->uring), 0);
-        rc = io_uring_submit_and_wait(&ring->uring, 1);
-        if (rc == 1)
-            rc = io_uring_peek_cqe(&ring->uring, &cqe);
+        // A refusal that passes must not leave the SQE behind: its CQE would be somebody else's.
+        for (int tries = 0; tries < 1000 && !cqe; tries++) {
+            rc = io_uring_submit_and_wait(&ring->uring, 1);
+            io_uring_peek_cqe(&ring->uring, &cqe);
+            if (rc < 0 && rc != -EINTR && rc != -EAGAIN && rc != -EBUSY && rc != -ENOMEM)
+                break;
+        }
         if (cqe) {
             rc = cqe->res;
             io_uring_cqe_seen(&ring->uring, cqe);
