@@ -8,7 +8,7 @@ ifeq ($(origin CC),default)
 CC       := gcc
 endif
 # Milliseconds for each test; bunfig.toml has no such setting, and Bun's default of 5 s is too short for a busy machine.
-TEST     := $(BUN) test --timeout 30000
+TEST     := scripts/test.sh
 ARCH     := $(patsubst x86_64,x64,$(patsubst aarch64,arm64,$(shell uname -m)))
 
 SOURCES  := $(shell find src -name '*.ts')
@@ -41,9 +41,11 @@ demo: setup build ## copy and verify a real tree; compare with node:fs/promises 
 RING     := $(shell python3 -c "import ctypes; print('uring' if ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(120)) >= 0 else 'auto')" 2>/dev/null || echo auto)
 
 test: setup build fault ## all quick tests on the ring; behaviour and units on the node backend, and as `auto` chooses
-	BUN_URING_BACKEND=$(RING) $(TEST)
-	BUN_URING_BACKEND=node $(TEST) test/contract test/unit
-	$(TEST) test/contract test/unit/index.test.ts test/unit/backend.test.ts
+	@status=0; \
+	BUN_URING_BACKEND=$(RING) $(TEST) || status=1; \
+	BUN_URING_BACKEND=node $(TEST) test/contract test/unit || status=1; \
+	$(TEST) test/contract test/unit/index.test.ts test/unit/backend.test.ts || status=1; \
+	exit $$status
 
 test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
 	BUN_URING_BACKEND=$(RING) BUN_URING_SLOW=1 $(TEST) test/fault test/lifetime test/durability test/model test/native test/hostile
