@@ -159,7 +159,7 @@ static int open_copy(const char *to, const struct stat *source, int copy_flags, 
         close(fd);
         return -1;
     }
-    const int is_file = errno == EEXIST && !(copy_flags & COPY_NEW) && stat(to, there) == 0 && S_ISREG(there->st_mode);
+    const int is_file = errno == EEXIST && !(copy_flags & COPY_NEW) && fstatat(AT_FDCWD, to, there, 0) == 0 && S_ISREG(there->st_mode);
     fd = is_file ? open(to, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : -1;
     if (fd < 0)
         return -1;
@@ -181,7 +181,7 @@ static int copy_whole(const char *from, const char *to, int copy_flags)
     if (fstatat(AT_FDCWD, from, &source, no_link ? AT_SYMLINK_NOFOLLOW : 0) || !S_ISREG(source.st_mode) ||
         source.st_size > COPY_BYTES)
         return -1;
-    const int in = open(from, O_RDONLY | O_NONBLOCK | O_CLOEXEC | (no_link ? O_NOFOLLOW : 0));
+    const int in = open(from, O_RDONLY | O_NONBLOCK | O_CLOEXEC | (no_link ? O_NOFOLLOW : 0), 0);
     if (in < 0)
         return -1;
     const ssize_t n = fstat(in, &source) || !S_ISREG(source.st_mode) ? -1 : read(in, bytes, sizeof(bytes));

@@ -545,7 +545,7 @@ static int open_target(const struct job *job, const char *name, mode_t mode, int
             return -1;
         }
         if (S_ISREG(there.st_mode)) {
-            const int old = openat(job->target, name, flags | O_NONBLOCK);
+            const int old = openat(job->target, name, flags | O_NONBLOCK, 0);
             if (old >= 0 || (errno != ENOENT && errno != ELOOP))
                 return old;
         } else if (unlinkat(job->target, name, 0) && errno != ENOENT)
@@ -578,7 +578,7 @@ static int64_t copy_name(struct job *job, const char *name, char *piece, int64_t
 {
     struct stat source, target;
     const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (job->flags & COPY_FOLLOW ? 0 : O_NOFOLLOW);
-    const int in = openat(job->folder, name, flags);
+    const int in = openat(job->folder, name, flags, 0);
     if (in < 0)
         return errno == ELOOP || errno == ENXIO ? NOT_REGULAR : -errno;
     int made = 0, out = -1;

@@ -264,6 +264,8 @@ static void plain_calls(void)
     CHECK(bun_uring_remove_xattr(NULL, fd, "user.none") < 0);
     CHECK(bun_uring_look(fd, &stats, into, sizeof(into)) == 10 && stats.stx_size == 10);
     CHECK(bun_uring_look(fd, &stats, into, 4) == -EAGAIN && bun_uring_look(-1, &stats, into, 4) == -EBADF);
+    char copied[8] = {0};
+    CHECK(bun_uring_copy(copied, "0123456", sizeof(copied)) == sizeof(copied) && strcmp(copied, "0123456") == 0);
     CHECK(bun_uring_read_now(fd, into, 4, 6) == 4 && bun_uring_read_now(-1, into, 4, 0) == -EBADF);
     const int pages = bun_uring_cached_pages(fd, 0, 4096);
     CHECK(pages == 1 || pages == -ENOSYS);
