@@ -2,6 +2,7 @@
 // Assumes validated arguments, and the node backend; nothing else is given the steps.
 
 import { type Landed, throwIfAborted } from "../node/abort.ts";
+import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { namingFolder, systemError } from "../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
@@ -78,10 +79,13 @@ export async function writeWhole(
 ): Promise<void> {
   throwIfAborted(signal);
   const bytes = bytesOf(data);
+  const { byteLength } = bytes;
   // Bun's own writeFile resolves over a sync that failed.
   if (!signal && !flush && (await writeAtOnce(path, bytes, flags, mode))) return;
   const truncates = truncatesLate(flags, bytes.byteLength);
   const file = await backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode);
+  // Taken while the file was being opened: an empty file would be no error.
+  if (bytes.byteLength !== byteLength) await closeAfter(backend, file, Promise.reject(dataTaken()));
   await closeAfter(backend, file, writeOpened(backend, file, bytes, truncates, flush, signal, landed));
   throwIfAborted(signal);
 }

@@ -187,11 +187,14 @@ async function writeByDescriptor(
   isRemote: boolean,
 ): Promise<void> {
   const data = bytesOf(view);
+  const { length } = data;
   const lease = holdLeased(view);
   const { flush = false, signal = null, landed = { bytes: 0 } } = options;
   try {
-    const truncates = !isRemote && cutsLate(t, flags, data.length);
+    const truncates = !isRemote && cutsLate(t, flags, length);
     const file = (await open(path, truncates ? flags & ~O_TRUNC : flags, mode)) as OpenFile;
+    // Taken while the file was being opened: an empty file would be no error.
+    if (data.length !== length) return await closing(file, Promise.reject(dataTaken()));
     await closing(file, writeRest(t, { fd: file.fd, sqeFlag: 0 }, { data, truncates, flush, signal, landed }));
   } finally {
     lease?.done();
