@@ -196,6 +196,6 @@ export async function removexattr(target: Target, name: string): Promise<void> {
 
 function refuseRemote({ file, path, syscall }: Where): void {
   const { mounts } = thread();
-  if (file?.slow || (path !== null && mounts.any && mounts.holdsPath(path)))
+  if (file?.slow || (path !== null && mounts.holdsPath(path)))
     throw unavailable(syscall, "on a file system of a server it would keep the event loop waiting");
 }

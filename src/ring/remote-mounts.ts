@@ -78,8 +78,12 @@ export class Mounts {
     return this.#native.fstat(fd, 1, cell.address + CELL_HALF) === 0 && this.#holdsStat(cell);
   }
 
-  /** Whether a path leads, or may lead, to a remote file system: by its text, or as the dentry cache knows it. */
+  /**
+   * Whether a path leads, or may lead, to a remote file system: by its text, or as the dentry cache knows it. Without any
+   * remote mount it is no more than `any`.
+   */
   holdsPath(path: string | Buffer): boolean {
+    if (!this.any) return false;
     const full = resolve(typeof path === "string" ? path : path.toString());
     if (this.#points.some((point) => full === point || full.startsWith(point.endsWith("/") ? point : `${point}/`)))
       return true;

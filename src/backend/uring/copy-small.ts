@@ -30,7 +30,7 @@ const { O_RDONLY, O_TRUNC } = constants;
 /** Whether either path leads to a file system whose answers may be long in coming. */
 export function onRemote(source: Path, dest: Path): boolean {
   const { mounts } = thread();
-  return mounts.any && (mounts.holdsPath(source) || mounts.holdsPath(dest));
+  return mounts.holdsPath(source) || mounts.holdsPath(dest);
 }
 
 /** Reserves blocks for a target that will be filled to `length` (which it then has): halves the cost of writing to it. */

@@ -108,7 +108,7 @@ function start(
 /** Whether a path leads, or may lead, to a remote file system. */
 export function isRemote(path: Path): boolean {
   const { mounts } = thread();
-  return mounts.any && mounts.holdsPath(path);
+  return mounts.holdsPath(path);
 }
 
 const onPath = (kind: number, flags: number, path: Path): Work => {

@@ -43,13 +43,13 @@ function finish(operation: Operation, res: number): void {
 
 /** Whether plain calls on this path may be made here and now. */
 function isInline(t: RingThread, path: Path): boolean {
-  return !(t.mounts.any && t.mounts.holdsPath(path)) && t.placement.mayCall(INLINE_US);
+  return !t.mounts.holdsPath(path) && t.placement.mayCall(INLINE_US);
 }
 
 /** Has the helper do it, where it is there and this is the only call. */
 function byHelper<T>(opcode: number, syscall: string, path: Path, length: number, local: Local<T>): Promise<T> {
   const t = thread();
-  if (!t.placement.isAlone() || (t.mounts.any && t.mounts.holdsPath(path))) return local.otherwise();
+  if (!t.placement.isAlone() || t.mounts.holdsPath(path)) return local.otherwise();
   if (t.placement.punted() !== SqeFlag.HELPER) return local.otherwise();
   const cell = t.cells.takeForPath();
   const address = putPath(cell, 0, path);

@@ -129,7 +129,7 @@ function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats
   const address = putPath(cell, 0, path);
   // docs/architecture.md D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
   // as long, because only an open can be told to keep to that cache.
-  if (alone && address >= 0 && !(t.mounts.any && t.mounts.holdsPath(path)) && t.placement.mayCall(2)) {
+  if (alone && address >= 0 && !t.mounts.holdsPath(path) && t.placement.mayCall(2)) {
     const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
     if (rc !== EAGAIN) {
       const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);

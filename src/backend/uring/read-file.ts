@@ -134,7 +134,7 @@ function mayStayOpen({ direct }: RingThread, flags: number): boolean {
 }
 
 function mayReadCached(t: RingThread, path: Path, flags: number): boolean {
-  return (flags & ~CACHED_FLAGS) === 0 && !(t.mounts.any && t.mounts.holdsPath(path));
+  return (flags & ~CACHED_FLAGS) === 0 && !t.mounts.holdsPath(path);
 }
 
 /**

@@ -167,7 +167,7 @@ export function remoteFlag(t: RingThread, operation: Operation): number {
 
 /** `remoteFlag` for an operation that looks a path below a remote mount up. */
 export function pathFlag(t: RingThread, operation: Operation, path: string | Buffer): number {
-  return t.mounts.any && t.mounts.holdsPath(path) ? remoteFlag(t, operation) : 0;
+  return t.mounts.holdsPath(path) ? remoteFlag(t, operation) : 0;
 }
 
 /** The SQE flag of an operation that the ring always punts, on these paths: io-wq where one is remote, else the helper. */
@@ -178,8 +178,7 @@ export function puntFlag(
   dest: string | Buffer | null = null,
 ): number {
   const { mounts } = t;
-  if (mounts.any && (mounts.holdsPath(path) || (dest !== null && mounts.holdsPath(dest))))
-    return remoteFlag(t, operation);
+  if (mounts.holdsPath(path) || (dest !== null && mounts.holdsPath(dest))) return remoteFlag(t, operation);
   return t.placement.punted();
 }
 
@@ -197,7 +196,7 @@ export function byHelper(
   length: number,
   opFlags: number,
 ): Promise<void> | null {
-  if (t.mounts.any && (t.mounts.holdsPath(path) || (dest !== undefined && t.mounts.holdsPath(dest)))) return null;
+  if (t.mounts.holdsPath(path) || (dest !== undefined && t.mounts.holdsPath(dest))) return null;
   const first = putPath(cell, 0, path);
   const second = dest === undefined ? 0 : putPath(cell, CELL_HALF, dest);
   if (first < 0 || second < 0) return null;

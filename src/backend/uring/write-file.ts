@@ -171,7 +171,7 @@ export function writeFile(
   if (isAborted(options.signal)) return Promise.reject(abortError(options.signal));
   const t = thread();
   // A file server is told of the end by close(2) alone, and tells then what became of the data: not of a direct descriptor.
-  const isRemote = t.mounts.any && t.mounts.holdsPath(path);
+  const isRemote = t.mounts.holdsPath(path);
   if (isRemote || !t.direct.forWriting) return writeByDescriptor(t, path, data, flags, mode, options, isRemote);
   return new WriteFile(t, path, data, flags, mode, options).start();
 }
