@@ -16,7 +16,7 @@ count() { grep -aE "^ *[0-9]+ $1\$" "$log" | awk '{ n += $1 } END { print n + 0 
 code=${PIPESTATUS[0]}
 passed=$(count pass) failed=$(count fail) skipped=$(($(count skip) + $(count todo))) alone=0
 if [ "$code" -ne 0 ] && [ "$failed" -gt 0 ]; then
-  mapfile -t files < <(awk '/^test\/[^ ]*\.test\.ts:$/ { file = substr($0, 1, length($0) - 1) } /^\(fail\)/ && file { print file }' "$log" | sort -u)
+  mapfile -t files < <(awk '/^[0-9]+ tests? failed:/ { exit } /^test\/[^ ]*\.test\.ts:$/ { file = substr($0, 1, length($0) - 1) } /^\(fail\)/ && file { print file }' "$log" | sort -u)
   if [ "${#files[@]}" -gt 0 ] && [ "${#files[@]}" -le 10 ]; then
     echo "== FAILED ONCE: $failed in ${files[*]}; these files once more, alone"
     grep -a '^(fail)' "$log" | sort -u
