@@ -7,6 +7,7 @@ import { dataTaken } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { ABORTABLE_CHUNK_BYTES, fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
+import { done, inSteps, type Steps } from "../node/steps.ts";
 import { totalLength } from "../node/views.ts";
 import type { Backend, OpenFile } from "./interface.ts";
 
@@ -87,25 +88,37 @@ export function truncatesLate(flags: number, length: number): boolean {
 }
 
 /** Writes all of `bytes` at the file's own position, counting them. Rejects with an AbortError between two writes. */
-export async function writeAll(
+export function writeAll(
   backend: Backend,
   file: OpenFile,
   bytes: Uint8Array,
   signal?: Signal,
   landed: Landed = { bytes: 0 },
 ): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; ) {
+  return inSteps(writingAll(backend, file, bytes, signal, landed));
+}
+
+/** `writeAll` as steps of more; with a position, from there on. */
+export function* writingAll(
+  backend: Backend,
+  file: OpenFile,
+  bytes: Uint8Array,
+  signal: Signal,
+  landed: Landed,
+  position: number = -1,
+): Steps<void> {
+  for (let at = 0; at < bytes.byteLength; ) {
     throwIfAborted(signal);
-    const rest = bytes.byteLength - done;
+    const rest = bytes.byteLength - at;
     const length = signal ? Math.min(rest, ABORTABLE_CHUNK_BYTES) : rest;
-    const { bytesWritten } = await backend.write(file, bytes, done, length, -1);
-    done += bytesWritten;
+    const { bytesWritten } = yield* done(backend.write(file, bytes, at, length, position < 0 ? -1 : position + at));
+    at += bytesWritten;
     landed.bytes += bytesWritten;
   }
 }
 
 /** `Backend.writeSynced` in plain steps; `sync` may be one that others share. */
-export async function writeThenSync(
+export function writeThenSync(
   backend: Backend,
   file: OpenFile,
   buffers: readonly Uint8Array[],
@@ -113,12 +126,23 @@ export async function writeThenSync(
   landed: Landed,
   sync: () => Promise<void> = () => backend.fdatasync(file),
 ): Promise<void> {
+  return inSteps(writingThenSync(backend, file, buffers, position, landed, sync));
+}
+
+function* writingThenSync(
+  backend: Backend,
+  file: OpenFile,
+  buffers: readonly Uint8Array[],
+  position: number,
+  landed: Landed,
+  sync: () => Promise<void>,
+): Steps<void> {
   const start = landed.bytes;
   const lengths = buffers.map(({ byteLength }) => byteLength);
   let ahead = 0;
   if (buffers.length > 1) {
     // As far as one call reaches: others who write at the file's own position don't come in between.
-    const { bytesWritten } = await backend.writev(file, buffers.slice(0, MAX_VECTOR), position);
+    const { bytesWritten } = yield* done(backend.writev(file, buffers.slice(0, MAX_VECTOR), position));
     landed.bytes += bytesWritten;
     ahead = bytesWritten;
     if (buffers.some(({ byteLength }, i) => byteLength !== lengths[i])) throw dataTaken();
@@ -126,33 +150,42 @@ export async function writeThenSync(
   for (const [i, bytes] of buffers.entries()) {
     const first = Math.min(ahead, lengths[i]!);
     ahead -= first;
-    for (let done = first; done < lengths[i]!; ) {
+    for (let from = first; from < lengths[i]!; ) {
       if (bytes.byteLength !== lengths[i]) throw dataTaken();
       const at = position < 0 ? -1 : position + landed.bytes - start;
-      const { bytesWritten } = await backend.write(file, bytes, done, bytes.byteLength - done, at);
+      const { bytesWritten } = yield* done(backend.write(file, bytes, from, bytes.byteLength - from, at));
       if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
-      done += bytesWritten;
+      from += bytesWritten;
       landed.bytes += bytesWritten;
     }
   }
-  await sync();
+  yield* done(sync());
 }
 
 /** IOV_MAX of Linux: the kernel refuses a longer vector. */
 export const MAX_VECTOR = 1024;
 
 /** Writes all of `buffers`, as many at a time as the kernel takes; a short write ends it. Resolves to the bytes written. */
-export async function writeLongVector(
+export function writeLongVector(
   backend: Backend,
   file: OpenFile,
   buffers: readonly NodeJS.ArrayBufferView[],
   position: number,
 ): Promise<number> {
+  return inSteps(writingLongVector(backend, file, buffers, position));
+}
+
+function* writingLongVector(
+  backend: Backend,
+  file: OpenFile,
+  buffers: readonly NodeJS.ArrayBufferView[],
+  position: number,
+): Steps<number> {
   let written = 0;
   for (let i = 0; i < buffers.length; i += MAX_VECTOR) {
     const part = buffers.slice(i, i + MAX_VECTOR);
     const at = position < 0 ? position : position + written;
-    const { bytesWritten } = await backend.writev(file, part, at);
+    const { bytesWritten } = yield* done(backend.writev(file, part, at));
     written += bytesWritten;
     if (bytesWritten < totalLength(part)) break;
   }

@@ -6,9 +6,13 @@ import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { namingFolder, systemError } from "../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
+import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { bytesOf } from "../node/views.ts";
 import type { Backend, OpenFile, Path, WriteFileOptions } from "./interface.ts";
-import { readToEnd, truncatesLate, writeAll } from "./loops.ts";
+import { readToEnd, truncatesLate, writingAll } from "./loops.ts";
+import { inPool, isFreeOrFile } from "./node-pool.ts";
+
+const { O_APPEND, O_EXCL } = bunFs.constants;
 
 type View = NodeJS.ArrayBufferView;
 type Signal = AbortSignal | null | undefined;
@@ -69,24 +73,41 @@ export function readAtOnce(path: Path, flags: number, encoding: BufferEncoding |
 /** Asked only where reading has failed. */
 const sizeOf = (path: Path): number => bunFs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 
-export async function writeWhole(
+export function writeWhole(
+  backend: Backend,
+  path: Path,
+  data: View,
+  flags: number,
+  mode: number,
+  options: WriteFileOptions,
+): Promise<void> {
+  return inSteps(writingWhole(backend, path, data, flags, mode, options));
+}
+
+function* writingWhole(
   backend: Backend,
   path: Path,
   data: View,
   flags: number,
   mode: number,
   { signal, flush = false, landed = { bytes: 0 } }: WriteFileOptions,
-): Promise<void> {
+): Steps<void> {
   throwIfAborted(signal);
   const bytes = bytesOf(data);
   const { byteLength } = bytes;
   // Bun's own writeFile resolves over a sync that failed.
-  if (!signal && !flush && (await writeAtOnce(path, bytes, flags, mode))) return;
+  if (!signal && !flush && (yield* done(writeAtOnce(path, bytes, flags, mode)))) return;
   const truncates = truncatesLate(flags, bytes.byteLength);
-  const file = await backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode);
-  // Taken while the file was being opened: an empty file would be no error.
-  if (bytes.byteLength !== byteLength) await closeAfter(backend, file, Promise.reject(dataTaken()));
-  await closeAfter(backend, file, writeOpened(backend, file, bytes, truncates, flush, signal, landed));
+  const file = yield* done(backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode));
+  try {
+    // Taken while the file was being opened: an empty file would be no error.
+    if (bytes.byteLength !== byteLength) throw dataTaken();
+    yield* writeOpened(backend, file, bytes, truncates, flush, signal, landed);
+  } catch (error) {
+    yield* settled(backend.close(file));
+    throw error;
+  }
+  yield* done(backend.close(file));
   throwIfAborted(signal);
 }
 
@@ -95,8 +116,17 @@ export async function writeWhole(
  * failed to write over as it is, and does not say how much it wrote: false, and the steps do it again.
  */
 function writeAtOnce(path: Path, bytes: Uint8Array, flags: number, mode: number): Promise<boolean> {
+  const options = { flag: flags as unknown as string, mode };
+  const { byteLength } = bytes;
+  const ended = inPool(() => {
+    // At the end of the thread: the same bytes to the same places as the pool may be writing, where a file takes them so.
+    if ((flags & (O_APPEND | O_EXCL)) !== 0 || bytes.byteLength !== byteLength || !isFreeOrFile(path)) return;
+    ended();
+    bunFs.writeFileSync(path, bytes, options);
+  }, byteLength);
   return new Promise((resolve, reject) => {
-    bunFs.writeFile(path, bytes, { flag: flags as unknown as string, mode }, (error) => {
+    bunFs.writeFile(path, bytes, options, (error) => {
+      ended();
       if (!error) resolve(true);
       else if (typeof error.errno !== "number") reject(error);
       else if (error.syscall === "open") reject(systemError(error.errno, "open", path));
@@ -106,7 +136,7 @@ function writeAtOnce(path: Path, bytes: Uint8Array, flags: number, mode: number)
   });
 }
 
-async function writeOpened(
+function* writeOpened(
   backend: Backend,
   file: OpenFile,
   bytes: Uint8Array,
@@ -114,21 +144,21 @@ async function writeOpened(
   flush: boolean,
   signal: Signal,
   landed: Landed,
-): Promise<void> {
+): Steps<void> {
   try {
-    await writeAll(backend, file, bytes, signal, landed);
-    if (truncates) await truncateTo(backend, file, landed.bytes);
-    if (flush) await backend.fsync(file);
+    yield* writingAll(backend, file, bytes, signal, landed);
+    if (truncates) yield* truncateTo(backend, file, landed.bytes);
+    if (flush) yield* done(backend.fsync(file));
   } catch (error) {
-    if (truncates) await truncateTo(backend, file, landed.bytes).catch(() => {});
+    if (truncates) yield* settled(backend.ftruncate(file, landed.bytes));
     throw error;
   }
 }
 
 /** A device or a pipe, which has no length, says EINVAL; O_TRUNC says nothing of it either. */
-async function truncateTo(backend: Backend, file: OpenFile, length: number): Promise<void> {
+function* truncateTo(backend: Backend, file: OpenFile, length: number): Steps<void> {
   try {
-    await backend.ftruncate(file, length);
+    yield* done(backend.ftruncate(file, length));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;
   }

@@ -8,12 +8,11 @@ import type { Landed } from "../node/abort.ts";
 import { bufferTaken, codedError } from "../node/arguments.ts";
 import { bun, bunFs, told } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
-import { atExit, isExiting } from "../node/exit.ts";
 import { type FileInfo, infoFromStats } from "../node/file-info.ts";
 import { encodePath } from "../node/path.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
 import { roundDates } from "../node/stats.ts";
-import { byteLengthOf } from "../node/views.ts";
+import { byteLengthOf, totalLength } from "../node/views.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
   ANOTHER_WAY,
@@ -28,12 +27,12 @@ import {
   type WritevResult,
 } from "./interface.ts";
 import { writeThenSync } from "./loops.ts";
+import { type AtEnd, attempt, type Done, onFile, openAtEnd } from "./node-pool.ts";
 import { copySmallFile, list, removeTree } from "./node-tree.ts";
 import { readAtOnce, readWhole, writeWhole } from "./node-whole-file.ts";
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
-type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
 
 const LOCK_NB = 4;
 const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
@@ -56,69 +55,6 @@ const unavailable = (why: string): Error =>
 /** The largest length that Bun's ftruncate takes; no Linux file system that is in use stores files this long. */
 const MAX_TRUNCATE_BYTES = 2 ** 52 - 1;
 
-/** What only looks: nobody hears of its result when the thread ends. */
-const LOOKING: ReadonlySet<string> = new Set(["read", "stat", "lstat", "fstat"]);
-/** What the thread pool has that changes something, or -1 before the first. At the thread's end it gets a moment. */
-let changing = -1;
-const POOL_MS = 20;
-
-/** Runs `start` until it isn't interrupted. Rejects with the system's error in Node's shape. */
-function attempt<R>(
-  syscall: string,
-  start: (done: Done<R>) => void,
-  path?: Path,
-  dest?: Path,
-  file: OpenFile | null = null,
-): Promise<R> {
-  return new Promise<R>((resolve, reject) => {
-    const changes = LOOKING.has(syscall) ? 0 : 1;
-    const ended = (): void => {
-      changing -= changes;
-      if (file !== null) release(file);
-    };
-    const fail = (error: NodeJS.ErrnoException): void => {
-      ended();
-      // Without an errno it is no failed system call, but Bun refusing an argument or out of memory.
-      reject(typeof error.errno === "number" ? systemError(error.errno, syscall, path, dest) : error);
-    };
-    const done: Done<R> = (error, result) => {
-      if (error === null || error === undefined) {
-        ended();
-        resolve(result as R);
-      } else if (error.errno === EINTR) {
-        run();
-      } else {
-        fail(error);
-      }
-    };
-    const run = (): void => {
-      try {
-        start(done);
-      } catch (error) {
-        fail(error as NodeJS.ErrnoException);
-      }
-    };
-    if (changing < 0) {
-      changing = 0;
-      atExit((elapsedMs) => changing > 0 && elapsedMs < POOL_MS);
-    }
-    changing += changes;
-    if (file !== null) file.inFlight++;
-    run();
-  });
-}
-
-function release(file: OpenFile): void {
-  if (--file.inFlight === 0 && file.closing !== null) file.closing();
-}
-
-/** An operation on a descriptor, counted in its file until it ends. */
-function onFile<R>(file: OpenFile, syscall: string, start: (fd: number, done: Done<R>) => void): Promise<R> {
-  const { fd } = file;
-  if (fd < 0) return Promise.reject(closedError(syscall));
-  return attempt<R>(syscall, (done) => start(fd, done), undefined, undefined, file);
-}
-
 /** Passes Stats on with Node's Dates. */
 function rounded(done: Done<fs.Stats | fs.BigIntStats>): Done<fs.Stats | fs.BigIntStats> {
   return (error, stats) => done(error, stats && roundDates(stats));
@@ -136,6 +72,9 @@ function positionFor(position: number | bigint): number | null {
 }
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
+/** Nobody's promise of a sync is kept by the end of the thread. */
+const assumedDone = (): AtEnd<void> => ({ here: null, assumed: () => {} });
+
 class NodeBackend implements Backend {
   readonly name = "node";
   readonly seek = null;
@@ -146,16 +85,18 @@ class NodeBackend implements Backend {
   open(path: Path, flags: number, mode: number): Promise<OpenFile>;
   open<T>(path: Path, flags: number, mode: number, wrap: (file: OpenFile) => T): Promise<T>;
   open<T>(path: Path, flags: number, mode: number, wrap?: (file: OpenFile) => T): Promise<T | OpenFile> {
+    const opened = (fd: number): T | OpenFile => {
+      const file = maybeSlow(new OpenFile(fd));
+      file.direct = (flags & bunFs.constants.O_DIRECT) !== 0;
+      return wrap === undefined ? file : wrap(file);
+    };
     return attempt<T | OpenFile>(
       "open",
-      (done) =>
-        bunFs.open(path, flags, mode, (error, fd) => {
-          if (error) return done(error);
-          const file = maybeSlow(new OpenFile(fd));
-          file.direct = (flags & bunFs.constants.O_DIRECT) !== 0;
-          done(null, wrap === undefined ? file : wrap(file));
-        }),
+      (done) => bunFs.open(path, flags, mode, (error, fd) => (error ? done(error) : done(null, opened(fd)))),
       path,
+      undefined,
+      null,
+      openAtEnd(path, flags, () => opened(bunFs.openSync(path, flags, mode))),
     );
   }
 
@@ -229,12 +170,18 @@ class NodeBackend implements Backend {
     if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("write"));
     return keeping(
       holdLeased(buffer),
-      onFile(file, "write", (fd, done) =>
-        isExiting()
-          ? done(null, { bytesWritten: bunFs.writeSync(fd, buffer, offset, length, positionFor(position)), buffer })
-          : bunFs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
-              done(error, { bytesWritten, buffer }),
-            ),
+      onFile(
+        file,
+        "write",
+        (fd, done) =>
+          bunFs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
+            done(error, { bytesWritten, buffer }),
+          ),
+        (fd): AtEnd<WriteResult<T>> => ({
+          here: () => ({ bytesWritten: bunFs.writeSync(fd, buffer, offset, length, positionFor(position)), buffer }),
+          assumed: () => ({ bytesWritten: length, buffer }),
+          bytes: length,
+        }),
       ),
     );
   }
@@ -265,12 +212,18 @@ class NodeBackend implements Backend {
     if (file.fd < 0) return Promise.reject(closedError("writev"));
     return keeping(
       holdAllLeased(views),
-      onFile(file, "write", (fd, done) =>
-        isExiting()
-          ? done(null, { bytesWritten: bunFs.writevSync(fd, views, positionFor(position) as number), buffers: given })
-          : bunFs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
-              done(error, { bytesWritten, buffers: given }),
-            ),
+      onFile(
+        file,
+        "write",
+        (fd, done) =>
+          bunFs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
+            done(error, { bytesWritten, buffers: given }),
+          ),
+        (fd): AtEnd<WritevResult<T>> => ({
+          here: () => ({ bytesWritten: bunFs.writevSync(fd, views, positionFor(position) as number), buffers: given }),
+          assumed: () => ({ bytesWritten: totalLength(views), buffers: given }),
+          bytes: totalLength(views),
+        }),
       ),
     );
   }
@@ -280,18 +233,27 @@ class NodeBackend implements Backend {
   }
 
   fsync(file: OpenFile): Promise<void> {
-    return onFile(file, "fsync", bunFs.fsync);
+    return onFile(file, "fsync", bunFs.fsync, assumedDone);
   }
 
   fdatasync(file: OpenFile): Promise<void> {
-    return onFile(file, "fdatasync", bunFs.fdatasync);
+    return onFile(file, "fdatasync", bunFs.fdatasync, assumedDone);
   }
 
   ftruncate(file: OpenFile, length: number): Promise<void> {
     if (length > MAX_TRUNCATE_BYTES && file.fd >= 0) {
       return Promise.reject(systemError(errnoOf("EFBIG"), "ftruncate"));
     }
-    return onFile(file, "ftruncate", (fd, done) => bunFs.ftruncate(fd, length, done));
+    const cut =
+      (fd: number): (() => void) =>
+      () =>
+        bunFs.ftruncateSync(fd, length);
+    return onFile(
+      file,
+      "ftruncate",
+      (fd, done) => bunFs.ftruncate(fd, length, done),
+      (fd) => ({ here: cut(fd), assumed: cut(fd) }),
+    );
   }
 
   fstat(file: OpenFile, bigint: boolean): Promise<fs.Stats | fs.BigIntStats> {

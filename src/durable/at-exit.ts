@@ -44,7 +44,7 @@ export function notAtExit(log: Flushable): void {
 }
 
 /** Writes, holding the thread. `position` null: at the file's end or own position. */
-export function writeAllSync(fd: number, bytes: Buffer, position: number | null): void {
+export function writeAllSync(fd: number, bytes: Uint8Array, position: number | null): void {
   for (let done = 0; done < bytes.length; )
     done += writeSync(fd, bytes, done, bytes.length - done, position === null ? null : position + done);
 }

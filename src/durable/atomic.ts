@@ -13,10 +13,14 @@ import { adopt } from "../fs/open.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
+import { bunFs } from "../node/bun-fs.ts";
 import { epochMs } from "../node/clock.ts";
+import { finishAtExit } from "../node/exit.ts";
 import { parseMode } from "../node/open-flags.ts";
-import type { DataPieces, WholeData } from "../node/options.ts";
+import { type DataPieces, fileOptions, isPieces, viewOf, type WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
+import { bytesOf } from "../node/views.ts";
+import { writeAllSync } from "./at-exit.ts";
 import { syncFolderOf } from "./directory-sync.ts";
 
 /** Name of a temporary file: hidden, the target's, when it was made, and which. */
@@ -25,6 +29,7 @@ const TEMPORARY = /^\.bun-uring-([0-9a-z]+)-[0-9a-f]{12}\.tmp$/;
 /** Older temporary files are of a process that is gone. */
 const STALE_MS = 60_000;
 const FILE_MODE = 0o666;
+const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 /** With and without set-user-ID and set-group-ID, which are the owner's alone. */
 const [ALL_MODE_BITS, PERMISSIONS] = [0o7777, 0o777];
 
@@ -48,16 +53,70 @@ export interface AtomicOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** What an attempt has left, if it does not come to its end: the temporary file. */
+interface Progress {
+  temporary: string | null;
+}
+
 /** Writes a whole file in one step: see the file's head. Follows no link at the target: a link is replaced. */
 export async function writeFileAtomic(
   path: string | Uint8Array | URL,
   data: WholeData | DataPieces,
   options: AtomicOptions = {},
 ): Promise<void> {
-  const target = toPath(path);
-  await replaceBy(target.toString(), options, (handle, signal) =>
-    handle.writeFile(data, { encoding: options.encoding, signal }),
+  const target = toPath(path).toString();
+  validateObject(options, "options");
+  const checked = { ...options }; // read once: at the end of the thread nothing of the caller's runs
+  const { encoding } = fileOptions({ encoding: checked.encoding });
+  const bytes = isPieces(data) ? null : bytesOf(viewOf(data, "data", encoding));
+  const length = bytes?.length;
+  const progress: Progress = { temporary: null };
+  const work = replaceBy(
+    target,
+    checked,
+    (handle, signal) => handle.writeFile(bytes ?? data, { encoding, signal }),
+    progress,
   );
+  if (bytes === null || checked.signal) return work;
+  await finishAtExit(work, () => {
+    if (bytes.length === length) replaceHere(target, bytes, checked, progress); // else it was taken away
+  });
+}
+
+/** At the end of the thread, again from the beginning, by blocking calls; what the unfinished attempt has left goes. */
+function replaceHere(target: string, bytes: Uint8Array, options: AtomicOptions, { temporary: left }: Progress): void {
+  const { durability = "full", mode, owner, overwrite = true } = options;
+  const temporary = join(dirname(target), temporaryName());
+  const old = bunFs.lstatSync(target, { throwIfNoEntry: false });
+  try {
+    const fd = bunFs.openSync(temporary, CREATE, mode ?? FILE_MODE);
+    try {
+      writeAllSync(fd, bytes, null);
+      let isOldOwners = true;
+      if (owner !== undefined) bunFs.fchownSync(fd, owner.uid, owner.gid);
+      else if (old?.isFile()) isOldOwners = giveTo(fd, old);
+      if (mode !== undefined) bunFs.fchmodSync(fd, mode);
+      else if (old?.isFile()) bunFs.fchmodSync(fd, old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));
+      if (durability !== "none") bunFs.fdatasyncSync(fd);
+    } finally {
+      bunFs.closeSync(fd);
+    }
+    if (overwrite) bunFs.renameSync(temporary, target);
+    else bunFs.linkSync(temporary, target);
+  } finally {
+    for (const path of [temporary, left]) if (path !== null) bunFs.rmSync(path, { force: true });
+  }
+}
+
+function giveTo(fd: number, { uid, gid }: Stats): boolean {
+  const own = bunFs.fstatSync(fd);
+  if (own.uid === uid && own.gid === gid) return true;
+  try {
+    bunFs.fchownSync(fd, uid, gid);
+    return true;
+  } catch {
+    return false; // not allowed to all
+  }
 }
 
 /** The same, with the content from whoever fills the open file. */
@@ -65,6 +124,7 @@ export async function replaceBy(
   target: string,
   options: AtomicOptions,
   fill: (handle: FileHandle, signal: AbortSignal | undefined) => Promise<unknown>,
+  progress: Progress = { temporary: null },
 ): Promise<void> {
   validateObject(options, "options");
   const { durability = "full", mode, owner, overwrite = true, signal } = options;
@@ -76,8 +136,8 @@ export async function replaceBy(
   const backend = currentBackend();
   const old = await statOf(backend, target);
   const temporary = join(dirname(target), temporaryName());
-  const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-  const file = await backend.open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, permissions ?? FILE_MODE);
+  progress.temporary = temporary;
+  const file = await backend.open(temporary, CREATE, permissions ?? FILE_MODE);
   let isThere = true;
   try {
     await using handle = await adopt(file);

@@ -14,6 +14,7 @@ import type {
   TimeLike,
 } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
+import type { Backend } from "../backend/interface.ts";
 import { constants } from "../kernel/constants.ts";
 import { codedError, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
@@ -21,6 +22,7 @@ import { systemError } from "../node/errors.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { bunTime, fileOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
+import { done, inSteps, type Steps } from "../node/steps.ts";
 
 type Path = string | Buffer;
 
@@ -110,11 +112,15 @@ export async function truncate(path: PathLike, length: number = 0): Promise<void
   const checked = toPath(path);
   const backend = currentBackend();
   validateInteger(length, "len");
-  const file = await backend.open(checked, constants.O_RDWR, 0o666);
+  return inSteps(truncating(backend, checked, Math.max(0, length)));
+}
+
+function* truncating(backend: Backend, path: Path, length: number): Steps<void> {
+  const file = yield* done(backend.open(path, constants.O_RDWR, 0o666));
   try {
-    await backend.ftruncate(file, Math.max(0, length));
+    yield* done(backend.ftruncate(file, length));
   } finally {
-    await backend.close(file);
+    yield* done(backend.close(file));
   }
 }
 

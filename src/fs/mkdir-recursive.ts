@@ -2,8 +2,9 @@
 // Assumes that others may make the same folders at the same time. Never removes what it made when it fails.
 
 import type { Backend, Path } from "../backend/interface.ts";
-import { bun } from "../node/bun-fs.ts";
+import { bun, bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
+import { finishAtExit } from "../node/exit.ts";
 
 type Failure = NodeJS.ErrnoException;
 
@@ -22,7 +23,7 @@ export async function makePath(backend: Backend, path: Path, mode: number): Prom
       // Again, for what Node says was wrong, and of which path.
     }
   }
-  return makeEach(backend, path, mode);
+  return finishAtExit(makeEach(backend, path, mode), () => void bunFs.mkdirSync(path, { recursive: true, mode }));
 }
 
 /** Of such a path Bun's own function, which is one visit to a thread, tells the first folder made as Node does. */

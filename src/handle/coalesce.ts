@@ -7,7 +7,7 @@ import type { Backend, OpenFile } from "../backend/interface.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
-import { isExiting } from "../node/exit.ts";
+import { done, doneOr, inSteps, type Steps, settled } from "../node/steps.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Syncs } from "./group-commit.ts";
 import type { Turns } from "./order.ts";
@@ -77,22 +77,24 @@ export class Gather {
       }
       const opened: Batch = { pieces: [piece], bytes: length, flush, turn: null };
       this.#open = opened;
-      opened.turn = this.#turns.writeInOrder(() => this.#run(opened));
+      opened.turn = this.#turns.writeInOrder(() => inSteps(this.#run(opened)));
     });
   }
 
-  async #run(batch: Batch): Promise<void> {
+  *#run(batch: Batch): Steps<void> {
     if (this.#open === batch) this.#open = null;
     let rest = batch.pieces;
     try {
-      const together = rest.length === 1 || isExiting() || (await this.#mayJoin());
+      // What is not known at the end of the thread is taken as it lies: each write by itself is right for any file.
+      const together = rest.length === 1 || (yield* doneOr(this.#mayJoin(), false));
       for (;;) {
         rest = rest.filter(isIntact);
         if (rest.length === 0) return;
         const pieces = together ? rest : rest.slice(0, 1);
         const bytes = this.#copied(pieces);
         if (bytes === null) rest = rest.filter(({ failed }) => !failed);
-        else rest = rest.slice(await (batch.flush ? this.#writeSynced(pieces, bytes) : this.#write(pieces, bytes)));
+        else if (batch.flush) rest = rest.slice(yield* this.#writeSynced(pieces, bytes));
+        else rest = rest.slice(yield* this.#write(pieces, bytes));
       }
     } catch (error) {
       for (const { reject } of rest) reject(error); // no memory for the copy: nobody may be left waiting
@@ -100,9 +102,9 @@ export class Gather {
   }
 
   /** One write. Returns how many of the pieces it has settled: at least one, perhaps with fewer bytes than it has. */
-  async #write(pieces: readonly Piece[], bytes: Uint8Array): Promise<number> {
+  *#write(pieces: readonly Piece[], bytes: Uint8Array): Steps<number> {
     try {
-      let { bytesWritten: left } = await this.#backend.write(this.#file, bytes, 0, bytes.length, -1);
+      let { bytesWritten: left } = yield* done(this.#backend.write(this.#file, bytes, 0, bytes.length, -1));
       let count = 0;
       do {
         const { length, resolve } = pieces[count++]!;
@@ -117,11 +119,13 @@ export class Gather {
   }
 
   /** The same with a sync. A piece is written whole, or its error says how much of it is. */
-  async #writeSynced(pieces: readonly Piece[], bytes: Uint8Array): Promise<number> {
+  *#writeSynced(pieces: readonly Piece[], bytes: Uint8Array): Steps<number> {
     const landed = { bytes: 0 };
     const work = this.#backend.writeSynced(this.#file, [bytes], -1, landed);
+    const synced = this.#syncs.keepFailure("fdatasync", this.#syncs.include(work));
     try {
-      await this.#syncs.keepFailure("fdatasync", this.#syncs.include(work));
+      yield* settled(work);
+      yield* doneOr(synced, undefined); // which settles in microtasks
       for (const { resolve, length } of pieces) resolve(length);
       return pieces.length;
     } catch (error) {
@@ -133,7 +137,7 @@ export class Gather {
       let left = landed.bytes;
       let count = 0;
       for (; left >= pieces[count]!.length; count++) left -= pieces[count]!.length;
-      if (count > 0) await this.#syncAlone(pieces.slice(0, count));
+      if (count > 0) yield* doneOr(this.#syncAlone(pieces.slice(0, count)), undefined);
       pieces[count]!.reject(failedAt(error, left));
       return count + 1;
     }

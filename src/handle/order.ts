@@ -3,7 +3,8 @@
 // Assumes that the backend counts its operations in `file.inFlight`. The usual case, nothing under way, adds no promise.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { atExit } from "../node/exit.ts";
+import { atExit, Moved } from "../node/exit.ts";
+import { takeSteps } from "../node/steps.ts";
 
 /** A settled operation on more bytes than this isn't remembered, since its result would keep them alive. */
 const REMEMBERED_BYTES = 64 * 1024;
@@ -16,25 +17,25 @@ const busy = new Set<object>();
 /** A write that waits for its turn. */
 interface WaitingWrite {
   file: OpenFile;
-  /** The end of what is before it is seen, also at the end of the thread: the ring's is, the thread pool's is not. */
-  isCounted: boolean;
   begin: () => Promise<unknown>;
 }
 
 /** All of this thread, in their order; null before the first. */
 let waiting: Set<WaitingWrite> | null = null;
-/** At the end of the thread, what the thread pool has of a file is given so long before the next write is made. */
-const POOL_MS = 2;
 
 /** At the end of the thread no promise brings the turn any more: each file's next write is begun when it has none. */
-function beginWaiting(elapsedMs: number): boolean {
+function beginWaiting(): Moved {
+  takeSteps(); // what is before it may have some left
   const seen = new Set<OpenFile>();
-  for (const { file, isCounted, begin } of [...waiting!]) {
-    const mayBegin = file.inFlight === 0 || (!isCounted && elapsedMs > POOL_MS);
-    if (mayBegin && !seen.has(file)) begin().catch(() => {});
+  let moved: Moved = Moved.idle;
+  for (const { file, begin } of [...waiting!]) {
+    if (file.inFlight === 0 && !seen.has(file)) {
+      begin().catch(() => {});
+      moved = Moved.moves;
+    }
     seen.add(file);
   }
-  return seen.size > 0;
+  return moved;
 }
 
 export class Turns {
@@ -174,7 +175,6 @@ export class Turns {
     let begun: Promise<T> | null = null;
     const write: WaitingWrite = {
       file: this.#file,
-      isCounted: this.#backend.name === "io_uring",
       begin: () => {
         writes.delete(write);
         begun ??= run();

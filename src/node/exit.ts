@@ -1,18 +1,24 @@
 // The end of a thread: process.exit(), in the process or in a Worker. What was asked for just before is begun then, and
 // what can end soon is waited for, as a thread pool does it by chance: a logger's last line, a lock file's removal.
-// Nothing of the user's runs here: promises are resolved, but no microtask comes any more.
+// Nothing of the user's runs here: promises are resolved, but no microtask comes any more. Work in several steps goes on
+// (node/steps.ts), or is finished by blocking calls.
 
 import { clockMs, queueMicrotask } from "./clock.ts";
 
-/** Does what it can do now. Returns whether something is still under way that is worth waiting for. */
-type Task = (elapsedMs: number) => boolean;
+/** What a task has to say: it has nothing under way that is worth waiting for; it waits; it has done something. */
+export const Moved = { idle: 0, waits: 1, moves: 2 } as const;
+export type Moved = (typeof Moved)[keyof typeof Moved];
 
-/** All that is waited for together. */
-const LIMIT_MS = 100;
+/** Does what it can do now. */
+type Task = (elapsedMs: number) => Moved;
+
+/** So long nothing may move, and so long all together may take. */
+const [LIMIT_MS, TOTAL_MS] = [100, 500];
 /** Rounds after which it ends although no time has passed: the clock is a fake. */
 const MAX_ROUNDS = 2000;
 
 const tasks: Task[] = [];
+const unfinished: Set<() => void> = new Set();
 const last: (() => void)[] = [];
 const cell = new Int32Array(new SharedArrayBuffer(4));
 /** Known by other copies of the package, or each would go behind the other for ever. */
@@ -28,12 +34,22 @@ const end = Object.assign(
   (): void => {
     exiting = true;
     const start = clockMs();
+    let movedAt = 0;
     for (let round = 0; round < MAX_ROUNDS; round++) {
       const elapsedMs = clockMs() - start;
-      let isBusy = false;
-      for (const task of tasks) isBusy = task(elapsedMs) || isBusy;
-      if (!isBusy || elapsedMs > LIMIT_MS) break;
+      let moved: Moved = Moved.idle;
+      for (const task of tasks) moved = Math.max(moved, task(elapsedMs)) as Moved;
+      if (moved === Moved.moves) movedAt = elapsedMs;
+      if (moved === Moved.idle || elapsedMs - movedAt > LIMIT_MS || elapsedMs > TOTAL_MS) break;
       Atomics.wait(cell, 0, 0, round < 20 ? 0.05 : 0.5);
+    }
+    for (const finish of unfinished) {
+      if (clockMs() - start > TOTAL_MS) break;
+      try {
+        finish();
+      } catch {
+        // nobody is left to hear of it
+      }
     }
     for (const finish of last) finish();
   },
@@ -61,7 +77,10 @@ function listen(): void {
   });
 }
 
-/** Has `task` run at the end of this thread, again and again while one of the tasks has something under way, up to 100 ms. */
+/**
+ * Has `task` run at the end of this thread, again and again while one of the tasks has something under way: up to 100 ms
+ * in which nothing moves.
+ */
 export function atExit(task: Task): void {
   tasks.push(task);
   listen();
@@ -71,4 +90,16 @@ export function atExit(task: Task): void {
 export function afterTasks(finish: () => void): void {
   last.push(finish);
   listen();
+}
+
+/**
+ * Has `finish`, a function of its own, do the whole of some work at the end of the thread by blocking calls, unless the work
+ * has ended by then: when nothing moves any more, what is done already included. What it throws is passed over.
+ */
+export function finishAtExit<T>(work: Promise<T>, finish: () => void): Promise<T> {
+  const ended = (): void => void unfinished.delete(finish);
+  unfinished.add(finish);
+  listen();
+  work.then(ended, ended);
+  return work;
 }

@@ -3,7 +3,7 @@
 
 import type { Native } from "../kernel/shim.ts";
 import { after, clockMs, setImmediate } from "../node/clock.ts";
-import { atExit } from "../node/exit.ts";
+import { atExit, Moved } from "../node/exit.ts";
 import { DirectTable } from "./direct-descriptors.ts";
 import { KernelMemory } from "./kernel-memory.ts";
 import { Loop } from "./loop.ts";
@@ -59,13 +59,16 @@ export class RingThread {
     return this.#shutDown;
   }
 
-  /** At the end of the thread: one more turn. Whether something is under way that changes a file: nobody hears of reads. */
-  isStillChanging(): boolean {
+  /** At the end of the thread: one more turn, and whether something is under way that changes a file. */
+  endTurn(): Moved {
+    const { ring } = this;
+    const { submitted, completed } = ring;
     this.loop.lastTurn();
-    if (this.ring.closed || this.ring.poisoned !== null) return false;
-    if (this.ring.queued > 0) return true;
-    for (const { syscall } of this.ring.operations.waiting()) if (!LOOKING.has(syscall)) return true;
-    return false;
+    if (ring.closed || ring.poisoned !== null) return Moved.idle;
+    if (ring.submitted > submitted || ring.completed > completed) return Moved.moves;
+    if (ring.queued > 0) return Moved.waits;
+    for (const { syscall } of ring.operations.waiting()) if (!LOOKING.has(syscall)) return Moved.waits;
+    return Moved.idle;
   }
 
   async #drainAndClose(deadlineMs: number): Promise<void> {
@@ -105,7 +108,7 @@ export function ringThread(): RingThread | Reason {
   if ("ring" in made) presence.ring = made.ring;
   if ("ring" in made && !endsWell) {
     endsWell = true;
-    atExit(() => existingThread()?.isStillChanging() ?? false);
+    atExit(() => existingThread()?.endTurn() ?? Moved.idle);
   }
   return made;
 }

@@ -3,9 +3,11 @@
 // what they throw is an uncaught exception, as in Node, and no rejection of ours.
 
 import type { WriteStream } from "node:fs";
+import { writingAll } from "../backend/loops.ts";
 import { codedError } from "../node/arguments.ts";
 import { nextTick } from "../node/clock.ts";
-import { atExit } from "../node/exit.ts";
+import { atExit, Moved } from "../node/exit.ts";
+import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Callback, OpenedFile } from "./files.ts";
 
@@ -25,11 +27,11 @@ const EMPTY_WRITES = 5;
 const writing = new Set<Writing>();
 let isEndSeen = false;
 
-function writeBuffered(): boolean {
+function writeBuffered(): Moved {
   const streams = [...writing];
   writing.clear();
   for (const stream of streams) stream.writeBuffered();
-  return streams.length > 0;
+  return streams.length > 0 ? Moved.moves : Moved.idle;
 }
 
 export class Writing {
@@ -38,6 +40,8 @@ export class Writing {
   #release: (() => void) | null = null;
   /** The write under way; it never rejects. */
   #writing: Promise<void> | null = null;
+  /** Its steps. */
+  #written: Promise<void> | null = null;
 
   constructor(stream: Target) {
     this.#stream = stream;
@@ -53,12 +57,13 @@ export class Writing {
   write(chunks: Buffer[], callback: Callback): void {
     const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     const isSmall = chunks.length > 1 && byteLength < chunks.length * JOIN_BYTES;
-    const written = this.#writeAll((isSmall ? this.#joined(chunks, byteLength) : null) ?? chunks, byteLength);
+    const written = inSteps(this.#writeAll((isSmall ? this.#joined(chunks, byteLength) : null) ?? chunks, byteLength));
     if (!isEndSeen) {
       isEndSeen = true;
       atExit(writeBuffered);
     }
     writing.add(this);
+    this.#written = written;
     this.#writing = written.then(
       () => {
         this.#writing = null;
@@ -73,13 +78,18 @@ export class Writing {
     );
   }
 
-  /** At the end of the thread: what the stream still holds goes out in one write, behind the one under way. */
+  /** At the end of the thread: what the stream still holds goes out behind the write under way. */
   writeBuffered(): void {
     const state = (this.#stream as any)._writableState as { getBuffer?: () => { chunk: Buffer }[] };
     const chunks = (state.getBuffer?.() ?? []).map(({ chunk }) => chunk);
     if (chunks.length === 0 || this.#stream.destroyed) return;
-    const bytes = Buffer.concat(chunks);
-    this.#opened!.handle.write(bytes, 0, bytes.length, this.#stream.pos ?? null).catch(() => {});
+    inSteps(this.#writeBehind(this.#written!, Buffer.concat(chunks))).catch(() => {});
+  }
+
+  *#writeBehind(written: Promise<void>, bytes: Buffer): Steps<void> {
+    yield* settled(written);
+    const { backend, file } = this.#opened!.source;
+    yield* writingAll(backend, file, bytes, null, { bytes: 0 }, this.#stream.pos ?? -1);
   }
 
   /** All chunks in one; null where one can't be read, and the kernel is to say so. */
@@ -94,13 +104,13 @@ export class Writing {
     return [bytes];
   }
 
-  async #writeAll(chunks: Buffer[], byteLength: number): Promise<void> {
+  *#writeAll(chunks: Buffer[], byteLength: number): Steps<void> {
     const stream = this.#stream;
     let at = stream.pos ?? null;
     if (stream.pos !== undefined) stream.pos += byteLength;
     let empty = 0;
     for (let rest = chunks, left = byteLength; left > 0; ) {
-      const bytesWritten = await this.#writeOnce(rest, at);
+      const bytesWritten = yield* this.#writeOnce(rest, at);
       stream.bytesWritten += bytesWritten;
       left -= bytesWritten;
       if (at !== null) at += bytesWritten;
@@ -111,13 +121,12 @@ export class Writing {
     }
   }
 
-  async #writeOnce(chunks: Buffer[], at: number | null): Promise<number> {
+  *#writeOnce(chunks: Buffer[], at: number | null): Steps<number> {
     const { handle } = this.#opened!;
     try {
-      const { bytesWritten } =
-        chunks.length === 1
-          ? await handle.write(chunks[0]!, 0, chunks[0]!.length, at)
-          : await handle.writev(chunks, at);
+      const { bytesWritten } = yield* done(
+        chunks.length === 1 ? handle.write(chunks[0]!, 0, chunks[0]!.length, at) : handle.writev(chunks, at),
+      );
       return bytesWritten;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;

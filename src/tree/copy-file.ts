@@ -10,6 +10,7 @@ import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/ab
 import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
+import { finishAtExit } from "../node/exit.ts";
 import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -64,6 +65,7 @@ const DEFAULT_DEPTH = 8;
 const DEFAULT_CHUNK = 256 * 1024;
 const MAX_CHUNK = 64 * 1024 * 1024;
 const SHARED_BUFFERS = 16;
+const COPIED_HERE_BYTES = 64 * 1024 * 1024;
 const ENOENT = -2;
 /** No bytes copied: the source is no regular file. */
 export const NOT_A_FILE = -3;
@@ -120,11 +122,22 @@ export async function copyFile(
   throwIfAborted(request.signal);
   const limits = options as CopyFileOptions | null | undefined;
   if (typeof limits !== "object" || limits?.timeoutMs === undefined) {
-    await copyPath(currentBackend(), from, to, request);
+    const work = copyPath(currentBackend(), from, to, request);
+    await (request.onProgress === null && request.signal === null
+      ? finishAtExit(work, () => copyHere(from, to, request))
+      : work);
   } else {
     const copy = (signal: AbortSignal): Promise<number> => copyPath(currentBackend(), from, to, { ...request, signal });
     await limited(limits, "copyfile", copy, from, to);
   }
+}
+
+/** At the end of the thread, again from the beginning: what can wait for nobody and does not take long. */
+function copyHere(from: Path, to: Path, { mode }: CopyRequest): void {
+  const source = bunFs.statSync(from);
+  const target = bunFs.statSync(to, { throwIfNoEntry: false });
+  const fits = source.isFile() && source.size <= COPIED_HERE_BYTES && (target === undefined || target.isFile());
+  if (fits) bunFs.copyFileSync(from, to, mode);
 }
 
 /** Copies one file. Resolves to its bytes. */

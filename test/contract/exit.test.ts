@@ -1,11 +1,14 @@
-// Owns what becomes of what was asked for in the turn of process.exit(): it is done, in the process and in a Worker, and
-// an operation that may wait for ever does not keep the process. Assumes processes of its own, one each.
+// Owns what becomes of what was asked for in the turn of process.exit(): it is done, in the process and in a Worker, also
+// where it takes several steps, and an operation that may wait for ever does not keep the process. Assumes processes of its
+// own, one each.
 // Never asks Bun's own API, which promises less.
 
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ours } from "../helpers/backends.ts";
+import { type Fuse, startFuse } from "../helpers/fuse.ts";
+import { missing } from "../helpers/requirements.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -79,5 +82,134 @@ describe.skipIf(ours === undefined).each([false, true])("process.exit() in a Wor
       await Bun.sleep(10);
     `;
     expect(log(await ends(body, inWorker))).toEqual(["first"]);
+  });
+});
+
+/** Content of a length, different for each name. */
+const content = (name: string, length: number): Buffer => Buffer.alloc(length, `${name} says something. `);
+
+/** Files of the program below: what each holds before, and afterwards. */
+const FILES: Record<string, (length: number) => [before: Buffer | null, after: Buffer]> = {
+  new: (length) => [null, content("new", length)],
+  longer: (length) => [content("old", 2 * length + 7), content("longer", length)],
+  flushed: (length) => [content("old", 10), content("flushed", length)],
+  limited: (length) => [null, content("limited", length)],
+  appended: (length) => [content("old", 10), Buffer.concat([content("old", 10), content("appended", length)])],
+  handle: (length) => [null, content("handle", length)],
+  whole: (length) => [null, Buffer.concat([content("whole", length), content("then", 9)])],
+  stream: (length) => [null, Buffer.concat([content("s1", length), content("s2", length), content("s3", 11)])],
+  atomic: (length) => [content("old", 10), content("atomic", length)],
+  copy: (length) => [content("old", length + 3), content("source", length)],
+  log: (length) => [null, Buffer.concat([content("r1", length), content("r2", 5)])],
+};
+
+const WORK: Record<string, string> = {
+  new: `void U.writeFile(at("new"), content("new"));`,
+  longer: `void U.writeFile(at("longer"), content("longer"));`,
+  flushed: `void U.writeFile(at("flushed"), content("flushed"), { flush: true });`,
+  limited: `void U.writeFile(at("limited"), content("limited"), { signal: new AbortController().signal });`,
+  appended: `void U.appendFile(at("appended"), content("appended"));`,
+  handle: `void handle.write(content("handle"));`,
+  whole: `void whole.writeFile(content("whole")); void whole.writeFile(content("then", 9));`,
+  stream: `stream.write(content("s1")); stream.write(content("s2")); stream.write(content("s3", 11));`,
+  atomic: `void D.writeFileAtomic(at("atomic"), content("atomic"));`,
+  copy: `void U.copyFile(at("source"), at("copy"));`,
+  log: `void log.append(content("r1")); void log.append(content("r2", 5));`,
+};
+
+/** Runs a program that does this work and ends at once, "turn", or when SIGTERM comes, or in a Worker. */
+async function worksAndEnds(
+  names: readonly string[],
+  length: number,
+  where: "turn" | "SIGTERM" | "Worker",
+): Promise<string> {
+  const dir = tmp.folder();
+  writeFileSync(join(dir, "source"), content("source", length));
+  for (const name of names) {
+    const [before] = FILES[name]!(length);
+    if (before !== null) writeFileSync(join(dir, name), before);
+  }
+  const work = names.map((name) => WORK[name]).join("\n");
+  const program = `
+    import { isMainThread } from "node:worker_threads";
+    const main = async () => {
+      const U = await import(${JSON.stringify(INDEX)});
+      const D = await import(${JSON.stringify(join(import.meta.dir, "../../src/durable.ts"))});
+      const at = (name) => ${JSON.stringify(dir)} + "/" + name;
+      const content = (name, length = ${length}) => Buffer.alloc(length, name + " says something. ");
+      const handle = await U.open(at("handle"), "w");
+      const whole = await U.open(at("whole"), "w");
+      const stream = (await U.open(at("stream"), "w")).createWriteStream();
+      const log = await D.AppendLog.open(at("log"), { framing: "raw", durability: "none", maxPendingBytes: 2 ** 26 });
+      const end = () => { ${work} process.exit(7); };
+      if (${where !== "SIGTERM"}) return end();
+      process.on("SIGTERM", end);
+      process.kill(process.pid, "SIGTERM");
+      setInterval(() => {}, 1000);
+    };
+    if (${where === "Worker"} && isMainThread) {
+      const worker = new Worker(import.meta.path);
+      await new Promise((resolve) => worker.addEventListener("close", resolve));
+      process.exit(7);
+    } else await main();
+  `;
+  writeFileSync(join(dir, "main.ts"), program);
+  const child = Bun.spawn([process.execPath, join(dir, "main.ts")], { env: process.env, stderr: "inherit" });
+  expect(await child.exited).toBe(7);
+  return dir;
+}
+
+/** Names of the files that are not as they must be, with how much of it they hold. */
+function wrongIn(dir: string, names: readonly string[], length: number): string[] {
+  return names.filter((name) => {
+    const [, after] = FILES[name]!(length);
+    return !existsSync(join(dir, name)) || !readFileSync(join(dir, name)).equals(after);
+  });
+}
+
+// What the thread pool has when the process ends is written by the pool, or not, as with Bun: what can't be done anew.
+const isPool = process.env.BUN_URING_BACKEND === "node";
+const ALL = Object.keys(FILES).filter((name) => !(isPool && name === "appended"));
+
+describe.skipIf(ours === undefined)("work of several steps, and process.exit()", () => {
+  for (const [length, title] of [
+    [100, "100 B"],
+    [600 * 1024, "600 KiB"],
+    [5 * 2 ** 20, "5 MiB"],
+  ] as const) {
+    for (const where of ["turn", "SIGTERM", "Worker"] as const) {
+      test(`${title}, ${where === "turn" ? "in the same turn" : where === "SIGTERM" ? "in a handler of SIGTERM" : "in a Worker"}`, async () => {
+        // Few at a time: what takes longer than a moment is given up.
+        for (const names of length > 2 ** 20 ? [ALL.slice(0, 4), ALL.slice(4, 7), ALL.slice(7)] : [ALL]) {
+          const dir = await worksAndEnds(names, length, where);
+          expect(wrongIn(dir, names, length)).toEqual([]);
+          expect(readdirSync(dir).filter((name) => name.startsWith(".bun-uring"))).toEqual([]);
+        }
+      });
+    }
+  }
+
+  const reason = missing(["fuse"]);
+  test.skipIf(reason !== null)(
+    `a file server is mounted elsewhere${reason === null ? "" : ` [skipped: ${reason}]`}`,
+    async () => {
+      let fuse: Fuse | undefined;
+      try {
+        fuse = await startFuse();
+        const dir = await worksAndEnds(ALL, 100, "turn");
+        expect(wrongIn(dir, ALL, 100)).toEqual([]);
+      } finally {
+        await fuse?.stop();
+      }
+    },
+  );
+
+  test("truncate, and folders in folders", async () => {
+    const dir = await ends(
+      `void U.truncate(dir + "/log", 3); void U.mkdir(dir + "/a/b/c/", { recursive: true }); void U.mkdir(Buffer.from(dir + "/d/e"), { recursive: true });`,
+      false,
+    );
+    expect(log(dir)).toEqual(["fir"]);
+    expect([existsSync(join(dir, "a/b/c")), existsSync(join(dir, "d/e"))]).toEqual([true, true]);
   });
 });

@@ -6,6 +6,7 @@ import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { closedError, errnoOf, systemError } from "../../node/errors.ts";
+import { done, inSteps, type Steps } from "../../node/steps.ts";
 import { isResizable } from "../../node/views.ts";
 import { holdAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
@@ -34,12 +35,16 @@ interface State {
 }
 
 /** Backend.writeSynced through the ring. The caller keeps the file open until it has settled. */
-export async function writeSynced(
+export function writeSynced(
   file: OpenFile,
   buffers: readonly Uint8Array[],
   position: number,
   landed: Landed,
 ): Promise<void> {
+  return inSteps(writingSynced(file, buffers, position, landed));
+}
+
+function* writingSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Steps<void> {
   if (file.fd < 0) throw closedError("write");
   if (!file.seekable && !isSeekable(file) && position !== -1) throw systemError(ESPIPE, "write");
   const start = landed.bytes;
@@ -51,7 +56,7 @@ export async function writeSynced(
     const part = firstPart(rest);
     const total = lengthOf(part);
     const at = position < 0 ? -1 : position + landed.bytes - start;
-    const outcome = await runChain(file, part, at, part.length === rest.length, retries > 0);
+    const outcome = yield* done(runChain(file, part, at, part.length === rest.length, retries > 0));
     const written = honest(outcome.written);
     if (written < 0) {
       const passes = written === EINTR || (written === EAGAIN && ++retries < MAX_RETRIES);
@@ -64,7 +69,7 @@ export async function writeSynced(
     if (written === total) synced = outcome.synced;
   }
   // Not begun, for want of a thread, or interrupted: on its own, then.
-  if (synced === ECANCELED || synced === EINTR) return fdatasync(file);
+  if (synced === ECANCELED || synced === EINTR) return yield* done(fdatasync(file));
   if (synced < 0) throw systemError(synced, "fdatasync");
 }
 

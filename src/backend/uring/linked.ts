@@ -276,20 +276,37 @@ export interface Source {
   sqeFlag: number;
 }
 
+/** What the signal of a single operation has come to. */
+interface Watch {
+  readonly signal: AbortSignal;
+  readonly stop: () => void;
+  error: Error | null;
+}
+
 function finishRun(operation: Operation, res: number): void {
   if (isToRepeat(operation, res)) return operation.again!();
-  const { resolve, cancelled } = operation;
+  const { resolve, reject, cancelled } = operation;
+  const watch = operation.state as Watch | null;
+  unwatch(operation);
   end(operation);
+  if (res < 0 && watch !== null && watch.error !== null) return reject(watch.error);
   resolve(cancelled ? res : honest(res));
+}
+
+function unwatch(operation: Operation): void {
+  const watch = operation.state as Watch | null;
+  if (watch !== null) offAbort(watch.signal, watch.stop);
 }
 
 /**
  * One operation on a chain's file, after the chain; `memory` lives as long as the kernel has it. Resolves to its result, a
- * negative errno included; rejects with an AbortError where the signal has kept it from being done.
+ * negative errno included; rejects with an AbortError where the signal has kept it from being done. `syscall` says what it
+ * is to the end of the thread, which waits for what changes a file.
  */
-export async function run(
+export function run(
   t: RingThread,
   opcode: number,
+  syscall: "read" | "write" | "ftruncate" | "fsync",
   sqeFlags: number,
   source: Source,
   position: number,
@@ -298,25 +315,25 @@ export async function run(
   memory: Uint8Array | null,
   signal: AbortSignal | null,
 ): Promise<number> {
-  if (isAborted(signal)) throw abortError(signal);
-  const operation = begin(t, finishRun, "", null);
+  if (isAborted(signal)) return Promise.reject(abortError(signal));
+  const operation = begin(t, finishRun, syscall, null);
   const { generation } = operation;
   operation.memory = memory;
   operation.again = () => {
     const flags = sqeFlags | source.sqeFlag | retryFlag(operation);
     stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
   };
-  operation.again();
-  if (signal === null) return promiseFor(operation);
-  const stop = (): void => {
-    if (operation.generation === generation) cancel(operation);
-  };
-  onAbort(signal, stop);
-  try {
-    const res = await promiseFor(operation);
-    if (res < 0 && isAborted(signal)) throw abortError(signal);
-    return res;
-  } finally {
-    offAbort(signal, stop);
+  if (signal !== null) {
+    const stop = (): void => {
+      if (operation.generation !== generation) return;
+      watch.error = abortError(signal);
+      cancel(operation);
+    };
+    const watch: Watch = { signal, stop, error: null };
+    operation.state = watch;
+    operation.whenStopped = unwatch;
+    onAbort(signal, stop);
   }
+  operation.again();
+  return promiseFor(operation);
 }

@@ -11,11 +11,11 @@ import type { RingThread } from "../../ring/context.ts";
 import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
 import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path, type ReadFileOptions } from "../interface.ts";
+import { close } from "./close.ts";
 import { Linked } from "./linked.ts";
 import { open } from "./path.ts";
 import { readAll, readRest } from "./read-rest.ts";
 import { EAGAIN, EINTR, honest, pathFlag, thread } from "./request.ts";
-import { closing } from "./write-file.ts";
 
 const EINPROGRESS = -115;
 /** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */
@@ -260,4 +260,17 @@ async function readByDescriptor(
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
   return readOpened(t, (await open(path, flags, 0o666)) as OpenFile, 0, encoding, signal);
+}
+
+/** Closes the file after the work; if both fail it is the work's error that is told. */
+async function closing<T>(file: OpenFile, work: Promise<T>): Promise<T> {
+  let result: T;
+  try {
+    result = await work;
+  } catch (error) {
+    await close(file).catch(() => {});
+    throw error;
+  }
+  await close(file);
+  return result;
 }

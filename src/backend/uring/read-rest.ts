@@ -73,7 +73,7 @@ export async function readRest(
 async function look(t: RingThread, source: Source, path: Path): Promise<{ seekable: boolean; size: number }> {
   const { native } = t;
   if (t.setup.opcodes[Opcode.FIXED_FD_INSTALL] === 1) {
-    const fd = await run(t, Opcode.FIXED_FD_INSTALL, 0, source, 0, 0, 0, null, null);
+    const fd = await run(t, Opcode.FIXED_FD_INSTALL, "read", 0, source, 0, 0, 0, null, null);
     if (fd >= 0) {
       const file = new OpenFile(fd);
       try {
@@ -111,7 +111,7 @@ async function readPiece(
 ): Promise<Buffer | null> {
   const memory = t.memory.take(length);
   try {
-    const res = await run(t, Opcode.READ, 0, source, position, memory.address, length, null, signal);
+    const res = await run(t, Opcode.READ, "read", 0, source, position, memory.address, length, null, signal);
     if (res < 0) throw systemError(res, "read");
     return res === 0 ? null : Buffer.copyBytesFrom(memory.bytes, 0, res);
   } finally {
@@ -179,7 +179,7 @@ async function readSized(
         const address = target.address + done;
         // Never here: what costs is not the copy, but the new memory, whose first huge pages take milliseconds.
         const flag = target.memory === null ? SqeFlag.ASYNC : t.placement.transfer(stop - done);
-        const res = await run(t, Opcode.READ, flag, source, done, address, stop - done, target.memory, signal);
+        const res = await run(t, Opcode.READ, "read", flag, source, done, address, stop - done, target.memory, signal);
         if (res < 0) throw systemError(res, "read");
         if (res === 0) {
           fileEnd = Math.min(fileEnd, done); // it shrank

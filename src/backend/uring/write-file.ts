@@ -11,6 +11,7 @@ import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { isAborted } from "../../node/signal.ts";
+import { done, inSteps, type Steps, settled } from "../../node/steps.ts";
 import { bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdLeased } from "../../ring/lease.ts";
@@ -114,7 +115,7 @@ class WriteFile extends Linked<void> implements Work {
     this.isOpen = !isClosed(results[CLOSE]!);
     landed.bytes = Math.max(0, results[WRITE]!);
     if (this.data.length !== this.#length) this.error ??= dataTaken();
-    if (this.isOpen) return void this.#goOn();
+    if (this.isOpen) return void inSteps(this.#goOn());
     // The kernel does not cancel what is linked to a failed FTRUNCATE or FSYNC: the CLOSE has run all the same.
     if (this.error === null && this.truncates && this.#leftUndone() && this.operation.retries++ < MAX_RETRIES)
       return this.stage();
@@ -136,13 +137,13 @@ class WriteFile extends Linked<void> implements Work {
   }
 
   /** The chain broke, or was too long for one: the file is open, `landed` says how much is written. */
-  async #goOn(): Promise<void> {
+  *#goOn(): Steps<void> {
     const { t, slot, results } = this;
     const source = { fd: slot, sqeFlag: SqeFlag.FIXED_FILE };
     try {
       this.error ??= this.#broken(results);
-      if (this.error !== null) await cutAfterFailure(t, source, this);
-      else await writeRest(t, source, this);
+      if (this.error !== null) yield* cutAfterFailure(t, source, this);
+      else yield* writeRest(t, source, this);
     } catch (error) {
       this.error ??= error as Error;
     }
@@ -172,12 +173,14 @@ export function writeFile(
   const t = thread();
   // A file server is told of the end by close(2) alone, and tells then what became of the data: not of a direct descriptor.
   const isRemote = t.mounts.holdsPath(path);
-  if (isRemote || !t.direct.forWriting) return writeByDescriptor(t, path, data, flags, mode, options, isRemote);
+  if (isRemote || !t.direct.forWriting) {
+    return inSteps(writeByDescriptor(t, path, data, flags, mode, options, isRemote));
+  }
   return new WriteFile(t, path, data, flags, mode, options).start();
 }
 
 /** As a chain does it, in single steps on a descriptor of the process. */
-async function writeByDescriptor(
+function* writeByDescriptor(
   t: RingThread,
   path: Path,
   view: ArrayBufferView,
@@ -185,63 +188,56 @@ async function writeByDescriptor(
   mode: number,
   options: WriteFileOptions,
   isRemote: boolean,
-): Promise<void> {
+): Steps<void> {
   const data = bytesOf(view);
   const { length } = data;
   const lease = holdLeased(view);
   const { flush = false, signal = null, landed = { bytes: 0 } } = options;
   try {
     const truncates = !isRemote && cutsLate(t, flags, length);
-    const file = (await open(path, truncates ? flags & ~O_TRUNC : flags, mode)) as OpenFile;
-    // Taken while the file was being opened: an empty file would be no error.
-    if (data.length !== length) return await closing(file, Promise.reject(dataTaken()));
-    await closing(file, writeRest(t, { fd: file.fd, sqeFlag: 0 }, { data, truncates, flush, signal, landed }));
+    const file = (yield* done(open(path, truncates ? flags & ~O_TRUNC : flags, mode))) as OpenFile;
+    try {
+      // Taken while the file was being opened: an empty file would be no error.
+      if (data.length !== length) throw dataTaken();
+      yield* writeRest(t, { fd: file.fd, sqeFlag: 0 }, { data, truncates, flush, signal, landed });
+    } catch (error) {
+      yield* settled(close(file));
+      throw error;
+    }
+    yield* done(close(file));
   } finally {
     lease?.done();
   }
-}
-
-/** Closes the file after the work; if both fail it is the work's error that is told. */
-export async function closing<T>(file: OpenFile, work: Promise<T>): Promise<T> {
-  let result: T;
-  try {
-    result = await work;
-  } catch (error) {
-    await close(file).catch(() => {});
-    throw error;
-  }
-  await close(file);
-  return result;
 }
 
 /**
  * Writes what is not written yet, cuts the file, then flushes if asked. At positions counted here: the kernel does not move
  * the file's own for what completes later. A file opened to append, or without positions, ignores them.
  */
-async function writeRest(t: RingThread, source: Source, work: Work): Promise<void> {
+function* writeRest(t: RingThread, source: Source, work: Work): Steps<void> {
   try {
-    await writeAll(t, source, work);
+    yield* writeAll(t, source, work);
     if (work.truncates) {
-      const res = await run(t, Opcode.FTRUNCATE, 0, source, work.landed.bytes, 0, 0, null, null);
+      const res = yield* done(run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, work.landed.bytes, 0, 0, null, null));
       if (isTruncateError(res)) throw systemError(res, "ftruncate");
     }
     if (!work.flush) return;
-    const res = await run(t, Opcode.FSYNC, 0, source, 0, 0, 0, null, null);
+    const res = yield* done(run(t, Opcode.FSYNC, "fsync", 0, source, 0, 0, 0, null, null));
     if (res < 0) throw systemError(res, "fsync");
   } catch (error) {
-    await cutAfterFailure(t, source, work);
+    yield* cutAfterFailure(t, source, work);
     throw error;
   }
 }
 
-async function writeAll(t: RingThread, source: Source, { data, signal, landed }: Work): Promise<void> {
+function* writeAll(t: RingThread, source: Source, { data, signal, landed }: Work): Steps<void> {
   const bytes = isResizable(data) ? Buffer.from(data) : data;
   const total = bytes.length;
   while (landed.bytes < total) {
-    const done = landed.bytes;
-    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - done);
-    const address = stableAddress(bytes, 0) + done;
-    const res = await run(t, Opcode.WRITE, SqeFlag.ASYNC, source, done, address, length, bytes, signal);
+    const at = landed.bytes;
+    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - at);
+    const address = stableAddress(bytes, 0) + at;
+    const res = yield* done(run(t, Opcode.WRITE, "write", SqeFlag.ASYNC, source, at, address, length, bytes, signal));
     if (bytes.length !== total) throw dataTaken();
     if (res < 0) throw systemError(res, "write");
     if (res === 0) throw systemError(ENOSPC, "write"); // a device that takes nothing, and says nothing, never will
@@ -250,6 +246,6 @@ async function writeAll(t: RingThread, source: Source, { data, signal, landed }:
 }
 
 /** A file that failed to be written holds what was written, and nothing of before. */
-async function cutAfterFailure(t: RingThread, source: Source, { truncates, landed }: Work): Promise<void> {
-  if (truncates) await run(t, Opcode.FTRUNCATE, 0, source, landed.bytes, 0, 0, null, null);
+function* cutAfterFailure(t: RingThread, source: Source, { truncates, landed }: Work): Steps<void> {
+  if (truncates) yield* done(run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, landed.bytes, 0, 0, null, null));
 }

@@ -1,0 +1,151 @@
+// What node:fs's callback functions do on Bun's thread pool, as operations with Node's errors, repeated where a signal has
+// interrupted them. And the end of the thread, to which no callback comes any more: what is asked for then is done by the
+// blocking call; what the pool has gets a moment, and then counts as done, so that what comes behind it is done, too.
+
+import { constants } from "../kernel/constants.ts";
+import { bunFs } from "../node/bun-fs.ts";
+import { clockMs } from "../node/clock.ts";
+import { closedError, systemError } from "../node/errors.ts";
+import { atExit, isExiting, Moved } from "../node/exit.ts";
+import type { OpenFile, Path } from "./interface.ts";
+
+export type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
+
+/** What becomes of an operation at the end of the thread. */
+export interface AtEnd<R> {
+  /** Does it here. Null, or what gives null: only the pool may, for it might wait for ever; or there is no need. */
+  readonly here: (() => R | null) | null;
+  /**
+   * What it has come to, where the pool had it; it is done anew where that does no harm. Null, or what gives null: that
+   * can't be said.
+   */
+  readonly assumed: (() => R | null) | null;
+  /** How much it writes. */
+  readonly bytes?: number;
+}
+
+/** What only looks: nobody hears of its result when the thread ends. */
+const LOOKING: ReadonlySet<string> = new Set(["read", "stat", "lstat", "fstat"]);
+const EINTR = -4;
+/** At the end of the thread, what the pool has is given so long: before it counts as done, and at all; more for many bytes. */
+const [ASSUMED_MS, POOL_MS, BYTES_PER_MS] = [2, 20, 100_000];
+/** Doing things anew ends then. */
+const LIMIT_MS = 300;
+
+/** What the pool has that changes something, with the milliseconds of its bytes; null before the first. */
+let pending: Map<() => void, number> | null = null;
+/** What it has that only looks. */
+const looking: Set<() => void> = new Set();
+
+function endOfThread(elapsedMs: number): Moved {
+  const before = pending!.size;
+  const start = clockMs() - elapsedMs;
+  if (elapsedMs > ASSUMED_MS) for (const settle of [...looking]) settle();
+  for (const [settle, ownMs] of [...pending!]) {
+    if (elapsedMs > ASSUMED_MS + ownMs && clockMs() - start < LIMIT_MS) settle();
+  }
+  if (pending!.size < before) return Moved.moves;
+  for (const ownMs of pending!.values()) if (elapsedMs < POOL_MS + ownMs) return Moved.waits;
+  return Moved.idle;
+}
+
+/**
+ * Counts work that the pool has, until what it returns is called. `settle`, a function of its own for each, is called at the
+ * end of the thread, perhaps more than once.
+ */
+export function inPool(settle: () => void, bytes: number): () => void {
+  if (pending === null) {
+    pending = new Map();
+    atExit(endOfThread);
+  }
+  const counted = pending.set(settle, bytes / BYTES_PER_MS);
+  return () => void counted.delete(settle);
+}
+
+function isLooking(settle: () => void): () => void {
+  looking.add(settle);
+  return () => void looking.delete(settle);
+}
+
+function release(file: OpenFile): void {
+  if (--file.inFlight === 0 && file.closing !== null) file.closing();
+}
+
+/** Runs `start` until it isn't interrupted. Rejects with the system's error in Node's shape. */
+export function attempt<R>(
+  syscall: string,
+  start: (done: Done<R>) => void,
+  path?: Path,
+  dest?: Path,
+  file: OpenFile | null = null,
+  atEnd: AtEnd<R> | null = null,
+): Promise<R> {
+  return new Promise<R>((resolve, reject) => {
+    const ended = (): void => {
+      left();
+      if (file !== null) release(file);
+    };
+    const fail = (error: NodeJS.ErrnoException): void => {
+      ended();
+      // Without an errno it is no failed system call, but Bun refusing an argument or out of memory.
+      reject(typeof error.errno === "number" ? systemError(error.errno, syscall, path, dest) : error);
+    };
+    const done: Done<R> = (error, result) => {
+      if (error === null || error === undefined) {
+        ended();
+        resolve(result as R);
+      } else if (error.errno === EINTR) {
+        run(() => start(done));
+      } else {
+        fail(error);
+      }
+    };
+    const run = (work: () => void): void => {
+      try {
+        work();
+      } catch (error) {
+        fail(error as NodeJS.ErrnoException);
+      }
+    };
+    const assume = (): void => {
+      const result = atEnd!.assumed!();
+      if (result !== null) done(null, result);
+    };
+    const settle = (): void => (atEnd?.assumed ? run(assume) : undefined);
+    const left = LOOKING.has(syscall) ? isLooking(ended) : inPool(settle, atEnd?.bytes ?? 0);
+    if (file !== null) file.inFlight++;
+    run(() => {
+      const result = isExiting() && atEnd?.here ? atEnd.here() : null;
+      if (result === null) start(done);
+      else done(null, result);
+    });
+  });
+}
+
+/** An operation on a descriptor, counted in its file until it ends. */
+export function onFile<R>(
+  file: OpenFile,
+  syscall: string,
+  start: (fd: number, done: Done<R>) => void,
+  atEnd: ((fd: number) => AtEnd<R>) | null = null,
+): Promise<R> {
+  const { fd } = file;
+  if (fd < 0) return Promise.reject(closedError(syscall));
+  const work = (done: Done<R>): void => start(fd, done);
+  return attempt<R>(syscall, work, undefined, undefined, file, atEnd === null ? null : atEnd(fd));
+}
+
+/** The end of an open, which must not wait for another process: what there is is a regular file, or nothing. */
+export function openAtEnd<R>(path: Path, flags: number, open: () => R): AtEnd<R> {
+  const openHere = (): R | null => (isFreeOrFile(path) ? open() : null);
+  const { O_EXCL, O_WRONLY, O_RDWR } = constants;
+  const isRead = (flags & (O_WRONLY | O_RDWR)) === 0; // nobody reads any more
+  // With O_EXCL it would be told that the file is there: its own, or somebody's.
+  return { here: openHere, assumed: isRead || (flags & O_EXCL) !== 0 ? null : openHere };
+}
+
+/** Whether a path is free, or a regular file's: what a blocking call can open without waiting for another process. */
+export function isFreeOrFile(path: Path): boolean {
+  const there = bunFs.statSync(path, { throwIfNoEntry: false });
+  return there === undefined || there.isFile();
+}
