@@ -26,7 +26,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release clean help
+.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -85,15 +85,23 @@ bench-report: ## README table and charts from the newest committed results
 
 bench-c: $(BENCH_C)
 
-check: setup $(PREBUILT) dist/index.js dist/types/index.d.ts ## types, lint, formatting, the package's manifest, C warnings and gcc's static analyser
+check: setup $(PREBUILT) dist/index.js dist/types/index.d.ts ## types, lint, formatting, undocumented exports, the package's manifest, C warnings and gcc's static analyser
 	$(TSC) --noEmit
 	$(BIOME) ci
 	@mkdir -p build
 	@$(BUN) pm pack --ignore-scripts --quiet --filename build/checked.tgz >/dev/null
+	@$(MAKE) -s docs/site/node_modules
+	docs/site/node_modules/.bin/typedoc --options docs/site/typedoc.json --emit none --logLevel Warn
 	node_modules/.bin/publint --strict build/checked.tgz
 	node_modules/.bin/attw build/checked.tgz --ignore-rules cjs-resolves-to-esm
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -c -o /dev/null $(SHIM)
 	$(CC) $(SHIMFLAGS) -O2 -fanalyzer -Wno-analyzer-malloc-leak -DBUN_URING_FAULT -c -o /dev/null $(SHIM)
+
+site: setup docs/site/node_modules ## the documentation as a site with a search, the API reference from the docstrings in it: docs/api/
+	docs/site/node_modules/.bin/typedoc --options docs/site/typedoc.json
+
+docs/site/node_modules: docs/site/package-lock.json
+	@cd docs/site && npm ci --no-audit --no-fund --loglevel=error && touch node_modules
 
 fault: build/liburing-shim-fault.so build/liburing-shim-sim.so ## a shim with fault injection, and one that answers as older kernels do (never packed)
 
@@ -111,7 +119,7 @@ prebuild-arm64: $(ARM64) ## the native library for arm64, cross-compiled on x64 
 release: prebuild-arm64 pack ## the tarball as it is published: both processors' libraries and their SHA-256 sums
 
 clean: ## remove what was built (node_modules stays)
-	rm -rf build prebuilds dist
+	rm -rf build prebuilds dist docs/api
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22

@@ -1,6 +1,6 @@
-// Makes the README's table and the charts from one full run. `make bench-report` takes the last full run on this machine,
-// if there is one, as the new reference; then it draws from the reference.
-// Assumes a README with the two marker lines below. Rounds, but never leaves a row out: losses are shown like wins.
+// Makes the table of docs/benchmarks.md, the README's short one and the charts from one full run. `make bench-report` takes the
+// last full run on this machine, if there is one, as the new reference; then it draws from the reference.
+// Assumes both pages with the two marker lines below. Rounds, but never leaves a row out of the page: losses are shown like wins.
 
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,6 +10,17 @@ import { depthText, duration, gaps, nameOf } from "./lib/table.ts";
 
 const BEGIN = "<!-- bench: made by `make bench-report`, do not edit -->";
 const END = "<!-- bench: end -->";
+/** What the README shows, wins and losses: workload and depth. */
+const HEADLINES: readonly (readonly [workload: string, depth: number])[] = [
+  ["read-cached", 64],
+  ["read-direct", 64],
+  ["small-read", 1],
+  ["small-read", 64],
+  ["small-write", 64],
+  ["datasync", 64],
+  ["copy-tree", 1],
+  ["stream-web", 1],
+];
 const root = join(import.meta.dir, "..");
 const chartFolder = join(root, "docs", "charts");
 
@@ -42,27 +53,31 @@ function tableLine(group: Group): string {
   ].join(" | ");
 }
 
-function table(): string {
+const HEADING = [
+  "work",
+  "bun-uring",
+  "Bun's best async",
+  "as fast as that",
+  "its CPU",
+  "blocking call",
+  "C or command",
+  "loop gap",
+  "Bun's",
+];
+const SHORT_COLUMNS = 5;
+
+function table(groups: readonly Group[], columns: number): string {
   const { environment } = results;
-  const heading = [
-    "work",
-    "bun-uring",
-    "Bun's best async",
-    "as fast as that",
-    "its CPU",
-    "blocking call",
-    "C or command",
-    "loop gap",
-    "Bun's",
-  ];
+  const heading = HEADING.slice(0, columns);
+  const line = (group: Group): string => tableLine(group).split(" | ").slice(0, columns).join(" | ");
   return [
     `| ${heading.join(" | ")} |`,
     `| :-- | ${heading.slice(1).fill("--:").join(" | ")} |`,
-    ...results.groups.map((group) => `| ${tableLine(group)} |`),
+    ...groups.map((group) => `| ${line(group)} |`),
     "",
     `Measured ${environment.date} on ${environment.cores} cores of ${environment.cpu}, Linux ${environment.kernel}, ` +
       `${environment.fileSystem.split(",")[0]} on a ${environment.device.split(",")[0]} disk, Bun ${environment.bun}: medians of ` +
-      `${results.roundCount} rounds, side by side in one run. Time is per operation; the loop gap is the longest of a round, less the time that the thread waited for a processor: the median of the rounds and, in brackets, the worst of all. All rows: \`make bench\`; one: \`make bench-NAME\`.`,
+      `${results.roundCount} rounds, side by side in one run; time is per operation.`,
   ].join("\n");
 }
 
@@ -87,20 +102,22 @@ function writeCharts(): void {
   writeFileSync(join(chartFolder, "cpu.svg"), cpu);
 }
 
-function writeReadme(): void {
-  const path = join(root, "README.md");
-  const readme = readFileSync(path, "utf8");
-  const begin = readme.indexOf(BEGIN);
-  const end = readme.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error(`README.md needs the lines\n${BEGIN}\n${END}`);
-  const charts = [
-    "![How many times as fast as Bun](docs/charts/speed.svg)",
-    "",
-    "![CPU time against Bun's](docs/charts/cpu.svg)",
-  ].join("\n");
-  writeFileSync(path, `${readme.slice(0, begin)}${BEGIN}\n\n${table()}\n\n${charts}\n\n${readme.slice(end)}`);
+/** Puts `text` between the marker lines of a page. */
+function fill(page: string, text: string): void {
+  const path = join(root, page);
+  const old = readFileSync(path, "utf8");
+  const begin = old.indexOf(BEGIN);
+  const end = old.indexOf(END);
+  if (begin < 0 || end < begin) throw new Error(`${page} needs the lines\n${BEGIN}\n${END}`);
+  writeFileSync(path, `${old.slice(0, begin)}${BEGIN}\n\n${text}\n\n${old.slice(end)}`);
 }
 
+const headlines = HEADLINES.flatMap(([workload, depth]) =>
+  results.groups.filter((group) => group.workload === workload && group.depth === depth),
+);
 writeCharts();
-writeReadme();
-console.log(`README.md and docs/charts are those of ${results.environment.date}, commit ${results.environment.commit}`);
+fill("README.md", table(headlines, SHORT_COLUMNS));
+fill("docs/benchmarks.md", table(results.groups, HEADING.length));
+console.log(
+  `README.md, docs/benchmarks.md and docs/charts are those of ${results.environment.date}, commit ${results.environment.commit}`,
+);

@@ -76,27 +76,55 @@ function deferred<T, K extends keyof T & string>(load: () => T, name: K): T[K] {
   return call as T[K];
 }
 
+/** Resolves if the path may be used as `mode` asks (F_OK by default), else rejects. */
 export const access: Delegated["access"] = deferred(delegated, "access");
+/** Sets the mode of what the path leads to. */
 export const chmod: Delegated["chmod"] = deferred(delegated, "chmod");
+/** Sets owner and group of what the path leads to; −1 keeps one. */
 export const chown: Delegated["chown"] = deferred(delegated, "chown");
+/** As in Node: rejects on Linux, where links have no mode. */
 export const lchmod: Delegated["lchmod"] = deferred(delegated, "lchmod");
+/** Sets owner and group of a link itself. */
 export const lchown: Delegated["lchown"] = deferred(delegated, "lchown");
+/** Gives a file a second name. */
 export const link: Delegated["link"] = deferred(delegated, "link");
+/** Sets the times of a link itself. */
 export const lutimes: Delegated["lutimes"] = deferred(delegated, "lutimes");
+/** The text of a symbolic link. */
 export const readlink: Delegated["readlink"] = deferred(delegated, "readlink");
+/** The path without links, `.` and `..`. */
 export const realpath: Delegated["realpath"] = deferred(delegated, "realpath");
+/** Size and free space of the file system. */
 export const statfs: Delegated["statfs"] = deferred(delegated, "statfs");
+/** Makes a symbolic link. */
 export const symlink: Delegated["symlink"] = deferred(delegated, "symlink");
+/** Cuts or extends a file (default 0 bytes). */
 export const truncate: Delegated["truncate"] = deferred(delegated, "truncate");
+/** Sets access and modification time: seconds, or Dates. */
 export const utimes: Delegated["utimes"] = deferred(delegated, "utimes");
+/** Async iterator of the paths that match. */
 export const glob: Directory["glob"] = deferred(directory, "glob");
+/** Makes a folder with six random characters after the prefix. */
 export const mkdtemp: Directory["mkdtemp"] = deferred(directory, "mkdtemp");
+/** As `mkdtemp`; the folder is removed at the end of `await using`. */
 export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(disposable, "mkdtempDisposable");
+/** Opens a folder to be read piece by piece. */
 export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir");
+/**
+ * The names of a folder; Dirents with `withFileTypes`, the whole tree with `recursive` (links are listed, not
+ * entered).
+ */
 export const readdir: Directory["readdir"] = deferred(directory, "readdir");
+/**
+ * Copies a file. A third argument may be Node's `mode` or `{ mode, signal, onProgress, direct, … }`; holes stay
+ * holes.
+ */
 export const copyFile: CopyFile["copyFile"] = deferred(copyFileCode, "copyFile");
+/** Copies files and, with `recursive`, trees. */
 export const cp: Cp["cp"] = deferred(cpCode, "cp");
+/** Removes files and, with `recursive`, trees; never leaves the tree by a link that is swapped meanwhile. */
 export const rm: Rm["rm"] = deferred(rmCode, "rm");
+/** Async iterator of the changes of a file or folder. */
 export const watch: Watch["watch"] = deferred(watchCode, "watch");
 
 /* ---- the rest ----------------------------------------------------------------------------------------------------- */

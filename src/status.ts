@@ -20,6 +20,7 @@ export interface Limits {
   /** Soft RLIMIT_NOFILE; null if unlimited, or unknown on this platform. */ nofile: number | null;
 }
 
+/** What this process found on this machine, and why it runs as it does; `bun-uring doctor` prints it. */
 export interface Capabilities {
   backend: "io_uring" | "node";
   /** Why it is the node backend; null on io_uring. */

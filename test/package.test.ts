@@ -56,6 +56,7 @@ describe("the tarball", () => {
     const entries = readdirSync(installed).filter((name) => !name.startsWith("."));
     expect(entries.sort()).toEqual([
       "CHANGELOG.md",
+      "CONTRIBUTING.md",
       "LICENSE",
       "Makefile",
       "README.md",

@@ -1,8 +1,8 @@
-// Owns that the package's types are node:fs/promises': compiles test/types with the project's compiler.
+// Owns that the package's types are node:fs/promises', and that the programs in README and docs compile.
 // Assumes TypeScript as pinned. Nothing of it is run; test/types says what must hold.
 
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const compiler = join(import.meta.dir, "../node_modules/.bin/tsc");
@@ -20,3 +20,34 @@ test("bun-uring/promises exports every type of node:fs/promises by its name", ()
   const ours = new Set([...list.matchAll(/\w+/g)].map(([name]) => name).concat("FileHandle"));
   expect([...theirs].map(([, name]) => name!).filter((name) => !ours.has(name))).toEqual([]);
 });
+
+test("the programs in README and docs compile as they stand", () => {
+  const root = join(import.meta.dir, "..");
+  const folder = join(root, "build/documents");
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const compilerOptions = {
+    noUnusedLocals: false,
+    paths: { "bun-uring": ["../../src/index.ts"], "bun-uring/*": ["../../src/*.ts"] },
+  };
+  writeFileSync(
+    join(folder, "tsconfig.json"),
+    JSON.stringify({ extends: "../../tsconfig.json", include: ["."], compilerOptions }),
+  );
+  // What the pages leave to the reader.
+  writeFileSync(
+    join(folder, "reader.d.ts"),
+    "declare const order: object, state: object, app: any; declare function replay(data: Uint8Array): void;\n",
+  );
+  let programs = 0;
+  for (const page of ["README.md", "docs/server.md", "docs/uploads.md", "docs/durability.md"]) {
+    const text = readFileSync(join(root, page), "utf8");
+    for (const [, program] of text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)) {
+      writeFileSync(join(folder, `${page.replace(/\W/g, "-")}-${++programs}.ts`), `${program}export {};\n`);
+    }
+  }
+  expect(programs).toBeGreaterThan(9);
+  const { exitCode, stdout } = Bun.spawnSync([compiler, "-p", folder, "--noEmit", "--pretty", "false"]);
+  expect(stdout.toString()).toBe("");
+  expect(exitCode).toBe(0);
+}, 60_000);

@@ -17,6 +17,7 @@ import { type AppendLogOptions, type Checked, logOptions, maxRecordBytes } from 
 import { type Opened, openSegment, type Recovered } from "./recover.ts";
 import { Segments } from "./segments.ts";
 
+/** Counts of one log since it was opened. */
 export interface LogStats {
   /** Records and bytes that are as durable as was asked for, and the groups in which they were written. */
   records: number;
@@ -185,6 +186,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     });
   }
 
+  /** What the log has done since it was opened. */
   stats(): LogStats {
     const { end } = this.#file;
     return { ...this.#totals, pendingBytes: this.pendingBytes, dropped: this.#dropped, end, failure: this.#failure };

@@ -37,6 +37,7 @@ const [ALL_MODE_BITS, PERMISSIONS] = [0o7777, 0o777];
 export type Durability = "none" | "data" | "full";
 export const DURABILITIES: readonly Durability[] = ["none", "data", "full"];
 
+/** How `writeFileAtomic` replaces, and how much survives a power cut. */
 export interface AtomicOptions {
   /**
    * "full" (default): after a power cut the new file is there; "data": the old or the new one, whole; "none": whole for every

@@ -28,6 +28,7 @@ export interface SegmentInfo {
   crc: number;
 }
 
+/** When a log goes on in a new segment, and what becomes of the old ones. */
 export interface RotateOptions {
   /** A segment is ended at the first group that takes it beyond so many bytes. */
   maxBytes?: number | undefined;
@@ -39,6 +40,7 @@ export interface RotateOptions {
   compress?: boolean | undefined;
 }
 
+/** How a log is written, what it promises, and what it does when it is full. */
 export interface AppendLogOptions {
   /**
    * When `append` resolves: "data" (default) once the record is on the device, "full" also once the file's name is, at its making

@@ -16,12 +16,14 @@ import { openWindow, type Segment, segmentsOf } from "./segments.ts";
 /** How often a followed log is looked at, in milliseconds: as fast at first, slower while nothing comes. */
 const [FIRST_LOOK_MS, LAST_LOOK_MS] = [2, 50];
 
+/** Where `AppendLog.read` begins, and when it stops. */
 export interface ReadOptions {
   /** Offset in the log from which on records are wanted (default 0, the first that is kept). */
   from?: number | undefined;
   signal?: AbortSignal | undefined;
 }
 
+/** As for `read`; `follow` waits for what is appended later. */
 export interface TailOptions extends ReadOptions {
   /** Waits for what is appended (default true). */
   follow?: boolean | undefined;

@@ -18,6 +18,7 @@ const [EINTR, EAGAIN, ENOSYS] = [-4, -11, -38];
 const [FIRST_PAUSE_MS, LAST_PAUSE_MS] = [1, 50];
 const FILE_MODE = 0o666;
 
+/** What kind of lock, and how long to wait for it. */
 export interface LockOptions {
   /** Nobody else may have the lock (default); false: others may share it. */
   exclusive?: boolean | undefined;
@@ -31,6 +32,7 @@ export interface LockOptions {
 /** A lock that is held, until `release` or the end of an `await using`. */
 export interface FileLock extends AsyncDisposable {
   readonly exclusive: boolean;
+  /** Lets go of the lock; a second call does nothing. */
   release(): Promise<void>;
 }
 

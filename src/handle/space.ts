@@ -75,6 +75,7 @@ function onRange(
   return promiseFor(operation);
 }
 
+/** What `FileHandle.allocate` does besides reserving space; flags of fallocate(2). */
 export interface AllocateOptions {
   /** The file's size stays as it is. */
   keepSize?: boolean;
@@ -147,6 +148,7 @@ export async function syncRange(file: OpenFile, offset: number, length: number):
   return onRange(file, "SYNC_FILE_RANGE", "sync_file_range", offset, 0, length, WRITE_AND_WAIT);
 }
 
+/** The two flags of renameat2(2) that `rename` takes; both need Linux 3.15 and a file system that has them. */
 export interface RenameOptions {
   /** Rejects with EEXIST if there is something at the new path. */
   noReplace?: boolean;

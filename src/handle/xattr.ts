@@ -126,6 +126,7 @@ function finishGet(operation: Operation, res: number): void {
   resolve(encoding === null ? bytes : bytes.toString(encoding));
 }
 
+/** Whether `setxattr` may make or replace an attribute; both by default (setxattr(2)). */
 export interface SetXattrOptions {
   /** Rejects with EEXIST if there is one of that name. */
   create?: boolean;

@@ -13,6 +13,7 @@ import { ringThread } from "../ring/context.ts";
 import { LeasedMemory, markLeased } from "../ring/lease.ts";
 import { heapRegion, type Region, shimRegion } from "./pool-region.ts";
 
+/** The shape of a `BufferPool`: all of its memory is had at once, outside the JavaScript heap. */
 export interface BufferPoolOptions {
   /** Bytes of each buffer. */
   size: number;

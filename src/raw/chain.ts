@@ -135,24 +135,29 @@ export class Chain<T extends unknown[] = []> {
     return this.#addOnFile("write", sqe, { wanted: byteLengthOf(buffer) });
   }
 
+  /** Reads into the views one after the other; resolves to the bytes read. Position −1: the file's own (readv(2)). */
   readv(buffers: readonly View[], position: number | bigint = -1): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.READV, buffers: bufferList(buffers, "buffers"), offset: position };
     return this.#addOnFile("readv", sqe, { syscall: "read", wanted: totalOf(sqe.buffers) });
   }
 
+  /** Writes the views one after the other; resolves to the bytes written. Position −1: the file's own (writev(2)). */
   writev(buffers: readonly View[], position: number | bigint = -1): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.WRITEV, buffers: bufferList(buffers, "buffers"), offset: position };
     return this.#addOnFile("writev", sqe, { syscall: "write", wanted: totalOf(sqe.buffers) });
   }
 
+  /** Data and metadata of the chain's file to the disk (fsync(2)); resolves to 0. */
   fsync(): Chain<[...T, number]> {
     return this.#addOnFile("fsync", { opcode: Opcode.FSYNC });
   }
 
+  /** As `fsync`, without metadata that reading does not need (fdatasync(2)). */
   datasync(): Chain<[...T, number]> {
     return this.#addOnFile("datasync", { opcode: Opcode.FSYNC, opFlags: FSYNC_DATASYNC }, { syscall: "fdatasync" });
   }
 
+  /** Cuts or extends the chain's file to `length` bytes (Linux 6.9). */
   ftruncate(length: number): Chain<[...T, number]> {
     return this.#addOnFile("ftruncate", { opcode: Opcode.FTRUNCATE, length });
   }
@@ -218,25 +223,30 @@ export class Chain<T extends unknown[] = []> {
     return this.#add({ name: "rename", syscall: "rename", sqe: () => sqe, path: from, dest: to });
   }
 
+  /** Removes a name that is no folder (unlink(2); Linux 5.11). */
   unlink(path: PathLike): Chain<[...T, number]> {
     return this.#add({ name: "unlink", syscall: "unlink", sqe: () => ({ opcode: Opcode.UNLINKAT, path }), path });
   }
 
+  /** Removes an empty folder (rmdir(2); Linux 5.11). */
   rmdir(path: PathLike): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.UNLINKAT, path, opFlags: AT_REMOVEDIR };
     return this.#add({ name: "rmdir", syscall: "rmdir", sqe: () => sqe, path });
   }
 
+  /** Makes a folder; its parent must be there (mkdir(2); Linux 5.15). */
   mkdir(path: PathLike, mode: number | string = 0o777): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.MKDIRAT, path, mode: parseMode(mode, "mode") };
     return this.#add({ name: "mkdir", syscall: "mkdir", sqe: () => sqe, path });
   }
 
+  /** Makes `path` a symbolic link with the text `target` (symlink(2); Linux 5.15). */
   symlink(target: PathLike, path: PathLike): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.SYMLINKAT, path: target, newPath: path };
     return this.#add({ name: "symlink", syscall: "symlink", sqe: () => sqe, path: target, dest: path });
   }
 
+  /** Gives `existing` a second name (link(2); Linux 5.15). */
   link(existing: PathLike, path: PathLike): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.LINKAT, path: existing, newPath: path };
     return this.#add({ name: "link", syscall: "link", sqe: () => sqe, path: existing, dest: path });

@@ -34,6 +34,7 @@ export interface Completion {
   flags: number;
 }
 
+/** What a ring of one's own is made with (io_uring_setup(2)). */
 export interface RingOptions {
   /** Entries of the submission queue, a power of two up to 4096 (default 256). The CQ has four times as many. */
   entries?: number;

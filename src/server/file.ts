@@ -15,6 +15,7 @@ import { piecesOf, type Writable, write } from "./write.ts";
 const CHUNK_BYTES = 256 * 1024;
 const HIGH_WATER_MARK = 1024 * 1024;
 
+/** How `file(path).writer()` opens and writes. */
 export interface FileWriterOptions {
   /** Goes behind what is there (default false: replaces it). */
   append?: boolean | undefined;
@@ -42,6 +43,10 @@ export function file(
   return new UringFile(source, options.type, 0, Number.POSITIVE_INFINITY);
 }
 
+/**
+ * A file by its path, descriptor or handle, read and written without the JavaScript thread waiting. Made by
+ * `file()`; nothing is opened before it is asked for.
+ */
 export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   readonly #source: string | number | FileHandle;
   readonly #start: number;
@@ -106,10 +111,12 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     return { size: Math.max(0, Math.min(size, this.#end) - this.#start) };
   }
 
+  /** The file's Stats; rejects with ENOENT where nothing is there. */
   stat(): Promise<Stats> {
     return this.#with(async (handle) => handle.stat() as Promise<Stats>);
   }
 
+  /** Whether it is there and is a file, as `Bun.file(path).exists()`. */
   async exists(): Promise<boolean> {
     try {
       return (await this.stat()).isFile();
@@ -118,25 +125,30 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     }
   }
 
+  /** Removes the name; a descriptor or handle has none: ERR_INVALID_ARG_TYPE. */
   async delete(): Promise<void> {
     await currentBackend().unlink(this.#path("delete"));
   }
 
+  /** The whole contents, or those of the slice. */
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     const pieces: Uint8Array[] = [];
     for await (const piece of this) pieces.push(piece);
     return Buffer.concat(pieces) as Uint8Array<ArrayBuffer>;
   }
 
+  /** The whole contents as an ArrayBuffer of their own. */
   async arrayBuffer(): Promise<ArrayBuffer> {
     const { buffer, byteOffset, byteLength } = await this.bytes();
     return buffer.slice(byteOffset, byteOffset + byteLength);
   }
 
+  /** The whole contents as UTF-8, without a byte order mark. */
   async text(): Promise<string> {
     return new TextDecoder().decode(await this.bytes());
   }
 
+  /** The contents parsed as JSON; rejects with a SyntaxError. */
   async json(): Promise<any> {
     return JSON.parse(await this.text());
   }

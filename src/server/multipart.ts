@@ -8,6 +8,7 @@ import { invalidArgType, validateInteger, validateObject } from "../node/argumen
 import { ChunkWriter, ReceiveError } from "./receive-body.ts";
 import { inParentOf, Root } from "./root.ts";
 
+/** How much a request may send before it is refused with a `ReceiveError` of status 413. */
 export interface MultipartLimits {
   /** Parts without a file name (default 1,000), and their bytes each (default 1 MiB). */
   fields?: number | undefined;
@@ -23,6 +24,7 @@ export interface MultipartLimits {
   bodyBytes?: number | undefined;
 }
 
+/** Where and how `multipart` writes files, and what it refuses. */
 export interface MultipartOptions {
   limits?: MultipartLimits | undefined;
   /** Name beneath the root for a file (default: a random one); a promise may come of it. */
@@ -31,12 +33,14 @@ export interface MultipartOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** A form field, whole. */
 export interface FieldPart {
   kind: "field";
   name: string;
   value: string;
 }
 
+/** A file that was received and written. */
 export interface FilePart {
   kind: "file";
   name: string;
@@ -48,6 +52,7 @@ export interface FilePart {
   bytes: number;
 }
 
+/** What `multipart` yields, told apart by `kind`. */
 export type MultipartPart = FieldPart | FilePart;
 
 const DEFAULTS = {

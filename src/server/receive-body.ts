@@ -17,6 +17,7 @@ const CHUNKS_AT_ONCE = 4;
 const SMALL_BYTES = 1024 * 1024;
 const DEFAULT_MAX_BYTES = 1024 * 1024 * 1024;
 
+/** How `receive` writes a body, and what it refuses. */
 export interface ReceiveOptions extends Omit<AtomicOptions, "encoding"> {
   /** The most that is taken (default 1 GiB): a longer announced body is refused before a byte of it is read. */
   maxBytes?: number | undefined;
@@ -31,6 +32,7 @@ export interface ReceiveOptions extends Omit<AtomicOptions, "encoding"> {
   onProgress?: ((received: number, total: number | null) => void) | undefined;
 }
 
+/** What has been written, once it is as durable as was asked for. */
 export interface Received {
   /** Bytes of the body. */
   bytes: number;

@@ -35,6 +35,7 @@ const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
 /** How often a look-up that raced with a rename is repeated before EAGAIN is the answer. */
 const MAX_RACES = 16;
 
+/** How names beneath a root may resolve. */
 export interface RootOptions {
   /**
    * Symbolic links: "inside" (default) are followed while they stay beneath the folder, "never" are refused wherever they
@@ -43,6 +44,7 @@ export interface RootOptions {
   symlinks?: "inside" | "never" | undefined;
 }
 
+/** As Node's for `writeFile`, beneath a root. */
 export interface RootWriteOptions extends HandleWriteOptions {
   /** Default "w"; "wx" refuses a file that exists, "a" appends. */
   flag?: OpenMode | undefined;
@@ -50,6 +52,7 @@ export interface RootWriteOptions extends HandleWriteOptions {
   mode?: number | string | undefined;
 }
 
+/** As Node's for `readdir`, beneath a root. */
 export interface RootReaddirOptions {
   withFileTypes?: boolean | undefined;
   recursive?: boolean | undefined;
@@ -174,6 +177,7 @@ export class Root {
     await handle.close();
   }
 
+  /** Adds to the end of a file, which is made if it is not there; never through a link out of the root. */
   appendFile(
     name: Name,
     data: WholeData | DataPieces,
@@ -307,10 +311,12 @@ export class Root {
     }
   }
 
+  /** Removes a name that is no folder; a link itself, not what it leads to. */
   async unlink(name: Name): Promise<void> {
     await this.#inParent(checkName(name), (path) => this.#backend.unlink(path));
   }
 
+  /** Removes an empty folder. */
   async rmdir(name: Name): Promise<void> {
     await this.#inParent(checkName(name), (path) => this.#backend.rmdir(path));
   }

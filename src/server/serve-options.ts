@@ -6,6 +6,7 @@ import { invalidArgType, validateBoolean, validateInteger, validateObject, valid
 import { SENDFILE_BYTES } from "./body.ts";
 import type { Entry, EntryHeaders } from "./file-cache.ts";
 
+/** Content codings whose precompressed siblings are served: `.br`, `.zst`, `.gz`. */
 export type Encoding = "br" | "zstd" | "gzip";
 const SUFFIXES: Readonly<Record<Encoding, string>> = { br: ".br", zstd: ".zst", gzip: ".gz" };
 const ENCODINGS = Object.keys(SUFFIXES) as Encoding[];
@@ -15,6 +16,7 @@ const YEAR = 31_536_000;
 /** What `headers` is told of a file. */
 export type FileFacts = Pick<Stats, "size" | "mtimeMs">;
 
+/** How `serveFile` finds a file and answers with it. */
 export interface ServeOptions {
   /** Taken off the front of the request's path: "/static". Default none. */
   prefix?: string | undefined;

@@ -7,6 +7,7 @@ import { openRoot, type Root } from "./root.ts";
 import { serveFile } from "./serve-file.ts";
 import type { ServeOptions } from "./serve-options.ts";
 
+/** As for `serveFile`, and how much is held in memory. */
 export interface StaticRoutesOptions extends ServeOptions {
   /** Files up to this many bytes are held in memory (default 64 KiB). */
   maxFileBytes?: number | undefined;

@@ -27,6 +27,7 @@ export type Writable =
   | AsyncIterable<Uint8Array | string>
   | readonly Writable[];
 
+/** How `write` makes or replaces its target. */
 export interface WriteOptions {
   /** Makes the folders above that are missing (default true). */
   createPath?: boolean | undefined;

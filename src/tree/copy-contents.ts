@@ -7,6 +7,7 @@ import { throwIfAborted } from "../node/abort.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isRegular } from "../node/file-info.ts";
 
+/** What `onProgress` of `copyFile` is given, in bytes. */
 export interface CopyProgress {
   /** Bytes done, holes included. */
   bytesCopied: number;
