@@ -6,12 +6,13 @@
 import type { Backend } from "../backend/interface.ts";
 import { addressOf } from "../kernel/shim.ts";
 import { codedError } from "../node/arguments.ts";
-import type { Entry, FileCache } from "./file-cache.ts";
+import type { Entry } from "./entry.ts";
+import type { FileCache } from "./file-cache.ts";
+import { hold, lend, mayLend, release } from "./table.ts";
 
 const KIB = 1024;
 const MIB = KIB * KIB;
-/** Files up to this many bytes that are asked for often are kept in memory. */
-const KEEP_BYTES = 64 * KIB;
+/** Files below `SENDFILE_BYTES` that are asked for often are kept in memory: one copy for all who are sent it. */
 const KEEP_AFTER_HITS = 3;
 /** From here on Bun sends a file by sendfile(2). */
 export const SENDFILE_BYTES: number = MIB;
@@ -23,6 +24,8 @@ const WARM_BYTES = 64 * MIB;
 /** How much of it is read before the answer begins, and how much at a time. */
 const WARM_FIRST_BYTES = 8 * MIB;
 const WARM_AT_ONCE = 4;
+/** Chunks under way for all answers together. */
+const WARM_BUFFERS = 16;
 /** Chunks of all streamed answers together, and of one. */
 const STREAMS_BYTES = 64 * MIB;
 const [MIN_CHUNK, MAX_CHUNK] = [64 * KIB, MIB];
@@ -31,6 +34,13 @@ const [MIN_CHUNK, MAX_CHUNK] = [64 * KIB, MIB];
 let scratch: Uint8Array<ArrayBuffer> | null = null;
 let scratchAddress = 0;
 let streams = 0;
+/** Files that are read ahead just now. */
+const warming = new Map<Entry, { start: number; end: number; done: Promise<void> }>();
+let buffers = 0;
+const spare: Uint8Array<ArrayBuffer>[] = [];
+const waiting: (() => void)[] = [];
+/** Streams that nobody has read to their end, or cancelled: their client was gone before the answer. */
+const abandoned = new FinalizationRegistry<() => void>((finish) => finish());
 
 /** Address of the scratch memory, for `FileCache.look`. */
 export function scratchMemory(): number {
@@ -58,28 +68,33 @@ export function bodyNow(cache: FileCache, entry: Entry, start: number, end: numb
   if (length === 0) return null;
   if (entry.body !== null) return length === entry.size ? entry.body : entry.body.slice(start, end);
   if (cached === entry.size) {
-    if (cached <= KEEP_BYTES && entry.hits >= KEEP_AFTER_HITS) {
-      const kept = cache.keep(entry, scratch!.subarray(0, cached));
+    if (entry.hits >= KEEP_AFTER_HITS) {
+      const kept = entry.keepBody(scratch!.subarray(0, cached));
       if (kept !== null) return length === cached ? kept : kept.slice(start, end);
     }
     return scratch!.subarray(start, end);
   }
   if (length < SENDFILE_BYTES) {
-    return cache.readNow(entry, scratchMemory(), length, start) === length ? scratch!.subarray(0, length) : null;
+    const { version } = entry;
+    // The look may be of the turn's beginning: what was read is of that version only if it still is.
+    if (cache.readNow(entry, scratchMemory(), length, start) !== length) return null;
+    return cache.isStill(entry, version) === true ? scratch!.subarray(0, length) : null;
   }
-  if (!entry.local) return null;
+  if (!entry.local || !mayLend(entry)) return null;
   const window = Math.min(length, WINDOW_BYTES);
   const pages = Math.ceil((start + window) / PAGE_BYTES) - Math.floor(start / PAGE_BYTES);
   return cache.cachedPages(entry, start, window) >= pages ? fileBody(entry, start, end) : null;
 }
 
-/** Bun's own way to send a file, by a path that leads to the open descriptor and nowhere else. */
+/** Bun's own way to send a file, by a path that leads to the open descriptor and nowhere else while the Blob is there. */
 function fileBody(entry: Entry, start: number, end: number): Blob {
   const file = Bun.file(`/proc/self/fd/${entry.file!.fd}`);
-  return start === 0 && end === entry.size ? file : file.slice(start, end);
+  const body = start === 0 && end === entry.size ? file : file.slice(start, end);
+  lend(entry, body);
+  return body;
 }
 
-/** The same through the ring, when it comes. The entry is held meanwhile. */
+/** The same through the ring, when it comes. Rejects with ERR_FILE_CHANGED if it is not of the version that was seen. */
 export async function bodyLater(
   cache: FileCache,
   backend: Backend,
@@ -87,61 +102,75 @@ export async function bodyLater(
   start: number,
   end: number,
 ): Promise<Body> {
+  const { version } = entry;
   const length = end - start;
-  if (length === 0) return null;
-  if (length < SENDFILE_BYTES) {
-    cache.hold(entry);
-    try {
-      return await readAll(cache, backend, entry, start, length);
-    } finally {
-      cache.release(entry);
-    }
-  }
-  if (!entry.local || length > WARM_BYTES) return streamOf(cache, backend, entry, start, end);
-  const first = Math.min(end, start + WARM_FIRST_BYTES);
-  cache.hold(entry);
+  if (length >= SENDFILE_BYTES && (!entry.local || length > WARM_BYTES || !mayLend(entry)))
+    return streamOf(cache, backend, entry, start, end);
+  hold(entry);
+  let rest: Promise<void> | null = null;
   try {
+    if (length < SENDFILE_BYTES) {
+      const bytes = await readAll(backend, entry, start, length);
+      if (!(await cache.isStill(entry, version))) throw changed(entry.name);
+      return bytes;
+    }
+    const first = Math.min(end, start + WARM_FIRST_BYTES);
     await warm(backend, entry, start, first);
+    if (!(await cache.isStill(entry, version))) throw changed(entry.name);
+    if (first < end) rest = warm(backend, entry, first, end);
+    return fileBody(entry, start, end);
   } finally {
-    if (first < end)
-      warm(backend, entry, first, end).then(
-        () => cache.release(entry),
-        () => cache.release(entry), // whoever sends it meets the same error
-      );
-    else cache.release(entry);
+    const done = (): void => release(entry);
+    if (rest === null) done();
+    else rest.then(done, done); // whoever sends it meets the same error
   }
-  return fileBody(entry, start, end);
 }
 
 async function readAll(
-  cache: FileCache,
   backend: Backend,
   entry: Entry,
   start: number,
   length: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const { version } = entry;
   const bytes = new Uint8Array(length);
   for (let done = 0; done < length; ) {
     const { bytesRead } = await backend.read(entry.file!, bytes, done, length - done, start + done);
     if (bytesRead === 0) throw changed(entry.name);
     done += bytesRead;
   }
-  cache.look(entry, 0, 0);
-  if (entry.version !== version) throw changed(entry.name);
   return bytes;
 }
 
-/** Reads a range into the page cache, a few chunks at a time. */
-async function warm(backend: Backend, entry: Entry, start: number, end: number): Promise<void> {
+/** Reads a range into the page cache, a few chunks at a time; once for all who ask for the same. */
+function warm(backend: Backend, entry: Entry, start: number, end: number): Promise<void> {
+  const known = warming.get(entry);
+  if (known !== undefined && known.start <= start && known.end >= end) return known.done;
+  const done = readAhead(backend, entry, start, end).finally(() => {
+    if (warming.get(entry)?.done === done) warming.delete(entry);
+  });
+  warming.set(entry, { start, end, done });
+  return done;
+}
+
+async function readAhead(backend: Backend, entry: Entry, start: number, end: number): Promise<void> {
   let next = start;
   const chunks = async (): Promise<void> => {
-    const memory = new Uint8Array(MIB);
     while (next < end) {
-      const at = next;
-      next += MIB;
-      const { bytesRead } = await backend.read(entry.file!, memory, 0, Math.min(MIB, end - at), at);
-      if (bytesRead === 0) return;
+      if (buffers === WARM_BUFFERS) await new Promise<void>((resolve) => waiting.push(resolve));
+      else buffers++;
+      const memory = spare.pop() ?? new Uint8Array(MIB);
+      try {
+        const at = next;
+        next += MIB;
+        if (at >= end) return;
+        const { bytesRead } = await backend.read(entry.file!, memory, 0, Math.min(MIB, end - at), at);
+        if (bytesRead === 0) return;
+      } finally {
+        if (spare.length < WARM_AT_ONCE) spare.push(memory);
+        const other = waiting.shift();
+        if (other === undefined) buffers--;
+        else other();
+      }
     }
   };
   await Promise.all(Array.from({ length: WARM_AT_ONCE }, chunks));
@@ -154,13 +183,13 @@ function streamOf(cache: FileCache, backend: Backend, entry: Entry, start: numbe
   let ended = false;
   let ahead: Promise<Uint8Array<ArrayBuffer> | Error> | null = null;
   streams++;
-  cache.hold(entry);
+  hold(entry);
   const finish = (): void => {
     if (ended) return;
     ended = true;
     streams--;
     // What is being read still needs the file.
-    Promise.resolve(ahead).then(() => cache.release(entry));
+    Promise.resolve(ahead).then(() => release(entry));
   };
   const read = async (): Promise<Uint8Array<ArrayBuffer> | Error> => {
     const room = Math.min(MAX_CHUNK, Math.max(MIN_CHUNK, STREAMS_BYTES / streams / 2));
@@ -168,15 +197,14 @@ function streamOf(cache: FileCache, backend: Backend, entry: Entry, start: numbe
     try {
       const chunk = new Uint8Array(length);
       const { bytesRead } = await backend.read(entry.file!, chunk, 0, length, at);
-      cache.look(entry, 0, 0);
-      if (bytesRead === 0 || entry.version !== version) return changed(entry.name);
+      if (bytesRead === 0 || !(await cache.isStill(entry, version))) return changed(entry.name);
       at += bytesRead;
       return chunk.subarray(0, bytesRead);
     } catch (error) {
       return error as Error;
     }
   };
-  return new ReadableStream(
+  const stream = new ReadableStream(
     {
       async pull(controller) {
         const chunk = await (ahead ?? read());
@@ -198,4 +226,6 @@ function streamOf(cache: FileCache, backend: Backend, entry: Entry, start: numbe
     },
     { highWaterMark: 0 },
   );
+  abandoned.register(stream, finish);
+  return stream;
 }

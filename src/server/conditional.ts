@@ -22,8 +22,8 @@ export interface Validators {
   size: number;
 }
 
-/** Decides for GET and HEAD, in the order of RFC 9110 section 13.2.2. A range is `end`-exclusive. */
-export function decide(headers: Headers, { etag, modified, size }: Validators): Decision {
+/** Decides for GET and HEAD, in the order of RFC 9110 section 13.2.2. A range is `end`-exclusive; HEAD has none (14.2). */
+export function decide(headers: Headers, { etag, modified, size }: Validators, isHead: boolean): Decision {
   const ifMatch = headers.get("if-match");
   if (ifMatch !== null) {
     if (!matches(ifMatch, etag, false)) return FAILED;
@@ -44,7 +44,7 @@ export function decide(headers: Headers, { etag, modified, size }: Validators): 
       if (since !== null && modified <= since) return NOT_MODIFIED;
     }
   }
-  const range = headers.get("range");
+  const range = isHead ? null : headers.get("range");
   if (range === null) return WHOLE;
   const ifRange = headers.get("if-range");
   return ifRange !== null && !isSameVersion(ifRange, etag, modified) ? WHOLE : rangeOf(range, size);
@@ -76,7 +76,7 @@ function secondsOf(date: string): number | null {
 }
 
 /** One byte range. What is malformed, of another unit, or several ranges are answered with all of the file (14.2). */
-function rangeOf(text: string, size: number): Decision {
+export function rangeOf(text: string, size: number): Decision {
   const match = /^bytes\s*=\s*(?:(\d+)-(\d*)|-(\d+))\s*$/i.exec(text);
   if (match === null) return WHOLE;
   const [, first, last, suffix] = match;

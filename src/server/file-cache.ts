@@ -1,99 +1,22 @@
-// What a server knows of the files beneath one folder: open descriptors with their stats, and which names lead to nothing.
-// A hit is one fstat; the name is looked up again when that is `revalidateMs` old. Nothing is watched. Look-ups are made at
-// once where they can't block (dentry cache, local file systems), through the backend elsewhere.
-// Never closes a descriptor that an answer may still be opened by.
+// What a server knows of the files beneath one folder, and how it comes to know it. A hit is one fstat; the name is looked up
+// again when that is `revalidateMs` old. Nothing is watched. Look-ups are made at once where they can't block (dentry cache,
+// local file systems), through the backend elsewhere.
 
+import type { BigIntStats } from "node:fs";
 import type { Backend } from "../backend/interface.ts";
 import { OpenFile } from "../backend/interface.ts";
 import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV } from "../kernel/constants.ts";
 import type { Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
-import { clockMs, setImmediate, setTimeout } from "../node/clock.ts";
+import { clockMs, setImmediate } from "../node/clock.ts";
 import { encodePath } from "../node/path.ts";
+import { Entry, identityOf, type Missing, STATX_WORDS, wordsOf } from "./entry.ts";
+import { shed, Table } from "./table.ts";
 
-const { O_NONBLOCK, S_IFDIR, S_IFMT, S_IFREG } = constants;
+const { O_NONBLOCK } = constants;
 const EAGAIN = -11;
-const TWO_32 = 2 ** 32;
-/** How long after it was handed to Bun by its path a descriptor stays open at the least. */
-const HANDED_OVER_MS = 10_000;
-
-export type Kind = "file" | "folder" | "other";
-
-/** What options have made of one version of a file. */
-export interface EntryHeaders {
-  readonly of: object;
-  readonly name: string;
-  /** Of an answer with all of the file. */
-  readonly whole: Headers;
-  /** Of a 304: what a cache would update (RFC 9110 15.4.5). */
-  readonly unchanged: Headers;
-}
-
-/** One open file. `version` changes with what is in it, as far as its size, time and inode tell. */
-export class Entry {
-  readonly name: string;
-  /** Whether its bytes may be asked for in the caller's own turn: no server is waited for. */
-  local = false;
-  /** Descriptor of a regular file; of a folder or anything else none is kept. */
-  file: OpenFile | null = null;
-  kind: Kind = "other";
-  size = 0;
-  modified = 0;
-  modifiedNs = 0;
-  etag = "";
-  /** Counts the changes that were seen. */
-  version = 0;
-  /** The turn of the event loop in which it was last looked at. */
-  turn = -1;
-  /** When the name was last looked up. */
-  checkedAt = 0;
-  /** Answers since the file changed. */
-  hits = 0;
-  /** The second chance of the clock that evicts. */
-  used = true;
-  /** Bytes kept in memory; null if none. */
-  body: Blob | null = null;
-  /** Headers that options have given this version. */
-  headers: EntryHeaders | null = null;
-  /** Identity: device and inode. */
-  identity = "";
-  /** Answers by path that have not been collected, and when the last was given. */
-  handedOver = 0;
-  handedOverAt = 0;
-
-  constructor(name: string) {
-    this.name = name;
-  }
-
-  /** Takes a statx (struct statx as words) in; says whether the file is another version than it was. */
-  update(words: Uint32Array): boolean {
-    const mode = words[7]! & 0xffff & S_IFMT;
-    const size = words[11]! * TWO_32 + words[10]!;
-    const modified = (words[29]! | 0) * TWO_32 + words[28]!;
-    const modifiedNs = words[30]!;
-    if (size === this.size && modified === this.modified && modifiedNs === this.modifiedNs && this.etag !== "")
-      return false;
-    this.kind = mode === S_IFREG ? "file" : mode === S_IFDIR ? "folder" : "other";
-    this.size = size;
-    this.modified = modified;
-    this.modifiedNs = modifiedNs;
-    this.identity = identityOf(words);
-    const inode = words[9]! * TWO_32 + words[8]!;
-    this.etag = `"${[size, modified, modifiedNs, inode].map((part) => part.toString(36)).join("-")}"`;
-    this.version++;
-    this.hits = 0;
-    this.body = null;
-    this.headers = null;
-    return true;
-  }
-}
-
-const identityOf = (words: Uint32Array): string => `${words[34]}:${words[35]}:${words[9]}:${words[8]}`;
-
-/** Why a name gives no file. */
-export interface Missing {
-  readonly error: Error & { code?: string };
-}
+/** What a name is taken for until it is looked up again; other errors say nothing of the next look-up. */
+const LASTING = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ELOOP", "EACCES", "EPERM", "ENXIO", "ERR_OUTSIDE_ROOT"]);
 
 let turn = 0;
 let turnEnds = false;
@@ -110,15 +33,8 @@ function thisTurn(): number {
   return turn;
 }
 
-/** Words of a struct statx. */
-const STATX_WORDS = 64;
-
-export interface CacheOptions {
-  /** Descriptors kept. */
-  capacity: number;
-  /** Bytes of bodies kept in memory. */
-  bodyBytes: number;
-}
+/** Tables of roots that were never closed let go of their descriptors when nobody can ask for the roots' files any more. */
+const abandoned = new FinalizationRegistry<Table>((table) => table.close());
 
 /** Opens by name, for what can't be had at once. Rejects with the reason. */
 export type OpenByName = (name: string, flags: number) => Promise<OpenFile>;
@@ -130,17 +46,9 @@ export class FileCache {
   readonly #resolve: number;
   readonly #local: boolean;
   readonly #open: OpenByName;
-  readonly #options: CacheOptions;
-  readonly #entries = new Map<string, Entry | Missing>();
-  readonly #missedAt = new WeakMap<Missing, number>();
+  readonly #table: Table;
   readonly #pending = new Map<string, Promise<Entry | Missing>>();
-  /** Entries that are gone from the table, whose descriptors may still be opened by their path. */
-  readonly #leaving = new Set<Entry>();
   readonly #words = new Uint32Array(STATX_WORDS);
-  readonly #answers: FinalizationRegistry<Entry>;
-  #bodyBytes = 0;
-  #closed = false;
-  #timer: ReturnType<typeof setTimeout> | null = null;
 
   /**
    * `folder`: descriptor that names are relative to; `resolve`: RESOLVE_ flags of each open; `local`: nothing beneath it waits
@@ -153,7 +61,6 @@ export class FileCache {
     resolve: number,
     local: boolean,
     open: OpenByName,
-    options: CacheOptions,
   ) {
     this.#backend = backend;
     this.#native = native;
@@ -161,28 +68,16 @@ export class FileCache {
     this.#resolve = resolve;
     this.#local = local && native !== null;
     this.#open = open;
-    this.#options = options;
-    this.#answers = new FinalizationRegistry((entry) => {
-      entry.handedOver--;
-      if (this.#leaving.has(entry)) this.#sweep();
-    });
-  }
-
-  /** What is open just now: entries with a descriptor, and such that wait to be closed. */
-  get descriptors(): number {
-    let count = this.#leaving.size;
-    for (const entry of this.#entries.values()) if (entry instanceof Entry && entry.file !== null) count++;
-    return count;
+    this.#table = new Table(backend);
+    abandoned.register(this, this.#table, this.#table);
   }
 
   /** The file of a name, as it was at most `revalidateMs` ago: at once where that can be told without waiting. */
   find(name: string, now: number, revalidateMs: number): Entry | Missing | Promise<Entry | Missing> {
-    const known = this.#entries.get(name);
-    if (known instanceof Entry) {
-      known.used = true;
+    const known = this.#table.get(name);
+    if (known !== undefined) {
+      if (known instanceof Entry) known.used = true;
       if (now - known.checkedAt < revalidateMs) return known;
-    } else if (known !== undefined && now - this.#missedAt.get(known)! < revalidateMs) {
-      return known;
     }
     return (this.#local ? this.#findNow(name, known, now) : null) ?? this.#findLater(name);
   }
@@ -197,43 +92,58 @@ export class FileCache {
     if (entry.turn === turn && capacity === 0) return EAGAIN;
     entry.turn = thisTurn();
     const read = this.#native.look(entry.file!.fd, this.#words, into, entry.local ? capacity : 0);
-    if (read >= 0 || read === EAGAIN) this.#take(entry);
+    if (read >= 0 || read === EAGAIN) entry.update(this.#words);
     return read;
   }
 
-  #take(entry: Entry): void {
-    const { body } = entry;
-    if (entry.update(this.#words) && body !== null) this.#bodyBytes -= body.size;
+  /** Whether what was read since `version` was seen is of that version: asks the file, whenever it was last asked. */
+  isStill(entry: Entry, version: number): boolean | Promise<boolean> {
+    if (this.#native !== null) {
+      if (this.#native.look(entry.file!.fd, this.#words, 0, 0) !== EAGAIN) return false;
+      entry.update(this.#words);
+      return entry.version === version;
+    }
+    const words = new Uint32Array(STATX_WORDS);
+    return this.#stat(entry.file!, words).then(() => {
+      entry.update(words);
+      return entry.version === version;
+    });
   }
 
   /** By a look-up that never waits: null where it would have to. */
-  #findNow(name: string, known: Entry | Missing | undefined, now: number): Entry | Missing | null {
+  #findNow(name: string, known: Entry | Missing | undefined, now: number): Entry | null {
     const native = this.#native!;
     const resolve = this.#resolve | RESOLVE_CACHED | RESOLVE_NO_XDEV;
     // O_PATH first: a FIFO or a device must not be opened, not even for a moment.
     const place = native.openBeneath(this.#folder, encodePath(name), O_PATH, 0, resolve);
     if (place < 0) return null; // not cached, on another mount, missing, outside: the other way tells which
     const file = new OpenFile(place);
-    const entry = new Entry(name);
-    native.look(place, this.#words, 0, 0);
-    entry.update(this.#words);
-    if (known instanceof Entry && known.identity === entry.identity) {
-      closeNow(this.#backend, file);
-      this.#take(known);
-      known.checkedAt = now;
-      return known;
+    try {
+      if (native.look(place, this.#words, 0, 0) !== EAGAIN) return null;
+      const same = this.#isSame(known, this.#words, now);
+      if (same !== null) return same;
+      const entry = new Entry(name);
+      entry.update(this.#words);
+      entry.checkedAt = now;
+      entry.local = true;
+      if (entry.kind === "file") {
+        const opened = native.openBeneath(AT_FDCWD, encodePath(`/proc/self/fd/${place}`), O_NONBLOCK, 0, 0);
+        if (opened < 0) return null; // the slow way says why
+        entry.file = new OpenFile(opened);
+      }
+      this.#table.put(name, entry);
+      return entry;
+    } finally {
+      this.#backend.close(file).catch(() => {});
     }
-    entry.checkedAt = now;
-    entry.local = true;
-    if (entry.kind === "file") {
-      const opened = native.openBeneath(AT_FDCWD, encodePath(`/proc/self/fd/${place}`), O_NONBLOCK, 0, 0);
-      closeNow(this.#backend, file);
-      if (opened < 0) return null; // the slow way says why
-      entry.file = new OpenFile(opened);
-    } else {
-      closeNow(this.#backend, file);
-    }
-    return this.#put(name, entry);
+  }
+
+  /** The file that is open already, if the name still leads to it. */
+  #isSame(known: Entry | Missing | undefined, words: Uint32Array, now: number): Entry | null {
+    if (!(known instanceof Entry) || known.identity !== identityOf(words) || known.closed) return null;
+    known.update(words);
+    known.checkedAt = now;
+    return known;
   }
 
   #findLater(name: string): Promise<Entry | Missing> {
@@ -246,113 +156,45 @@ export class FileCache {
   }
 
   async #findByBackend(name: string): Promise<Entry | Missing> {
-    const known = this.#entries.get(name);
-    const words = new Uint32Array(STATX_WORDS);
-    try {
-      const place = await this.#open(name, O_PATH);
-      const entry = new Entry(name);
+    for (let tries = 0; ; tries++) {
       try {
-        await this.#stat(place, words);
-        entry.update(words);
-        entry.checkedAt = clockMs();
-        if (known instanceof Entry && known.identity === entry.identity) {
-          const { body } = known;
-          if (known.update(words) && body !== null) this.#bodyBytes -= body.size;
-          known.checkedAt = entry.checkedAt;
-          return known;
+        return await this.#openByBackend(name);
+      } catch (error) {
+        const { code } = error as { code?: string };
+        if ((code === "EMFILE" || code === "ENFILE") && tries === 0) {
+          shed();
+          continue;
         }
-        if (entry.kind === "file") {
-          entry.file = await this.#backend.open(`/proc/self/fd/${place.fd}`, O_NONBLOCK, 0);
-          entry.local = !entry.file.slow;
-        }
-      } finally {
-        await this.#backend.close(place);
+        const missing: Missing = { error: error as Error, checkedAt: clockMs() };
+        if (LASTING.has(code!)) this.#table.put(name, missing);
+        return missing;
       }
-      return this.#put(name, entry);
-    } catch (error) {
-      const missing: Missing = { error: error as Error };
-      this.#missedAt.set(missing, clockMs());
-      return this.#put(name, missing);
+    }
+  }
+
+  async #openByBackend(name: string): Promise<Entry> {
+    const words = new Uint32Array(STATX_WORDS);
+    const place = await this.#open(name, O_PATH);
+    try {
+      await this.#stat(place, words);
+      const same = this.#isSame(this.#table.get(name), words, clockMs());
+      if (same !== null) return same;
+      const entry = new Entry(name);
+      entry.update(words);
+      entry.checkedAt = clockMs();
+      if (entry.kind === "file") {
+        entry.file = await this.#backend.open(`/proc/self/fd/${place.fd}`, O_NONBLOCK, 0);
+        entry.local = !entry.file.slow;
+      }
+      this.#table.put(name, entry);
+      return entry;
+    } finally {
+      await this.#backend.close(place);
     }
   }
 
   async #stat(file: OpenFile, words: Uint32Array): Promise<void> {
-    const stats = await this.#backend.fstat(file, true);
-    const wide = (at: number, value: bigint): void => {
-      words[at] = Number(value & 0xffff_ffffn);
-      words[at + 1] = Number((value >> 32n) & 0xffff_ffffn);
-    };
-    const { dev, ino, mode, mtimeNs, size } = stats as import("node:fs").BigIntStats;
-    words[7] = Number(mode);
-    wide(8, ino);
-    wide(10, size);
-    const seconds = mtimeNs / 1_000_000_000n - (mtimeNs % 1_000_000_000n < 0n ? 1n : 0n);
-    wide(28, BigInt.asUintN(64, seconds));
-    words[30] = Number(mtimeNs - seconds * 1_000_000_000n);
-    // makedev(3): the two halves as statx gives them.
-    words[34] = Number(((dev >> 8n) & 0xfffn) | ((dev >> 32n) & 0xfffff000n));
-    words[35] = Number((dev & 0xffn) | ((dev >> 12n) & 0xffffff00n));
-  }
-
-  #put<T extends Entry | Missing>(name: string, made: T): T {
-    if (this.#closed) {
-      if (made instanceof Entry) this.#drop(made);
-      return made;
-    }
-    const known = this.#entries.get(name);
-    this.#entries.delete(name);
-    if (known instanceof Entry) this.#drop(known);
-    while (this.#entries.size >= this.#options.capacity) this.#evict();
-    this.#entries.set(name, made);
-    return made;
-  }
-
-  /** The oldest that was not used since the clock's hand was last here. */
-  #evict(): void {
-    for (const [name, entry] of this.#entries) {
-      this.#entries.delete(name);
-      if (entry instanceof Entry && entry.used) {
-        entry.used = false;
-        this.#entries.set(name, entry);
-        continue;
-      }
-      if (entry instanceof Entry) this.#drop(entry);
-      return;
-    }
-  }
-
-  #drop(entry: Entry): void {
-    if (entry.body !== null) this.#bodyBytes -= entry.body.size;
-    entry.body = null;
-    this.#leaving.add(entry);
-    this.#sweep();
-  }
-
-  /** Closes what nobody can open any more. */
-  #sweep(): void {
-    const now = clockMs();
-    for (const entry of this.#leaving) {
-      const { file } = entry;
-      if (file !== null && (entry.handedOver > 0 || now - entry.handedOverAt < HANDED_OVER_MS)) continue;
-      this.#leaving.delete(entry);
-      if (file !== null && file.fd >= 0) closeNow(this.#backend, file);
-    }
-    if (this.#leaving.size > 0 && this.#timer === null) {
-      this.#timer = setTimeout(() => {
-        this.#timer = null;
-        this.#sweep();
-      }, HANDED_OVER_MS);
-      this.#timer.unref();
-    }
-  }
-
-  /** Keeps a small body in memory, as far as there is room. */
-  keep(entry: Entry, bytes: Uint8Array<ArrayBuffer>): Blob | null {
-    if (this.#bodyBytes + bytes.length > this.#options.bodyBytes || this.#entries.get(entry.name) !== entry)
-      return null;
-    entry.body = new Blob([bytes]);
-    this.#bodyBytes += bytes.length;
-    return entry.body;
+    wordsOf((await this.#backend.fstat(file, true)) as BigIntStats, words);
   }
 
   /** Pages of a range that are cached; -errno where that can't be told. */
@@ -365,31 +207,9 @@ export class FileCache {
     return this.#native === null || !entry.local ? EAGAIN : this.#native.readNow(entry.file!.fd, into, length, offset);
   }
 
-  /** Lets an answer open the file by its path: it stays open until the answer has been collected, and a while. */
-  handOver(entry: Entry, answer: object): void {
-    entry.handedOver++;
-    entry.handedOverAt = clockMs();
-    this.#answers.register(answer, entry);
-  }
-
-  /** Keeps the file open for an answer that reads it piece by piece, until `release`. */
-  hold(entry: Entry): void {
-    entry.handedOver++;
-  }
-
-  release(entry: Entry): void {
-    entry.handedOver--;
-    if (this.#leaving.has(entry)) this.#sweep();
-  }
-
   /** Lets go of all; answers that are under way keep what they need. */
   close(): void {
-    this.#closed = true;
-    for (const entry of this.#entries.values()) if (entry instanceof Entry) this.#drop(entry);
-    this.#entries.clear();
+    abandoned.unregister(this.#table);
+    this.#table.close();
   }
-}
-
-function closeNow(backend: Backend, file: OpenFile): void {
-  backend.close(file).catch(() => {});
 }

@@ -9,7 +9,7 @@ import { open } from "../fs/open.ts";
 import { FileHandle } from "../handle/file-handle.ts";
 import { invalidArgType, validateInteger, validateObject } from "../node/arguments.ts";
 import { toPath } from "../node/path.ts";
-import { decide } from "./conditional.ts";
+import { rangeOf } from "./conditional.ts";
 import { piecesOf, type Writable, write } from "./write.ts";
 
 const CHUNK_BYTES = 256 * 1024;
@@ -99,7 +99,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   async range(header: string | null): Promise<FileRange | null> {
     if (header === null) return null;
     const { size } = await this.#sized();
-    const decision = decide(new Headers({ range: header }), { etag: '""', modified: 0, size });
+    const decision = rangeOf(header, size);
     if (decision.status === 416) throw new RangeError(`bytes */${size}`);
     if (decision.status !== 206) return null;
     const { start, end } = decision;

@@ -3,7 +3,6 @@
 // disk or a file server. Conditions, ranges, encodings and headers are RFC 9110's.
 // Never opens anything but by the root's own opens; never answers with a folder, a FIFO or a device.
 
-import { readFileSync } from "node:fs";
 import { resolve as absolute } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
@@ -12,18 +11,26 @@ import { loadNative, type Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
 import { invalidArgType } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
-import { type Body, bodyLater, bodyNow, SENDFILE_BYTES, scratchMemory } from "./body.ts";
+import { closedError } from "../node/errors.ts";
+import { type Body, bodyLater, bodyNow, changed, SENDFILE_BYTES, scratchMemory } from "./body.ts";
 import { acceptedEncodings, type Decision, decide } from "./conditional.ts";
-import { Entry, type EntryHeaders, FileCache, type Missing } from "./file-cache.ts";
+import { Entry, type EntryHeaders, type Missing } from "./entry.ts";
+import { FileCache } from "./file-cache.ts";
 import { internalsOf, Root } from "./root.ts";
-import { type Checked, type Encoding, headersOf, type ServeOptions, serveOptions, siblingOf } from "./serve-options.ts";
+import {
+  type Checked,
+  type Encoding,
+  knownHeaders,
+  makeHeaders,
+  type ServeOptions,
+  serveOptions,
+  siblingOf,
+} from "./serve-options.ts";
+import { lend } from "./table.ts";
 
-/** Descriptors that one root's cache keeps at the most, and bytes of bodies. */
-const MAX_DESCRIPTORS = 1024;
-const BODY_BYTES = 64 * 1024 * 1024;
 /** Small files are read whole as they are looked at. */
 const LOOK_BYTES = SENDFILE_BYTES - 1;
-/** Answers begun anew because the file changed under them, before that is an error. */
+/** Answers begun anew because the file changed, or was closed, under them, before that is an error. */
 const MAX_CHANGES = 3;
 
 const SLASH = 0x2f;
@@ -45,6 +52,8 @@ interface Answering {
   readonly options: Checked;
   /** Names that had to be waited for, and what they are. */
   readonly found: Map<string, Entry | Missing>;
+  /** The answer is the fallback already. */
+  fellBack: boolean;
   changes: number;
 }
 
@@ -65,18 +74,22 @@ export function serveFile(
   if (where instanceof Root) {
     const name = checked.name ?? nameOf(request.url, checked);
     if (name === null) return plain("Bad Request\n", 400);
-    const site = siteOf(where);
-    return answer({ request, site, options: checked, found: new Map(), changes: 0 }, name);
+    const state = { request, site: siteOf(where), options: checked, found: new Map(), fellBack: false, changes: 0 };
+    if (name === OTHER_PREFIX || (!checked.dotfiles && isHidden(name))) return notFound(state);
+    return answer(state, name);
   }
   if (typeof where !== "string") throw invalidArgType("where", ["Root", "string"], where);
   const name = absolute(where);
   paths ??= pathSite();
   const begin = (site: Site): Response | Promise<Response> =>
-    answer({ request, site, options: checked, found: new Map(), changes: 0 }, name);
+    answer({ request, site, options: checked, found: new Map(), fellBack: false, changes: 0 }, name);
   return paths instanceof Promise ? paths.then(begin) : begin(paths);
 }
 
 /* ---- names --------------------------------------------------------------------------------------------------------- */
+
+/** Stands for a path that the prefix is not of. */
+const OTHER_PREFIX = "\0";
 
 /** The name beneath the root that a URL's path stands for; null if it is malformed. "" at its end or whole: a folder. */
 function nameOf(url: string, { prefix }: Checked): string | null {
@@ -95,7 +108,7 @@ function nameOf(url: string, { prefix }: Checked): string | null {
   }
   if (path.includes("\0")) return null;
   if (prefix !== "") {
-    if (path !== prefix && !path.startsWith(`${prefix}/`)) return null;
+    if (path !== prefix && !path.startsWith(`${prefix}/`)) return OTHER_PREFIX;
     path = path.slice(prefix.length) || "/";
   }
   let from = 0;
@@ -113,10 +126,7 @@ function siteOf(root: Root): Site {
   let site = sites.get(root);
   if (site === undefined) {
     native ??= loadNative().native ?? null;
-    const cache = new FileCache(backend, native, folder.fd, resolve, !folder.slow, open, {
-      capacity: capacity(),
-      bodyBytes: BODY_BYTES,
-    });
+    const cache = new FileCache(backend, native, folder.fd, resolve, !folder.slow, open);
     site = { cache, backend };
     sites.set(root, site);
     onClose.add(() => cache.close());
@@ -131,22 +141,9 @@ async function pathSite(): Promise<Site> {
   const local = !top.slow;
   await backend.close(top);
   const open = (name: string, flags: number) => backend.open(name, flags, 0);
-  const cache = new FileCache(backend, native, AT_FDCWD, 0, local, open, {
-    capacity: capacity(),
-    bodyBytes: BODY_BYTES,
-  });
+  const cache = new FileCache(backend, native, AT_FDCWD, 0, local, open);
   paths = { cache, backend };
   return paths;
-}
-
-/** A quarter of what this process may have open. */
-function capacity(): number {
-  try {
-    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
-    return Math.max(4, Math.min(MAX_DESCRIPTORS, Math.floor(Number(limit ?? MAX_DESCRIPTORS) / 4)));
-  } catch {
-    return 64;
-  }
 }
 
 /* ---- the answer ---------------------------------------------------------------------------------------------------- */
@@ -154,7 +151,6 @@ function capacity(): number {
 /** Goes as far as it can at once; what has to be waited for is waited for, and then it goes the same way again. */
 function answer(state: Answering, name: string): Response | Promise<Response> {
   const { options } = state;
-  if (!options.dotfiles && isHidden(name)) return notFound(state);
   const isFolder = name === "" || name.endsWith("/");
   if (isFolder && options.index === false) return notFound(state);
   const wanted = isFolder ? name + options.index : name;
@@ -202,36 +198,52 @@ function redirect(state: Answering, name: string): Response | Promise<Response> 
 }
 
 function send(state: Answering, entry: Entry, name: string, encoding: Encoding | ""): Response | Promise<Response> {
+  // It left the table, and was closed, while another name was waited for.
+  if (entry.closed) return anew(state, name, closedError("open"));
   const { cache } = state.site;
   const { request, options } = state;
   const isHead = request.method === "HEAD";
   // A file that is kept in memory, or is likely to be unchanged, needs no bytes, only to be looked at.
   const looksOnly = isHead || entry.body !== null || request.headers.get("if-none-match") !== null;
   const capacity = looksOnly ? 0 : LOOK_BYTES;
-  const cached = cache.look(entry, scratchMemory(), capacity);
-  if (entry.kind !== "file") return notFound(state);
+  let cached = cache.look(entry, scratchMemory(), capacity);
   entry.hits++;
-  let headers: EntryHeaders;
-  try {
-    headers = headersOf(entry, name, encoding, options);
-  } catch (error) {
-    return failed(state, error as Error);
+  let headers = knownHeaders(entry, name, options);
+  if (headers === null) {
+    const { version } = entry;
+    try {
+      headers = makeHeaders(entry, name, encoding, options);
+    } catch (error) {
+      return failed(state, error as Error);
+    }
+    if (options.headers !== undefined) {
+      // The user's function may have answered with another file, or closed the root: what was read may be gone.
+      if (entry.closed) return anew(state, name, closedError("open"));
+      cached = cache.look(entry, scratchMemory(), capacity);
+      if (entry.version !== version) return anew(state, name, changed(name));
+    }
   }
-  const decision = decide(request.headers, entry);
+  const decision = decide(request.headers, entry, isHead);
   const part = partOf(decision, entry, headers);
   if (part instanceof Response) return part;
   if (isHead)
     return new Response(null, { status: part.status, headers: withLength(part.headers, part.end - part.start) });
   const body = bodyNow(cache, entry, part.start, part.end, cached);
-  if (body !== null || part.start === part.end) return respond(state, entry, part, body);
+  if (body !== null || part.start === part.end) return respond(entry, part, body);
   return bodyLater(cache, state.site.backend, entry, part.start, part.end).then(
-    (later) => respond(state, entry, part, later),
+    (later) => respond(entry, part, later),
     (error) => {
-      if ((error as { code?: string }).code !== "ERR_FILE_CHANGED" || ++state.changes > MAX_CHANGES)
-        return failed(state, error as Error);
-      return send(state, entry, name, encoding);
+      const { code } = error as { code?: string };
+      return code === "ERR_FILE_CHANGED" ? anew(state, name, error as Error) : failed(state, error as Error);
     },
   );
+}
+
+/** Begins once more with the look-up; not for ever. */
+function anew(state: Answering, name: string, why: Error): Response | Promise<Response> {
+  if (++state.changes > MAX_CHANGES) return failed(state, why);
+  state.found.clear();
+  return choose(state, name, "");
 }
 
 interface Part {
@@ -269,11 +281,10 @@ function withLength(headers: Headers, length: number): Headers {
   return own;
 }
 
-function respond(state: Answering, entry: Entry, { status, headers }: Part, body: Body): Response {
+function respond(entry: Entry, { status, headers }: Part, body: Body): Response {
   const response = new Response(body, { status, headers });
   // Bun opens it by its path when it sends it.
-  if (body instanceof Blob && body !== entry.body && body.size >= SENDFILE_BYTES)
-    state.site.cache.handOver(entry, response);
+  if (body instanceof Blob && body !== entry.body && body.size >= SENDFILE_BYTES) lend(entry, response);
   return response;
 }
 
@@ -302,12 +313,8 @@ function notFound(state: Answering): Response | Promise<Response> {
   const { options, request } = state;
   const { fallback } = options;
   // A page, not a script or an image that is missing.
-  if (
-    fallback !== undefined &&
-    !state.found.has("") &&
-    /text\/html|^\*\/\*$/.test(request.headers.get("accept") ?? "*/*")
-  ) {
-    state.found.set("", { error: new Error("the fallback is asked for once") });
+  if (fallback !== undefined && !state.fellBack && /text\/html|^\*\/\*$/.test(request.headers.get("accept") ?? "*/*")) {
+    state.fellBack = true;
     return choose(state, fallback, "");
   }
   return options.notFound === undefined ? plain("Not Found\n", 404) : options.notFound(request);

@@ -3,8 +3,9 @@
 
 import type { Stats } from "node:fs";
 import { invalidArgType, validateBoolean, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
+import { epochMs } from "../node/clock.ts";
 import { SENDFILE_BYTES } from "./body.ts";
-import type { Entry, EntryHeaders } from "./file-cache.ts";
+import type { Entry, EntryHeaders } from "./entry.ts";
 
 /** Content codings whose precompressed siblings are served: `.br`, `.zst`, `.gz`. */
 export type Encoding = "br" | "zstd" | "gzip";
@@ -92,6 +93,7 @@ function check(options: ServeOptions): Checked {
   } = options;
   for (const [key, value] of Object.entries({ prefix, name, cacheControl, fallback }))
     if (value !== undefined && typeof value !== "string") throw invalidArgType(`options.${key}`, ["string"], value);
+  if (cacheControl !== undefined) new Headers({ "cache-control": cacheControl }); // throws for what no header can be
   if (maxAge !== undefined) validateInteger(maxAge, "options.maxAge", 0);
   if (immutable !== undefined && !(immutable instanceof RegExp))
     throw invalidArgType("options.immutable", ["RegExp"], immutable);
@@ -132,7 +134,8 @@ function dispositionOf(download: boolean | string): string {
   if (download === false) return "inline";
   if (download === true) return "attachment";
   const ascii = download.replace(/[^\x20-\x7e]|["\\]/g, "_");
-  const encoded = encodeURIComponent(download).replace(
+  // A lone surrogate has no code.
+  const encoded = encodeURIComponent(download.toWellFormed()).replace(
     /['()*]/g,
     (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`,
   );
@@ -155,11 +158,16 @@ function typeOf(name: string): string {
   return type;
 }
 
-/** The headers of answers with this version of a file; made once a version and options. */
-export function headersOf(entry: Entry, name: string, encoding: Encoding | "", options: Checked): EntryHeaders {
-  const known = entry.headers;
-  if (known !== null && known.of === options && known.name === name) return known;
-  const unchanged = new Headers({ etag: entry.etag, "last-modified": new Date(entry.modified * 1000).toUTCString() });
+/** The headers of answers with this version of a file, as they were made; null if they are those of other options. */
+export function knownHeaders({ headers }: Entry, name: string, options: Checked): EntryHeaders | null {
+  return headers !== null && headers.of === options && headers.name === name ? headers : null;
+}
+
+/** Makes them, once a version and options. Runs the user's `headers`. */
+export function makeHeaders(entry: Entry, name: string, encoding: Encoding | "", options: Checked): EntryHeaders {
+  // Never later than the answer itself (RFC 9110 8.8.2.1).
+  const modified = Math.min(entry.modified * 1000, epochMs());
+  const unchanged = new Headers({ etag: entry.etag, "last-modified": new Date(modified).toUTCString() });
   if (options.encodings.length > 0) unchanged.set("vary", "Accept-Encoding");
   if (options.immutable?.test(name)) unchanged.set("cache-control", `public, max-age=${YEAR}, immutable`);
   else if (options.cacheControl !== undefined) unchanged.set("cache-control", options.cacheControl);

@@ -84,9 +84,10 @@ describe("frameworks", () => {
     const ask = (path: string, method = "GET") =>
       handler({ req: { raw: new Request(`http://x${path}`, { method }) } }, next);
     expect(await (await ask("/static/"))?.text()).toBe("top");
-    for (const path of ["/static/none", "/static/out", "/static/.env"]) expect(await ask(path)).toBeUndefined();
+    for (const path of ["/static/none", "/static/out", "/static/.env", "/api", "/staticky"])
+      expect(await ask(path)).toBeUndefined();
     expect(await ask("/static/", "POST")).toBeUndefined();
-    expect(passed).toBe(4);
+    expect(passed).toBe(6);
   });
 
   test("Elysia: an answer in every case", async () => {
