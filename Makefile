@@ -131,10 +131,16 @@ setup-bench:
 setup-fio:
 	@scripts/setup.sh wrk fio
 
+# One line that says what is missing, and where it is to be had.
+NEEDS    := Debian, Ubuntu: apt install gcc libc6-dev liburing-dev; Fedora: dnf install gcc liburing-devel; Alpine: apk add gcc musl-dev linux-headers liburing-dev
 .PHONY: setup-bench setup-fio liburing
 liburing:
-	@echo '#include <liburing.h>' | $(CC) -E - >/dev/null 2>&1 || { \
-	  echo "liburing's header is missing: run 'make setup', or install the package liburing-dev" >&2; exit 1; }
+	@lacks() { echo "the native library can't be built: $$1. $(NEEDS)" >&2; exit 1; }; \
+	command -v $(firstword $(CC)) >/dev/null || lacks "there is no $(firstword $(CC))"; \
+	for header in unistd.h linux/openat2.h liburing.h; do \
+	  echo "#include <$$header>" | $(CC) -E -o /dev/null - 2>/dev/null || lacks "there is no $$header"; \
+	done; \
+	echo | $(CC) -shared -fPIC -x c -o /dev/null - -l:liburing.a 2>/dev/null || lacks "there is no liburing.a (liburing's static library)"
 
 build/liburing-shim.so: $(SHIM) $(HEADERS) Makefile | liburing
 	@mkdir -p build
