@@ -133,11 +133,11 @@ async function publish(path: string, options: AtomicOptions, intake: Intake): Pr
 async function goOn(
   path: string,
   offset: number,
-  { durability = "none", mode }: AtomicOptions,
+  { durability = "none", mode, cache }: AtomicOptions,
   intake: Intake,
 ): Promise<number> {
   const { O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
-  await using handle = await open(path, O_WRONLY | O_NOFOLLOW | (offset === 0 ? O_CREAT : 0), mode ?? 0o666);
+  await using handle = await open(path, O_WRONLY | O_NOFOLLOW | (offset === 0 ? O_CREAT : 0), mode ?? 0o666, { cache });
   const { size } = await handle.stat();
   if (size !== offset) throw new ReceiveError("ERR_BODY_OFFSET", 409, `The file has ${size} bytes, not ${offset}`);
   try {

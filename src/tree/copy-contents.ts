@@ -146,7 +146,12 @@ class Pipeline {
   get #mayLeaveToKernel(): boolean {
     const { signal, onProgress } = this.#options;
     const isPlain =
-      !this.#isDirect && !this.#source.slow && !this.#target.slow && signal === null && onProgress === null;
+      !this.#isDirect &&
+      !this.#source.bypass &&
+      !this.#source.slow &&
+      !this.#target.slow &&
+      signal === null &&
+      onProgress === null;
     return isPlain && !kernelCopies && this.#size >= KERNEL_BYTES && this.#size <= KERNEL_MAX_BYTES;
   }
 

@@ -3,11 +3,18 @@
 // A target that was opened and did not become a whole copy is removed; one that could not be opened is left alone.
 
 import { constants } from "node:fs";
-import { currentBackend } from "../backend/choose.ts";
+import { bypassCache, currentBackend } from "../backend/choose.ts";
 import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
+import { CACHE_USES, type CacheUse } from "../fs/open.ts";
 import { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
-import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
+import {
+  invalidArgValue,
+  validateBoolean,
+  validateFunction,
+  validateInteger,
+  validateOneOf,
+} from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
@@ -26,6 +33,8 @@ export interface CopyFileOptions extends Limits {
   onProgress?: ((progress: CopyProgress) => void) | undefined;
   /** Past the page cache with O_DIRECT, where the file systems take it. Default false. */
   direct?: boolean | undefined;
+  /** "bypass": the pages of a large file leave the page cache when they have been copied, as with `open`. Default "keep". */
+  cache?: CacheUse | undefined;
   /** Pieces in flight, 1 to 64. Default 8. */
   queueDepth?: number | undefined;
   /** Bytes of a piece, a multiple of 4096 up to 64 MiB. Default 256 KiB (measured: 4 MiB pieces take twice as long). */
@@ -38,6 +47,7 @@ export interface CopyRequest {
   signal: AbortSignal | null;
   onProgress: ((progress: CopyProgress) => void) | null;
   direct: boolean;
+  bypass: boolean;
   depth: number;
   chunk: number;
   /** For a name within a tree; null: links are followed on both sides. */
@@ -75,6 +85,7 @@ export const DEFAULT_REQUEST: CopyRequest = {
   signal: null,
   onProgress: null,
   direct: false,
+  bypass: false,
   depth: DEFAULT_DEPTH,
   chunk: DEFAULT_CHUNK,
   within: null,
@@ -86,11 +97,12 @@ function copyRequest(options: unknown): CopyRequest {
     validateInteger(mode, "mode", 0, 7);
     return mode === 0 ? DEFAULT_REQUEST : { ...DEFAULT_REQUEST, mode };
   }
-  const { mode, signal, onProgress, direct, queueDepth, chunkSize } = options as CopyFileOptions;
+  const { mode, signal, onProgress, direct, cache, queueDepth, chunkSize } = options as CopyFileOptions;
   if (mode !== undefined) validateInteger(mode, "options.mode", 0, 7);
   validateLimits(options as CopyFileOptions);
   if (onProgress !== undefined) validateFunction(onProgress, "options.onProgress");
   if (direct !== undefined) validateBoolean(direct, "options.direct");
+  if (cache !== undefined) validateOneOf(cache, "options.cache", CACHE_USES as CacheUse[]);
   if (queueDepth !== undefined) validateInteger(queueDepth, "options.queueDepth", 1, 64);
   if (chunkSize !== undefined) {
     validateInteger(chunkSize, "options.chunkSize", 4096, MAX_CHUNK);
@@ -101,6 +113,7 @@ function copyRequest(options: unknown): CopyRequest {
     signal: signal ?? null,
     onProgress: onProgress ?? null,
     direct: direct ?? false,
+    bypass: cache === "bypass",
     depth: queueDepth ?? DEFAULT_DEPTH,
     chunk: chunkSize ?? DEFAULT_CHUNK,
     within: null,
@@ -275,6 +288,7 @@ async function copyBetween(
     if (permissions(before) !== mode) await chmodOpen(target.fd, mode);
   }
   throwIfAborted(signal);
+  if (request.bypass) for (const file of [source, target]) bypassCache(file);
   const bytes = await copyWithPool(backend, source, target, info, before, request);
   // Writing clears them.
   if (isRegular(before) && (mode & SET_ID) !== 0) await chmodOpen(target.fd, mode);

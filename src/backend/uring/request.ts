@@ -10,10 +10,12 @@ import { type RingThread, ringThread } from "../../ring/context.ts";
 import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
 import { presence } from "../../ring/presence.ts";
 import { CELL_HALF, type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
+import type { OpenFile } from "../interface.ts";
 
 export const EINTR = -4;
 export const EAGAIN = -11;
 export const ECANCELED = -125;
+export const EOPNOTSUPP = -95;
 /** EAGAIN that comes this often, also to a thread that may wait, is the answer. */
 export const MAX_RETRIES = 16;
 
@@ -64,6 +66,14 @@ export function stage(
 export function isToRepeat(operation: Operation, res: number): boolean {
   if (operation.cancelled) return false;
   return res === EINTR || (res === EAGAIN && ++operation.retries < MAX_RETRIES);
+}
+
+/** The same of a transfer. One that its file system refused for a flag is made again without: for the file, that is asked once. */
+export function isTransferToRepeat(operation: Operation, res: number): boolean {
+  const file = operation.owner as OpenFile;
+  if (res !== EOPNOTSUPP || !file.bypass) return isToRepeat(operation, res);
+  file.rwFlags = 0;
+  return !operation.cancelled && operation.retries++ === 0;
 }
 
 /** The SQE flag of an operation: io-wq from the second try on, which may wait where the first said EAGAIN. */
