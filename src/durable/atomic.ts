@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { bypassCache, currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
-import { adopt, CACHE_USES, type CacheUse } from "../fs/open.ts";
+import { adopt, type CacheUse, isBypass } from "../fs/open.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
@@ -130,10 +130,10 @@ export async function replaceBy(
   progress: Progress = { temporary: null },
 ): Promise<void> {
   validateObject(options, "options");
-  const { durability = "full", mode, owner, overwrite = true, cache = "keep", signal } = options;
+  const { durability = "full", mode, owner, overwrite = true, cache, signal } = options;
   validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
   validateBoolean(overwrite, "options.overwrite");
-  validateOneOf(cache, "options.cache", CACHE_USES as CacheUse[]);
+  const bypass = isBypass(cache);
   validateAbortSignal(signal, "options.signal");
   const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
   throwIfAborted(signal);
@@ -142,7 +142,7 @@ export async function replaceBy(
   const temporary = join(dirname(target), temporaryName());
   progress.temporary = temporary;
   const file = await backend.open(temporary, CREATE, permissions ?? FILE_MODE);
-  if (cache === "bypass") bypassCache(file);
+  if (bypass) bypassCache(file);
   let isThere = true;
   try {
     await using handle = await adopt(file);

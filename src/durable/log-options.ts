@@ -2,7 +2,7 @@
 // Assumes nothing of what it is given. Opens nothing.
 
 import { resolve } from "node:path";
-import { CACHE_USES, type CacheUse } from "../fs/open.ts";
+import { type CacheUse, isBypass } from "../fs/open.ts";
 import {
   invalidArgType,
   invalidArgValue,
@@ -94,19 +94,10 @@ export function logOptions(path: string | URL, options: AppendLogOptions): Check
   const target = resolve(toPath(path).toString());
   validateObject(options, "options");
   const { durability = "data", framing = "records", maxPendingBytes = 16 * MIB, onFull = "wait" } = options;
-  const {
-    flushIntervalMs = 0,
-    preallocate = 0,
-    cache = "keep",
-    mode,
-    recover = "truncate",
-    rotate = {},
-    onSegment,
-  } = options;
+  const { flushIntervalMs = 0, preallocate = 0, cache, mode, recover = "truncate", rotate = {}, onSegment } = options;
   validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
   validateOneOf(framing, "options.framing", ["records", "lines", "raw"]);
   validateOneOf(onFull, "options.onFull", ["wait", "drop", "reject"]);
-  validateOneOf(cache, "options.cache", CACHE_USES as CacheUse[]);
   validateOneOf(recover, "options.recover", ["truncate", "error"]);
   validateInteger(maxPendingBytes, "options.maxPendingBytes", 4096, 2 ** 31 - 1);
   validateInteger(flushIntervalMs, "options.flushIntervalMs", 0, 2 ** 31 - 1);
@@ -129,7 +120,7 @@ export function logOptions(path: string | URL, options: AppendLogOptions): Check
     onFull,
     flushIntervalMs,
     preallocate,
-    bypass: cache === "bypass",
+    bypass: isBypass(cache),
     mode: parseMode(mode, "options.mode", FILE_MODE),
     recover,
     maxBytes: maxBytes || Number.POSITIVE_INFINITY,

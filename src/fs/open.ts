@@ -43,7 +43,12 @@ export interface OpenOptions extends Limits {
 
 /** What becomes of the page cache. */
 export type CacheUse = "keep" | "bypass";
-export const CACHE_USES: readonly CacheUse[] = ["keep", "bypass"];
+
+/** Whether `options.cache` asks for "bypass"; throws for a word that is none. */
+export function isBypass(cache: CacheUse | undefined): boolean {
+  if (cache !== undefined) validateOneOf(cache, "options.cache", ["keep", "bypass"]);
+  return cache === "bypass";
+}
 
 const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
 
@@ -91,12 +96,12 @@ export function open(
     const checked = toPath(path);
     const bits = parseFlags(flags);
     const given = isOptions(mode) ? mode : (options ?? {});
-    const { mode: ofOptions, direct = false, cache = "keep", signal, timeoutMs } = given;
+    const { mode: ofOptions, direct = false, cache, signal, timeoutMs } = given;
     const permissions = parseMode(isOptions(mode) ? ofOptions : (mode ?? ofOptions), "mode", FILE_MODE);
     const limits = limitsIn({ signal, timeoutMs });
     validateBoolean(direct, "options.direct");
-    validateOneOf(cache, "options.cache", CACHE_USES as CacheUse[]);
-    const start = direct ? openDirect : cache === "bypass" ? openBypassing : openHandle;
+    const bypass = isBypass(cache);
+    const start = direct ? openDirect : bypass ? openBypassing : openHandle;
     if (limits === null) return start(checked, bits, permissions);
     return limited(limits, "open", (signal) => openUntil(signal, checked, bits, permissions, start), checked);
   } catch (error) {

@@ -5,23 +5,17 @@
 import { constants } from "node:fs";
 import { bypassCache, currentBackend } from "../backend/choose.ts";
 import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
-import { CACHE_USES, type CacheUse } from "../fs/open.ts";
+import { type CacheUse, isBypass } from "../fs/open.ts";
 import { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
-import {
-  invalidArgValue,
-  validateBoolean,
-  validateFunction,
-  validateInteger,
-  validateOneOf,
-} from "../node/arguments.ts";
+import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
-import { type CopyProgress, copyContents } from "./copy-contents.ts";
+import { type CopyProgress, copyContents, DEFAULT_CHUNK, SHARED_BUFFERS, sharedPool } from "./copy-contents.ts";
 
 export type { CopyProgress } from "./copy-contents.ts";
 
@@ -72,9 +66,7 @@ export interface Within {
 const { COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE } = constants;
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_DIRECT, O_NOFOLLOW, O_NONBLOCK } = constants;
 const DEFAULT_DEPTH = 8;
-const DEFAULT_CHUNK = 256 * 1024;
 const MAX_CHUNK = 64 * 1024 * 1024;
-const SHARED_BUFFERS = 16;
 const COPIED_HERE_BYTES = 64 * 1024 * 1024;
 const ENOENT = -2;
 /** No bytes copied: the source is no regular file. */
@@ -102,7 +94,6 @@ function copyRequest(options: unknown): CopyRequest {
   validateLimits(options as CopyFileOptions);
   if (onProgress !== undefined) validateFunction(onProgress, "options.onProgress");
   if (direct !== undefined) validateBoolean(direct, "options.direct");
-  if (cache !== undefined) validateOneOf(cache, "options.cache", CACHE_USES as CacheUse[]);
   if (queueDepth !== undefined) validateInteger(queueDepth, "options.queueDepth", 1, 64);
   if (chunkSize !== undefined) {
     validateInteger(chunkSize, "options.chunkSize", 4096, MAX_CHUNK);
@@ -113,7 +104,7 @@ function copyRequest(options: unknown): CopyRequest {
     signal: signal ?? null,
     onProgress: onProgress ?? null,
     direct: direct ?? false,
-    bypass: cache === "bypass",
+    bypass: isBypass(cache),
     depth: queueDepth ?? DEFAULT_DEPTH,
     chunk: chunkSize ?? DEFAULT_CHUNK,
     within: null,
@@ -396,15 +387,4 @@ async function copyWithPool(
   } finally {
     own?.close();
   }
-}
-
-let shared: BufferPool | null = null;
-
-/** The pool of all copies with the default chunk: 4 MiB, made at the first and kept; a new ring gets a new one. */
-function sharedPool(): BufferPool {
-  if (shared === null || shared.orphaned) {
-    shared?.close();
-    shared = new BufferPool({ size: DEFAULT_CHUNK, count: SHARED_BUFFERS });
-  }
-  return shared;
 }
