@@ -7,10 +7,12 @@ import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { type RingThread, ringThread } from "../../ring/context.ts";
-import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
+import { end, type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
 import { presence } from "../../ring/presence.ts";
 import { CELL_HALF, type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile } from "../interface.ts";
+
+export { end } from "../../ring/operation.ts";
 
 export const EINTR = -4;
 export const EAGAIN = -11;
@@ -79,17 +81,6 @@ export function isTransferToRepeat(operation: Operation, res: number): boolean {
 /** The SQE flag of an operation: io-wq from the second try on, which may wait where the first said EAGAIN. */
 export function retryFlag(operation: Operation): number {
   return operation.retries === 0 ? 0 : SqeFlag.ASYNC;
-}
-
-/** Ends the operation: its slot, cell and memory are free, its owner may close. */
-export function end(operation: Operation): void {
-  const { owner, cell, lease, standIn, remote } = operation;
-  if (cell !== null) cell.cells!.give(cell);
-  operation.ring.operations.release(operation);
-  if (lease !== null) lease.done();
-  if (standIn !== null) standIn.release();
-  if (remote !== null) remote.leave();
-  if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
 }
 
 /** ECANCELED that nobody asked for: the kernel could not start a thread for the operation (a limit on processes). */
