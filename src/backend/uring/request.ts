@@ -171,16 +171,14 @@ export function pathFlag(t: RingThread, operation: Operation, path: string | Buf
   return t.mounts.holdsPath(path) ? remoteFlag(t, operation) : 0;
 }
 
-/** The SQE flag of an operation that the ring always punts, on these paths: io-wq where one is remote, else the helper. */
-export function puntFlag(
-  t: RingThread,
-  operation: Operation,
-  path: string | Buffer,
-  dest: string | Buffer | null = null,
-): number {
-  const { mounts } = t;
-  if (mounts.holdsPath(path) || (dest !== null && mounts.holdsPath(dest))) return remoteFlag(t, operation);
-  return t.placement.punted();
+/** The SQE flag of an operation that the ring always punts: io-wq where it is remote, else the helper. */
+export function puntFlag(t: RingThread, operation: Operation, isRemote: boolean): number {
+  return isRemote ? remoteFlag(t, operation) : t.placement.punted();
+}
+
+/** Whether one of these names, which no operation follows where it is a link, may be a remote file system's. */
+export function holdsNames(t: RingThread, path: string | Buffer, dest?: string | Buffer): boolean {
+  return t.mounts.holdsName(path) || (dest !== undefined && t.mounts.holdsName(dest));
 }
 
 /**
@@ -197,7 +195,7 @@ export function byHelper(
   length: number,
   opFlags: number,
 ): Promise<void> | null {
-  if (t.mounts.holdsPath(path) || (dest !== undefined && t.mounts.holdsPath(dest))) return null;
+  if (holdsNames(t, path, dest)) return null;
   const first = putPath(cell, 0, path);
   const second = dest === undefined ? 0 : putPath(cell, CELL_HALF, dest);
   if (first < 0 || second < 0) return null;
@@ -233,7 +231,7 @@ export function onPath(
   operation.path = path;
   operation.cell = cell;
   const address = pathAddress(operation, cell, 0, path);
-  const flags = puntFlag(t, operation, path);
+  const flags = puntFlag(t, operation, holdsNames(t, path));
   stageAgain(operation, () => stage(t, operation, opcode, flags, AT_FDCWD, 0, address, length, opFlags));
   return promiseFor(operation);
 }
