@@ -10,6 +10,7 @@ import { bypassCache, currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
 import { adopt, type CacheUse, isBypass } from "../fs/open.ts";
+import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
@@ -145,12 +146,14 @@ export async function replaceBy(
   if (bypass) bypassCache(file);
   let isThere = true;
   try {
-    await using handle = await adopt(file);
-    await fill(handle, signal);
-    await keepAttributes(handle, old, permissions, owner);
-    if (durability !== "none") await handle.datasync();
+    const handle = await adopt(file);
+    const filled = async (): Promise<void> => {
+      await fill(handle, signal);
+      await keepAttributes(handle, old, permissions, owner);
+      if (durability !== "none") await handle.datasync();
+    };
     // What close says (a file server's quota) comes before the old file is gone.
-    await handle.close();
+    await thenClose(handle, filled());
     throwIfAborted(signal);
     if (overwrite) {
       await backend.rename(temporary, target);
