@@ -32,14 +32,16 @@ export class Mounts {
   readonly #native: Native;
   readonly #ring: Address;
   readonly #cells: Cells;
+  readonly #readTable: () => string;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #devices = new Set<number>();
   #points: string[] = [];
 
-  constructor(native: Native, ring: Address, cells: Cells) {
+  constructor(native: Native, ring: Address, cells: Cells, readTable = (): string => readFileSync(TABLE, "utf8")) {
     this.#native = native;
     this.#ring = ring;
     this.#cells = cells;
+    this.#readTable = readTable;
   }
 
   /** Whether any remote file system is mounted. Usually not, and then nothing else here is asked. */
@@ -56,7 +58,7 @@ export class Mounts {
   #look(): void {
     if (this.#native.mountsChanged(this.#ring) !== 1) return;
     try {
-      this.#parse(readFileSync(TABLE, "utf8"));
+      this.#parse(this.#readTable());
     } catch {
       // no /proc: nothing can be known
     }
