@@ -26,7 +26,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault test-kernels soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
+.PHONY: build setup demo test test-fault test-kernels mutants soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -52,6 +52,9 @@ test-fault: setup build fault asan ## the long tests: injected faults, memory pr
 
 test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (15 minutes); writes docs/kernels.md
 	$(BUN) test/kernels/matrix.ts $(KERNELS)
+
+mutants: setup build fault ## 350 small faults in src, one after the other: the quick tests must notice 85 % (15 minutes): make mutants ONLY=handle/
+	@$(BUN) test/mutants/run.ts $(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS))
 
 soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1 WORKERS=2
 	@$(BUN) test/soak.ts --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) --workers $(or $(WORKERS),2)
