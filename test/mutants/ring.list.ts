@@ -68,6 +68,18 @@ const list: readonly Mutant[] = [
     ],
   ]),
   ...inFile("ring/operation.ts", { on, tests: ["unit/operation", "unit/ring", "fault/told"] }, [
+    [
+      "a file does not learn of its operation's end",
+      "if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();",
+      "if (owner !== null) owner.inFlight--;",
+      { tests: ["fault/told", "lifetime/handles"] },
+    ],
+    [
+      "room for a remote operation is kept",
+      "if (remote !== null) remote.leave();",
+      "",
+      { tests: ["unit/remote", "fault/fuse-told"] },
+    ],
     ["a slot's lives are not told apart", "operation.generation = (operation.generation + 1) | 0;", ""],
     [
       "lives of a batch's slot are not told apart",
@@ -160,10 +172,14 @@ const list: readonly Mutant[] = [
     ["the mount point itself is local", "full === point || full", "full"],
     [
       "only the text of a path is looked at",
-      "const holds = rc === EAGAIN || (rc === 0 && this.#holdsStat(cell));",
-      "const holds = false;",
+      "const isRemote = rc === EAGAIN ? null : rc === 0 && this.#holdsStat(cell);",
+      "const isRemote = false;",
     ],
-    ["what is not cached is local", "const holds = rc === EAGAIN || (rc", "const holds = (rc"],
+    [
+      "what is not cached, in a folder that is not either, is local",
+      "if (folder === null || this.#isRemote(folder, STAT_DONT_SYNC) !== false) return Place.remote;",
+      "if (folder === null) return Place.remote;",
+    ],
     [
       "the device's minor number is not looked at",
       "deviceKey(cell.words[device]!, cell.words[device + 1]!)",
@@ -171,7 +187,7 @@ const list: readonly Mutant[] = [
     ],
     ["ntfs by FUSE is local", "fuse(blk|\\..*)?|nfs4?", "fuse(\\..*)?|nfs4?"],
     ["NFS 4 is local", "nfs4?|cifs", "nfs|cifs"],
-    ["a cell is lost with every look", "    this.#cells.give(cell);\n    return holds;", "    return holds;"],
+    ["a cell is lost with every look", "    this.#cells.give(cell);\n    return isRemote;", "    return isRemote;"],
   ]),
   ...inFile("ring/remote-work.ts", { on, tests: ["unit/remote"] }, [
     [

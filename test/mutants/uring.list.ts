@@ -381,17 +381,6 @@ const list: readonly Mutant[] = [
     ],
   ]),
   ...inFile("backend/uring/request.ts", { on, tests: ["fault/told", "contract/abort-signal", "contract/limits"] }, [
-    [
-      "a file does not learn of its operation's end",
-      "if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();",
-      "if (owner !== null) owner.inFlight--;",
-    ],
-    [
-      "room for a remote operation is kept",
-      "if (remote !== null) remote.leave();",
-      "",
-      { tests: ["unit/remote", "fault/told"] },
-    ],
     ["ECANCELED that nobody asked for is told as it is", "return res === ECANCELED ? EAGAIN : res;", "return res;"],
     ["EAGAIN is tried again for ever", "(res === EAGAIN && ++operation.retries < MAX_RETRIES)", "res === EAGAIN"],
     ["a second try may not wait either", "return operation.retries === 0 ? 0 : SqeFlag.ASYNC;", "return 0;"],

@@ -4,7 +4,7 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import { symlinkSync } from "node:fs";
 import type { Native } from "../../src/kernel/shim.ts";
-import { Mounts } from "../../src/ring/remote-mounts.ts";
+import { Mounts, Place } from "../../src/ring/remote-mounts.ts";
 import { RemoteWork } from "../../src/ring/remote-work.ts";
 import { CELL_BYTES, Cell, type Cells } from "../../src/ring/scratch.ts";
 import { scratch } from "../helpers/tmp.ts";
@@ -34,22 +34,29 @@ describe("mounts", () => {
       cellsOut--;
     },
   } as unknown as Cells;
-  const answer = (): number => {
-    if (typeof known === "number") return known;
-    cell.words[cell.halfWord + MAJOR] = known[0];
-    cell.words[cell.halfWord + MINOR] = known[1];
+  /** The same of single paths; what was asked with AT_SYMLINK_NOFOLLOW is kept. */
+  let knownOf: Record<string, [number, number] | number> = {};
+  const say = (what: [number, number] | number): number => {
+    if (typeof what === "number") return what;
+    cell.words[cell.halfWord + MAJOR] = what[0];
+    cell.words[cell.halfWord + MINOR] = what[1];
     return 0;
+  };
+  const answer = (): number => {
+    const path = bytes.toString("utf8", 0, bytes.indexOf(0));
+    return say(knownOf[path] ?? known);
   };
   const native = {
     mountsChanged: () => hasChanged,
     statCached: answer,
-    fstat: answer,
+    fstat: () => say(known),
   } as unknown as Native;
   const mounts = (): Mounts => new Mounts(native, 0, cells, () => table);
 
   beforeEach(() => {
     hasChanged = 1;
     known = [253, 0];
+    knownOf = {};
     cellsOut = 0;
   });
 
@@ -109,6 +116,29 @@ describe("mounts", () => {
     expect(m.holdsPath("/elsewhere")).toBe(true);
     known = -2;
     expect(m.holdsPath("/elsewhere")).toBe(false);
+    expect(cellsOut).toBe(0);
+  });
+
+  test("a name that is not cached: where its folder is, unless it is a link; nobody knows of a folder that is not cached", () => {
+    table = LOCAL + line("fuse", "/srv", "7:45");
+    const m = mounts();
+    knownOf = { "/a/new": EAGAIN, "/a/": [253, 0], "/b/new": EAGAIN, "/b/": EAGAIN, "/c/new": EAGAIN, "/c/": [7, 45] };
+    const { local, unlessLink, remote } = Place;
+    expect(["/a/new", "/b/new", "/c/new", "/a/old"].map((path) => m.placeOf(path))).toEqual([
+      unlessLink,
+      remote,
+      remote,
+      local,
+    ]);
+    expect(["/a/new", "/b/new", "/c/new", "/a/old"].map((path) => m.holdsName(path))).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ]);
+    knownOf["/a/.."] = EAGAIN;
+    knownOf["/a/new/"] = EAGAIN;
+    expect(["/a/..", "/a/new/"].map((path) => m.placeOf(path))).toEqual([remote, remote]);
     expect(cellsOut).toBe(0);
   });
 
