@@ -1,7 +1,8 @@
 // Bundles the entry points and the command line into dist. A hundred source files cost several times as much to load as
-// a bundle does. All that `bun-uring/promises` needs to read and write files lies in one chunk, which everything else
-// imports, so that a process has one copy of the library and one ring; what is required by a function on its first call
-// (`require("./x.ts")` in src) becomes a file of its own, and is neither read nor parsed before.
+// a bundle does. All that a short program needs of `bun-uring/promises` lies in one small chunk, what is needed to check arguments
+// and to choose a backend in a second one; everything else imports both, so that a process has one copy of the library and
+// one ring. What is required by a function on its first call (`require("./x.ts")` in src) becomes a file of its own, and is
+// neither read nor parsed before.
 // Never minifies, and ships source maps: a stack trace from a user must be readable.
 
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -18,6 +19,8 @@ const PUBLIC = ["index.ts", "promises.ts", "fs.ts", "register.ts", "server.ts", 
 /** Those of which nothing else gives the functions their names. */
 const NAMED = ["index.ts", "server.ts", "durable.ts"].map((name) => join(src, name));
 const CORE = join(src, "promises.ts");
+/** What reaches all of the second chunk. */
+const BASE = join(src, "fs/whole-file.ts");
 
 /** The files that are loaded by a function's first call. */
 const deferred = new Set<string>();
@@ -35,7 +38,7 @@ const naming = (path: string): string[] => [
   "named(self);",
 ];
 
-/** A deferred file stays outside of what requires it, and every entry reaches the core, which makes that one chunk. */
+/** A deferred file stays outside of what requires it; every entry reaches the core and, but for the core, the base: one chunk each. */
 const deferredOutside: Bun.BunPlugin = {
   name: "deferred-outside",
   setup(build) {
@@ -46,10 +49,15 @@ const deferredOutside: Bun.BunPlugin = {
       if (path === CORE || !(deferred.has(path) || PUBLIC.includes(path))) return undefined;
       const text = await Bun.file(path).text();
       const added = deferred.has(path)
-        ? [`export { default as core } from ${JSON.stringify(CORE)};`]
+        ? [
+            `export { default as core } from ${JSON.stringify(CORE)};`,
+            ...(path === BASE ? [] : [`export { readFile as base } from ${JSON.stringify(BASE)};`]),
+          ]
         : [
             `import core from ${JSON.stringify(CORE)};`,
+            `import { readFile as base } from ${JSON.stringify(BASE)};`,
             "core.constants;",
+            "base.name;",
             ...(NAMED.includes(path) ? naming(path) : []),
           ];
       return { contents: [text, ...added].join("\n"), loader: "ts" };

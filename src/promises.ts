@@ -1,19 +1,10 @@
-// node:fs/promises: its names, arguments, defaults and errors. Validates, then calls the backend.
-// The usual calls of open, stat and readFile return the backend's promise itself; an argument error is a rejection, as
-// it is of Node's async functions, and nothing has been queued then.
+// node:fs/promises: its names, and nothing but them: what checks arguments and does the work is loaded by the first call that needs
+// it. While a process has done little (backend/early.ts) plain calls are Bun's own, and none of it is needed.
 
-import type { BigIntStats, MakeDirectoryOptions, Mode, OpenMode, PathLike, StatOptions, Stats } from "node:fs";
-import { cancellable, currentBackend } from "./backend/choose.ts";
-import { appendFile, readFile, writeFile } from "./fs/whole-file.ts";
+import { constants } from "node:fs";
+import * as early from "./backend/early.ts";
 import type { FileHandle } from "./handle/file-handle.ts";
-import { constants } from "./kernel/constants.ts";
-import { abortable, type Limits, limited, throwIfAborted } from "./node/abort.ts";
-import { invalidArgValue, validateBoolean, validateObject } from "./node/arguments.ts";
-import "./node/bun-fs.ts"; // as it is now: what is loaded by a later call must not see another in its place
 import { named, withLengths } from "./node/named.ts";
-import { parseFlags, parseMode } from "./node/open-flags.ts";
-import { statOptions } from "./node/options.ts";
-import { toPath } from "./node/path.ts";
 import { filesComeWith } from "./streams/files.ts";
 
 // Every type that node:fs/promises has (test/types.test.ts); the handle is ours.
@@ -33,12 +24,15 @@ export type {
   WriterOptions,
 } from "node:fs/promises";
 export type { FileHandle };
-export { appendFile, constants, readFile, writeFile };
+export { constants };
 
 /* ---- loaded by the first call ------------------------------------------------------------------------------------- */
 
 // Parsing all of the package takes longer than a short program runs. `require`, since a call begins before it returns.
 
+type Whole = typeof import("./fs/whole-file.ts");
+type OnPaths = typeof import("./fs/on-paths.ts");
+type Opening = typeof import("./fs/open.ts");
 type Directory = typeof import("./fs/directory.ts");
 type Delegated = typeof import("./fs/delegated.ts");
 type CopyFile = typeof import("./tree/copy-file.ts");
@@ -49,8 +43,9 @@ type Rm = typeof import("./tree/rm.ts");
 type Watch = typeof import("./fs/watch.ts");
 type Module = Record<string, (...args: any[]) => any>;
 
-const handles = later(() => require("./fs/open.ts") as typeof import("./fs/open.ts"));
-const folders = later(() => require("./fs/mkdir-recursive.ts") as typeof import("./fs/mkdir-recursive.ts"));
+const whole = later(() => require("./fs/whole-file.ts") as Whole);
+const onPaths = later(() => require("./fs/on-paths.ts") as OnPaths);
+const handles = later(() => require("./fs/open.ts") as Opening);
 const directory = later(() => require("./fs/directory.ts") as Directory);
 const disposable = later(() => require("./tree/mkdtemp-disposable.ts") as Disposable);
 const opendirCode = later(() => require("./fs/opendir.ts") as Opendir);
@@ -76,198 +71,136 @@ function deferred<T, K extends keyof T & string>(load: () => T, name: K): T[K] {
   return call as T[K];
 }
 
+/* ---- early, by Bun -------------------------------------------------------------------------------------------------- */
+
+type Early = (again: () => Promise<any>, ...args: any[]) => Promise<unknown> | null;
+
+/** Options whose values have been read, once; what is no object as it is. */
+type Take = (options: unknown) => unknown;
+
+/** By these names: what comes later looks at the copy. An array is a mistake or of no use, and stays what it is. */
+const read =
+  (...names: string[]): Take =>
+  (options) => {
+    if (typeof options !== "object" || options === null || Array.isArray(options)) return options;
+    const taken: Record<string, unknown> = {};
+    for (const name of names) taken[name] = (options as Record<string, unknown>)[name];
+    return taken;
+  };
+const FILE_OPTIONS = ["encoding", "flag", "mode", "flush", "buffer", "signal", "timeoutMs"];
+const ofFile = read(...FILE_OPTIONS);
+const ofFolder = read(...FILE_OPTIONS, "recursive", "withFileTypes", "bufferSize");
+const ofStat = read("bigint", "throwIfNoEntry", "signal", "timeoutMs");
+const ofMkdir = read("recursive", "mode");
+/** As Node takes those of rm, by what is the object's own. */
+const ofRm: Take = (options) =>
+  typeof options !== "object" || options === null || Array.isArray(options) ? options : { ...options };
+
+/**
+ * The function `name` of what `load` gives; by `direct` as long as that will have the call. The argument number `at` is
+ * options.
+ */
+function quick<T, K extends keyof T & string>(load: () => T, name: K, direct: Early, at = 0, take?: Take): T[K] {
+  const call = (...args: any[]): any => {
+    if (early.isOver) return (load() as Module)[name]!(...args);
+    try {
+      if (take !== undefined && args.length > at && typeof args[0] === "string") args[at] = take(args[at]);
+      const again = (): any => (load() as Module)[name]!(...args);
+      return direct(again, ...args) ?? again();
+    } catch (error) {
+      return Promise.reject(error); // of a getter of the caller's
+    }
+  };
+  return call as T[K];
+}
+
 /** Resolves if the path may be used as `mode` asks (F_OK by default), else rejects. */
-export const access: Delegated["access"] = deferred(delegated, "access");
+export const access: Delegated["access"] = quick(delegated, "access", early.access);
+/** As writeFile, with the flag "a": creates the file if it is missing, and writes at its end. */
+export const appendFile: Whole["appendFile"] = quick(whole, "appendFile", early.appendFile, 2, ofFile);
 /** Sets the mode of what the path leads to. */
-export const chmod: Delegated["chmod"] = deferred(delegated, "chmod");
+export const chmod: Delegated["chmod"] = quick(delegated, "chmod", early.chmod);
 /** Sets owner and group of what the path leads to; −1 keeps one. */
 export const chown: Delegated["chown"] = deferred(delegated, "chown");
+/**
+ * Copies a file. A third argument may be Node's `mode` or `{ mode, signal, onProgress, direct, … }`; holes stay
+ * holes.
+ */
+export const copyFile: CopyFile["copyFile"] = quick(copyFileCode, "copyFile", early.copyFile);
+/** Copies files and, with `recursive`, trees. */
+export const cp: Cp["cp"] = deferred(cpCode, "cp");
+/** Async iterator of the paths that match. */
+export const glob: Directory["glob"] = deferred(directory, "glob");
 /** As in Node: rejects on Linux, where links have no mode. */
 export const lchmod: Delegated["lchmod"] = deferred(delegated, "lchmod");
 /** Sets owner and group of a link itself. */
 export const lchown: Delegated["lchown"] = deferred(delegated, "lchown");
 /** Gives a file a second name. */
-export const link: Delegated["link"] = deferred(delegated, "link");
+export const link: Delegated["link"] = quick(delegated, "link", early.link);
+/** The Stats of a path, of the link itself where it is a symbolic one; BigIntStats with `bigint`. */
+export const lstat: OnPaths["lstat"] = quick(onPaths, "lstat", early.lstat, 1, ofStat);
 /** Sets the times of a link itself. */
 export const lutimes: Delegated["lutimes"] = deferred(delegated, "lutimes");
-/** The text of a symbolic link. */
-export const readlink: Delegated["readlink"] = deferred(delegated, "readlink");
-/** The path without links, `.` and `..`. */
-export const realpath: Delegated["realpath"] = deferred(delegated, "realpath");
-/** Size and free space of the file system. */
-export const statfs: Delegated["statfs"] = deferred(delegated, "statfs");
-/** Makes a symbolic link. */
-export const symlink: Delegated["symlink"] = deferred(delegated, "symlink");
-/** Cuts or extends a file (default 0 bytes). */
-export const truncate: Delegated["truncate"] = deferred(delegated, "truncate");
-/** Sets access and modification time: seconds, or Dates. */
-export const utimes: Delegated["utimes"] = deferred(delegated, "utimes");
-/** Async iterator of the paths that match. */
-export const glob: Directory["glob"] = deferred(directory, "glob");
-/** Makes a folder with six random characters after the prefix. */
-export const mkdtemp: Directory["mkdtemp"] = deferred(directory, "mkdtemp");
-/** As `mkdtemp`; the folder is removed at the end of `await using`. */
-export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(disposable, "mkdtempDisposable");
-/** Opens a folder to be read piece by piece. */
-export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir");
-/**
- * The names of a folder; Dirents with `withFileTypes`, the whole tree with `recursive` (links are listed, not
- * entered).
- */
-export const readdir: Directory["readdir"] = deferred(directory, "readdir");
-/**
- * Copies a file. A third argument may be Node's `mode` or `{ mode, signal, onProgress, direct, … }`; holes stay
- * holes.
- */
-export const copyFile: CopyFile["copyFile"] = deferred(copyFileCode, "copyFile");
-/** Copies files and, with `recursive`, trees. */
-export const cp: Cp["cp"] = deferred(cpCode, "cp");
-/** Removes files and, with `recursive`, trees; never leaves the tree by a link that is swapped meanwhile. */
-export const rm: Rm["rm"] = deferred(rmCode, "rm");
-/** Async iterator of the changes of a file or folder. */
-export const watch: Watch["watch"] = deferred(watchCode, "watch");
-
-/* ---- the rest ----------------------------------------------------------------------------------------------------- */
-
-const FILE_MODE = 0o666;
-const FOLDER_MODE = 0o777;
-
-/**
- * Opens a file. `flags` is a string ("r" by default) or a number of O_*; `mode` (default 0o666, less the umask) is for a
- * file that is created. The descriptor is close-on-exec.
- */
-export function open(path: PathLike, flags?: OpenMode | null, mode?: Mode | null): Promise<FileHandle> {
-  try {
-    return handles().openHandle(toPath(path), parseFlags(flags), parseMode(mode, "mode", FILE_MODE));
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-/**
- * The Stats of what a path leads to; BigIntStats with `bigint`. With `throwIfNoEntry: false` resolves to undefined if
- * nothing is there.
- */
-export function stat(
-  path: PathLike,
-  options?: StatOptions & { bigint?: false | undefined; throwIfNoEntry?: true | undefined },
-): Promise<Stats>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { bigint: true; throwIfNoEntry?: true | undefined },
-): Promise<BigIntStats>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { bigint?: false | undefined; throwIfNoEntry: false },
-): Promise<Stats | undefined>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { bigint: true; throwIfNoEntry: false },
-): Promise<BigIntStats | undefined>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { throwIfNoEntry?: true | undefined },
-): Promise<Stats | BigIntStats>;
-export function stat(path: PathLike, options?: StatOptions): Promise<Stats | BigIntStats | undefined>;
-export function stat(path: unknown, options?: unknown): Promise<any> {
-  try {
-    if (options === undefined) return currentBackend().stat(toPath(path), false);
-    const { bigint, throwIfNoEntry, limits } = statOptions(options);
-    throwIfAborted(limits?.signal);
-    const checked = toPath(path);
-    const stats = within(limits, "stat", checked, () => currentBackend().stat(checked, bigint));
-    return throwIfNoEntry ? stats : stats.catch(undefinedIfMissing);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-/** One operation on a path, within its limits if it has some. */
-function within<T>(limits: Limits | null, syscall: string, path: string | Buffer, start: () => Promise<T>): Promise<T> {
-  if (limits === null) return start();
-  return limited(limits, syscall, (signal) => abortable(cancellable(start, signal), signal), path);
-}
-
-function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
-}
-
-/** The Stats of a path, of the link itself where it is a symbolic one; BigIntStats with `bigint`. */
-export function lstat(path: PathLike, options?: StatOptions & { bigint?: false | undefined }): Promise<Stats>;
-export function lstat(path: PathLike, options: StatOptions & { bigint: true }): Promise<BigIntStats>;
-export function lstat(path: PathLike, options?: StatOptions): Promise<Stats | BigIntStats>;
-export function lstat(path: unknown, options?: unknown): Promise<any> {
-  try {
-    if (options === undefined) return currentBackend().lstat(toPath(path), false);
-    const { bigint, limits } = statOptions(options);
-    throwIfAborted(limits?.signal);
-    const checked = toPath(path);
-    return within(limits, "lstat", checked, () => currentBackend().lstat(checked, bigint));
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
 /**
  * Makes a folder; `mode` is 0o777 by default, less the umask. With `recursive` also those above it that are missing, and
  * a folder that is there already is no error; resolves to the first one made, or undefined.
  */
-export function mkdir(path: PathLike, options: MakeDirectoryOptions & { recursive: true }): Promise<string | undefined>;
-export function mkdir(
-  path: PathLike,
-  options?: Mode | (MakeDirectoryOptions & { recursive?: false | undefined }) | null,
-): Promise<void>;
-export function mkdir(path: PathLike, options?: Mode | MakeDirectoryOptions | null): Promise<string | undefined>;
-export function mkdir(path: unknown, options?: unknown): Promise<any> {
-  try {
-    const given = typeof options === "number" || typeof options === "string" ? { mode: options } : options;
-    const { recursive = false, mode } = (given || {}) as { recursive?: unknown; mode?: unknown };
-    const checked = toPath(path);
-    validateBoolean(recursive, "options.recursive");
-    const bits = parseMode(mode, "mode", FOLDER_MODE);
-    const backend = currentBackend();
-    return recursive ? folders().makePath(backend, checked, bits) : backend.mkdir(checked, bits);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
+export const mkdir: OnPaths["mkdir"] = quick(onPaths, "mkdir", early.mkdir, 1, ofMkdir);
+/** Makes a folder with six random characters after the prefix. */
+export const mkdtemp: Directory["mkdtemp"] = quick(directory, "mkdtemp", early.mkdtemp, 1, ofFile);
+/** As `mkdtemp`; the folder is removed at the end of `await using`. */
+export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(disposable, "mkdtempDisposable");
+/**
+ * Opens a file. `flags` is a string ("r" by default) or a number of O_*; `mode` (default 0o666, less the umask) is for a
+ * file that is created. The descriptor is close-on-exec.
+ */
+export const open: Opening["openAsNode"] = deferred(handles, "openAsNode");
+/** Opens a folder to be read piece by piece. */
+export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir");
+/**
+ * Reads a whole file, up to 2 GiB - 1: as a Buffer, or as a string if an encoding is given. `flag` is "r" by default.
+ * With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part that was
+ * filled. A FileHandle is read from its position on and stays open.
+ */
+export const readFile: Whole["readFile"] = quick(whole, "readFile", early.readFile, 1, ofFile);
+/**
+ * The names of a folder; Dirents with `withFileTypes`, the whole tree with `recursive` (links are listed, not
+ * entered).
+ */
+export const readdir: Directory["readdir"] = quick(directory, "readdir", early.readdir, 1, ofFolder);
+/** The text of a symbolic link. */
+export const readlink: Delegated["readlink"] = quick(delegated, "readlink", early.readlink, 1, ofFile);
+/** The path without links, `.` and `..`. */
+export const realpath: Delegated["realpath"] = quick(delegated, "realpath", early.realpath, 1, ofFile);
 /** Gives a file or folder another name, in place of a file that has it. */
-export function rename(oldPath: PathLike, newPath: PathLike): Promise<void> {
-  try {
-    const from = toPath(oldPath, "oldPath");
-    return currentBackend().rename(from, toPath(newPath, "newPath"));
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-/** Removes a name of a file, or a symbolic link. */
-export function unlink(path: PathLike): Promise<void> {
-  try {
-    return currentBackend().unlink(toPath(path));
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
+export const rename: OnPaths["rename"] = quick(onPaths, "rename", early.rename);
+/** Removes files and, with `recursive`, trees; never leaves the tree by a link that is swapped meanwhile. */
+export const rm: Rm["rm"] = quick(rmCode, "rm", early.rm, 1, ofRm);
 /** Removes an empty folder. The option `recursive` that once was there is refused, as by Node 26. */
-export function rmdir(path: PathLike, options?: object): Promise<void> {
-  try {
-    const checked = toPath(path);
-    validateRmdirOptions(options);
-    return currentBackend().rmdir(checked);
-  } catch (error) {
-    return Promise.reject(error);
-  }
-}
-
-function validateRmdirOptions(options: unknown): void {
-  if (options === undefined) return;
-  const recursive = (options as { recursive?: unknown } | null)?.recursive;
-  if (recursive !== undefined) throw invalidArgValue("options.recursive", recursive, "is no longer supported");
-  validateObject(options, "options");
-}
+export const rmdir: OnPaths["rmdir"] = quick(onPaths, "rmdir", early.rmdir);
+/**
+ * The Stats of what a path leads to; BigIntStats with `bigint`. With `throwIfNoEntry: false` resolves to undefined if
+ * nothing is there.
+ */
+export const stat: OnPaths["stat"] = quick(onPaths, "stat", early.stat, 1, ofStat);
+/** Size and free space of the file system. */
+export const statfs: Delegated["statfs"] = deferred(delegated, "statfs");
+/** Makes a symbolic link. */
+export const symlink: Delegated["symlink"] = quick(delegated, "symlink", early.symlink);
+/** Cuts or extends a file (default 0 bytes). */
+export const truncate: Delegated["truncate"] = deferred(delegated, "truncate");
+/** Removes a name of a file, or a symbolic link. */
+export const unlink: OnPaths["unlink"] = quick(onPaths, "unlink", early.unlink);
+/** Sets access and modification time: seconds, or Dates. */
+export const utimes: Delegated["utimes"] = quick(delegated, "utimes", early.utimes);
+/** Async iterator of the changes of a file or folder. */
+export const watch: Watch["watch"] = deferred(watchCode, "watch");
+/**
+ * Writes a whole file: a string (`encoding`, utf8 by default), a view, or anything that is iterated, also
+ * asynchronously, and yields those. `flag` is "w" and `mode` 0o666 by default; `flush` syncs before the file is closed.
+ * A FileHandle is written from its position on, without truncating, and stays open.
+ */
+export const writeFile: Whole["writeFile"] = quick(whole, "writeFile", early.writeFile, 2, ofFile);
 
 /* ---- as Node has it -------------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,4 @@
-// The backend of "auto": io_uring where it pays. A process's first operations, few at a time, are Bun's own: making a ring costs as
-// much as some hundred of them gain, and most programs do no more. Once it has a ring, calls that stand alone and change a folder or a
+// The backend of "auto": io_uring where it pays. A process's first operations are Bun's own (early.ts). Once it has a ring, calls that stand alone and change a folder or a
 // small file, which either way wait for another thread, go whichever way has been the faster here: hosts differ fivefold in what
 // a system call and a wake-up cost, and so does one host from hour to hour.
 // Assumes that both backends may share an open file. Never makes two operations of one, and never an operation anew.
@@ -8,17 +7,11 @@ import { constants } from "node:fs";
 import { clockMs } from "../node/clock.ts";
 import { byteLengthOf } from "../node/views.ts";
 import { presence } from "../ring/presence.ts";
+import { alone, endBeginning, isFirst, lookAtPool } from "./early.ts";
 import type { Backend, OpenFile, WriteFileOptions } from "./interface.ts";
 
 type Method = (...args: any[]) => any;
 type Methods = Record<string, Method>;
-
-/** Operations after which a process is none of a few: then a ring is made. */
-const FIRST_OPERATIONS = 1500;
-/** So many at once are what a ring is for. */
-const MANY_AT_ONCE = 64;
-/** One that takes this long (milliseconds) may wait for ever, and hold one of the pool's threads: the next goes to a ring. */
-const STUCK_MS = 20;
 
 /** What may be asked of node:fs until there is a ring. */
 const FIRST = [
@@ -60,7 +53,7 @@ class Race {
     const isMeasured = isFirst || call % MEASURED_EACH === 0;
     const start = isMeasured ? clockMs() : 0;
     const result: Promise<unknown> = (way === 0 ? this.#ring : this.#node)[this.#name]!(...args);
-    if (way === 1) alone.begin(result);
+    if (way === 1) alone.watch(result);
     if (isMeasured) {
       const note = (): void => this.#note(way, clockMs() - start);
       result.then(note, ignore); // what fails is faster, and another thing
@@ -76,26 +69,6 @@ class Race {
 
 const ignore = (): void => {};
 
-/** Operations that node:fs has of this thread. */
-class Pending {
-  count = 0;
-  /** When the last began or ended. */
-  at = 0;
-
-  begin(operation: Promise<unknown>): void {
-    this.count++;
-    this.at = clockMs();
-    operation.then(this.#end, this.#end);
-  }
-
-  readonly #end = (): void => {
-    this.count--;
-    this.at = clockMs();
-  };
-}
-
-const alone = new Pending();
-
 /**
  * A backend that is `node` at first and becomes the one that `settle` gives: at the latest when somebody asks for its name. Its methods
  * may be taken off it at any time.
@@ -105,10 +78,10 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
   /** Files that were opened before it was known what may wait for a server. */
   const early = new Set<OpenFile>();
   let settled: Methods | null = null;
-  let operations = 0;
 
   const become = (): Methods => {
     if (settled !== null) return settled;
+    endBeginning();
     const real = settle();
     settled = real as unknown as Methods;
     const isRing = real.name === "io_uring";
@@ -118,32 +91,20 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
     const put = (name: string, value: unknown): void => {
       Object.defineProperty(backend, name, { value, enumerable: true, configurable: true, writable: true });
     };
-    for (const name of namesOf(real)) put(name, bound(settled, name));
+    for (const name of namesOf(real)) if (name !== "seek" || isRing) put(name, bound(settled, name));
     if (isRing) for (const name of RACED) put(name, raced(name, settled, nodes));
     return settled;
   };
 
-  /** Whether an operation is one of the first few, and counts it. */
-  const isFirst = (): boolean => {
-    if (settled !== null) return false;
-    if (
-      operations++ >= FIRST_OPERATIONS ||
-      alone.count >= MANY_AT_ONCE ||
-      (alone.count > 0 && clockMs() - alone.at > STUCK_MS) ||
-      presence.cancelling > 0 ||
-      presence.ring !== null
-    )
-      return false;
-    return true;
-  };
-
   const first = (name: string): Method => {
     const asked = (...args: any[]): any => {
-      if (hasSignal(name, args) || !isFirst()) return become()[name]!(...args);
+      const answer = settled === null && !hasSignal(name, args) && isFirst();
+      if (answer === null) return lookAtPool().then(() => asked(...args));
+      if (!answer) return become()[name]!(...args);
       const method = nodes[name === "readFile" ? "readFileAtOnce" : name]!;
       const result = method.apply(node, name === "open" ? noted(args) : args);
       if (name === "close") early.delete(args[0]);
-      if (result instanceof Promise) alone.begin(result);
+      if (result instanceof Promise) alone.watch(result);
       return result;
     };
     return asked;
@@ -168,7 +129,10 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
       return backend.name;
     },
     get seek(): Backend["seek"] {
-      return (become() as unknown as Backend).seek;
+      return settled === null ? plainSeek() : ((settled as unknown as Backend).seek ?? seeking ?? null);
+    },
+    get seekIsDear(): boolean {
+      return settled === null && seeking === undefined;
     },
   } as unknown as Backend;
   for (const name of namesOf(node)) {
@@ -183,6 +147,17 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
       : (...args: any[]) => become()[name]!(...args);
   }
   return backend;
+}
+
+let seeking: Backend["seek"] | undefined;
+
+/** lseek(2), which waits for nothing and needs no ring; null where no native library can be had. */
+function plainSeek(): Backend["seek"] {
+  if (seeking === undefined) {
+    const { native } = (require("../kernel/shim.ts") as typeof import("../kernel/shim.ts")).loadNative();
+    seeking = native === undefined ? null : ({ fd }, offset, whence) => native.seek(fd, offset, whence);
+  }
+  return seeking;
 }
 
 /** All methods of a backend, also where they stand on a prototype. */

@@ -28,10 +28,6 @@ export class OpenFile {
   direct = false;
   /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */
   slow = false;
-  /** What is transferred shall leave the page cache again, */
-  bypass = false;
-  /** … for which its transfers have RWF_DONTCACHE, as long as its file system has not refused that. */
-  rwFlags = 0;
 
   constructor(fd: number) {
     this.fd = fd;
@@ -146,6 +142,9 @@ export interface Backend {
    * position.
    */
   readonly seek: ((file: OpenFile, offset: number, whence: number) => number) | null;
+
+  /** Whether the first call of `seek` has to load something: not for a small file, then. */
+  readonly seekIsDear?: boolean;
 
   /** Copies memory of the caller's: the bytes copied, fewer or -EFAULT where it can't be read (a mapping that was cut). */
   readonly copy: (from: Uint8Array, to: Uint8Array) => number;

@@ -3,10 +3,10 @@
 // blocking call; what the pool has gets a moment, and then counts as done, so that what comes behind it is done, too.
 
 import { constants } from "../kernel/constants.ts";
-import { bunFs } from "../node/bun-fs.ts";
 import { clockMs } from "../node/clock.ts";
 import { closedError, systemError } from "../node/errors.ts";
 import { atExit, isExiting, Moved } from "../node/exit.ts";
+import { isFreeOrFile } from "../node/exit-calls.ts";
 import type { OpenFile, Path } from "./interface.ts";
 
 export type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
@@ -142,10 +142,4 @@ export function openAtEnd<R>(path: Path, flags: number, open: () => R): AtEnd<R>
   const isRead = (flags & (O_WRONLY | O_RDWR)) === 0; // nobody reads any more
   // With O_EXCL it would be told that the file is there: its own, or somebody's.
   return { here: openHere, assumed: isRead || (flags & O_EXCL) !== 0 ? null : openHere };
-}
-
-/** Whether a path is free, or a regular file's: what a blocking call can open without waiting for another process. */
-export function isFreeOrFile(path: Path): boolean {
-  const there = bunFs.statSync(path, { throwIfNoEntry: false });
-  return there === undefined || there.isFile();
 }

@@ -5,12 +5,13 @@ import { type Landed, throwIfAborted } from "../node/abort.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { namingFolder, systemError } from "../node/errors.ts";
+import { isFreeOrFile } from "../node/exit-calls.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { bytesOf } from "../node/views.ts";
 import type { Backend, OpenFile, Path, WriteFileOptions } from "./interface.ts";
 import { readToEnd, truncatesLate, writingAll } from "./loops.ts";
-import { inPool, isFreeOrFile } from "./node-pool.ts";
+import { inPool } from "./node-pool.ts";
 
 const { O_APPEND, O_EXCL } = bunFs.constants;
 
@@ -61,7 +62,9 @@ export function readAtOnce(path: Path, flags: number, encoding: BufferEncoding |
     bunFs.readFile(path, options, (error, content) => {
       // Bun reads what Node refuses.
       if (!error) content.length > MAX_FILE_BYTES ? reject(fileTooLarge(content.length)) : resolve(content);
-      else if (error.syscall === "open") reject(systemError(error.errno!, "open", path));
+      // Of too long a path Bun itself says so, and names no call.
+      else if (error.syscall === "open" || error.code === "ENAMETOOLONG")
+        reject(systemError(error.errno!, "open", path));
       else if (sizeOf(path) > MAX_FILE_BYTES) reject(fileTooLarge(sizeOf(path)));
       else if (typeof error.errno !== "number") reject(error);
       // Of a folder Node names the path (26), of what can't be read not.

@@ -6,12 +6,12 @@ import type * as fs from "node:fs";
 import type { Native } from "../kernel/shim.ts";
 import type { Landed } from "../node/abort.ts";
 import { bufferTaken, codedError } from "../node/arguments.ts";
-import { bun, bunFs, told } from "../node/bun-fs.ts";
-import { closedError, errnoOf, systemError } from "../node/errors.ts";
+import { bun, bunFs } from "../node/bun-fs.ts";
+import { closedError, errnoOf, systemError, told } from "../node/errors.ts";
 import { type FileInfo, infoFromStats } from "../node/file-info.ts";
 import { encodePath } from "../node/path.ts";
+import { roundDates } from "../node/rounded-dates.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
-import { roundDates } from "../node/stats.ts";
 import { byteLengthOf, totalLength } from "../node/views.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {

@@ -11,6 +11,7 @@ import { validateLimits } from "../node/options.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import { ringThread } from "../ring/context.ts";
 import { LeasedMemory, markLeased } from "../ring/lease.ts";
+import { presence } from "../ring/presence.ts";
 import { heapRegion, type Region, shimRegion } from "./pool-region.ts";
 
 /** The shape of a `BufferPool`: all of its memory is had at once, outside the JavaScript heap. */
@@ -129,7 +130,10 @@ export class BufferPool {
   #warned = false;
 
   /** Throws ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE or ERR_OUT_OF_RANGE for wrong options. */
-  constructor(options: BufferPoolOptions) {
+  constructor(options: BufferPoolOptions);
+  /** @internal `makesRing`: a ring is made if there is none yet and one can be had. */
+  constructor(options: BufferPoolOptions, makesRing: boolean);
+  constructor(options: BufferPoolOptions, makesRing: boolean = true) {
     validateObject(options, "options");
     const { size, count, alignment = 4096 } = options;
     validateInteger(size, "options.size", 1, 2 ** 31 - 1);
@@ -140,7 +144,8 @@ export class BufferPool {
     this.size = size;
     this.count = count;
     this.alignment = alignment;
-    const thread = currentBackend().name === "io_uring" ? ringThread() : null;
+    const onRing = (makesRing || presence.ring !== null) && currentBackend().name === "io_uring";
+    const thread = onRing ? ringThread() : null;
     this.#region =
       thread !== null && "ring" in thread ? shimRegion(thread, size, count, alignment) : heapRegion(size, alignment);
     for (let index = count - 1; index >= 0; index--) this.#free.push(new Block(index));

@@ -4,7 +4,6 @@
 
 import type * as currentFs from "node:fs";
 import * as current from "node:fs/promises";
-import { systemError } from "./errors.ts";
 
 export const bun: typeof current = { ...current };
 
@@ -19,11 +18,4 @@ type Classes = Pick<typeof currentFs, "ReadStream" | "WriteStream">;
 /** The classes of Bun's own file streams; they, and node:stream, are loaded when this is called first. */
 export function bunStreams(): Classes {
   return bunFs;
-}
-
-/** What one of Bun's functions gives; what the system refused is told as Node tells it. */
-export function told<T>(syscall: string, path: string | Buffer, result: Promise<T>): Promise<T> {
-  return result.then(undefined, (error: NodeJS.ErrnoException) => {
-    throw typeof error.errno === "number" ? systemError(error.errno, syscall, path) : error;
-  });
 }

@@ -77,6 +77,13 @@ export function systemError(
   return error;
 }
 
+/** What one of Bun's functions gives; what the system refused is told as Node tells it. */
+export function told<T>(syscall: string, path: string | Buffer, result: Promise<T>): Promise<T> {
+  return result.then(undefined, (error: NodeJS.ErrnoException) => {
+    throw typeof error.errno === "number" ? systemError(error.errno, syscall, path) : error;
+  });
+}
+
 /** A whole file's read has failed: as in Node the error names a folder, and no file. */
 export function readError(errno: number, path: PathLike): Error {
   return errnoCode(errno) === "EISDIR" ? systemError(errno, "read", path) : systemError(errno, "read");

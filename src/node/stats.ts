@@ -3,6 +3,7 @@
 // Never asks the kernel anything, except once for the class of BigIntStats, which node:fs does not export.
 
 import { type BigIntStats, Stats, statSync } from "node:fs";
+import { withRoundedDates } from "./rounded-dates.ts";
 
 // Offsets in struct statx, in 32-bit words. A timestamp is s64 seconds, u32 nanoseconds, 4 bytes of padding.
 const BLKSIZE = 1;
@@ -65,34 +66,6 @@ function BigStats(this: BigIntStats, words: Uint32Array, at: number): void {
   this.ctimeNs = ctimeNs;
   this.birthtimeNs = birthtimeNs;
 }
-/** What Bun's classes lack: Node rounds the milliseconds of a Date to the nearest, Bun cuts them off. */
-function withRoundedDates<T extends object>(prototype: T): T {
-  const dates: PropertyDescriptorMap = {};
-  for (const name of ["atime", "mtime", "ctime", "birthtime"]) {
-    dates[name] = {
-      configurable: true,
-      enumerable: true,
-      get(this: Record<string, number | bigint>): Date {
-        const date = new Date(Math.round(Number(this[`${name}Ms`])));
-        Object.defineProperty(this, name, { value: date, configurable: true, enumerable: true, writable: true });
-        return date;
-      },
-      set(this: object, value: unknown): void {
-        Object.defineProperty(this, name, { value, configurable: true, enumerable: true, writable: true });
-      },
-    };
-  }
-  return Object.create(prototype, dates);
-}
-
-/** Stats that Bun made, with Node's Dates. */
-export function roundDates<T extends Stats | BigIntStats>(stats: T): T {
-  const big = typeof stats.size === "bigint";
-  if (big) bigIntStats(NOTHING, 0);
-  return Object.setPrototypeOf(stats, big ? BigStats.prototype : NumberStats.prototype);
-}
-const NOTHING = new Uint32Array(64);
-
 let makeBigIntStats: (new (words: Uint32Array, at: number) => BigIntStats) | undefined;
 
 function bigIntStats(words: Uint32Array, at: number): BigIntStats {

@@ -246,6 +246,7 @@ export class ReadAhead {
     this.#looked = true;
     if (!stats.isFile()) return;
     if (this.#own) {
+      if (backend.seekIsDear && Number(stats.size) <= this.#chunkBytes) return; // one read, and one for its end
       // Without lseek it is read at its own position throughout, and only when wanted: nothing could be given back.
       if (backend.seek === null) return;
       this.#next = backend.seek(file, 0, SEEK_CUR); // only a guess while others are at it: each claim looks again

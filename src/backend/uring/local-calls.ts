@@ -2,8 +2,8 @@
 // alone, else by node:fs: never slower than that. Paths on remote file systems go to node:fs.
 
 import { LocalOpcode, SqeFlag } from "../../kernel/sqe.ts";
-import { bun, told } from "../../node/bun-fs.ts";
-import { systemError } from "../../node/errors.ts";
+import { bun } from "../../node/bun-fs.ts";
+import { systemError, told } from "../../node/errors.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, type Cell, putPath } from "../../ring/scratch.ts";
@@ -49,8 +49,7 @@ function isInline(t: RingThread, path: Path): boolean {
 /** Has the helper do it, where it is there and this is the only call. */
 function byHelper<T>(opcode: number, syscall: string, path: Path, length: number, local: Local<T>): Promise<T> {
   const t = thread();
-  const isRemote = opcode === LocalOpcode.READLINK ? t.mounts.holdsName(path) : t.mounts.holdsPath(path);
-  if (!t.placement.isAlone() || isRemote) return local.otherwise();
+  if (!t.placement.isAlone() || t.mounts.holdsPath(path)) return local.otherwise();
   if (t.placement.punted() !== SqeFlag.HELPER) return local.otherwise();
   const cell = t.cells.takeForPath();
   const address = putPath(cell, 0, path);

@@ -1,0 +1,139 @@
+// The functions of node:fs/promises on paths alone: stat, lstat, mkdir, rename, unlink, rmdir. Validates, then calls the backend.
+// The usual calls of stat return the backend's promise itself; an argument error is a rejection, as it is of Node's async
+// functions, and nothing has been queued then.
+
+import type { BigIntStats, MakeDirectoryOptions, Mode, PathLike, StatOptions, Stats } from "node:fs";
+import { cancellable, currentBackend } from "../backend/choose.ts";
+import { abortable, type Limits, limited, throwIfAborted } from "../node/abort.ts";
+import { invalidArgValue, validateBoolean, validateObject } from "../node/arguments.ts";
+import { parseMode } from "../node/open-flags.ts";
+import { statOptions } from "../node/options.ts";
+import { toPath } from "../node/path.ts";
+import { makePath } from "./mkdir-recursive.ts";
+
+const FOLDER_MODE = 0o777;
+
+/**
+ * The Stats of what a path leads to; BigIntStats with `bigint`. With `throwIfNoEntry: false` resolves to undefined if
+ * nothing is there.
+ */
+export function stat(
+  path: PathLike,
+  options?: StatOptions & { bigint?: false | undefined; throwIfNoEntry?: true | undefined },
+): Promise<Stats>;
+export function stat(
+  path: PathLike,
+  options: StatOptions & { bigint: true; throwIfNoEntry?: true | undefined },
+): Promise<BigIntStats>;
+export function stat(
+  path: PathLike,
+  options: StatOptions & { bigint?: false | undefined; throwIfNoEntry: false },
+): Promise<Stats | undefined>;
+export function stat(
+  path: PathLike,
+  options: StatOptions & { bigint: true; throwIfNoEntry: false },
+): Promise<BigIntStats | undefined>;
+export function stat(
+  path: PathLike,
+  options: StatOptions & { throwIfNoEntry?: true | undefined },
+): Promise<Stats | BigIntStats>;
+export function stat(path: PathLike, options?: StatOptions): Promise<Stats | BigIntStats | undefined>;
+export function stat(path: unknown, options?: unknown): Promise<any> {
+  try {
+    if (options === undefined) return currentBackend().stat(toPath(path), false);
+    const { bigint, throwIfNoEntry, limits } = statOptions(options);
+    throwIfAborted(limits?.signal);
+    const checked = toPath(path);
+    const stats = within(limits, "stat", checked, () => currentBackend().stat(checked, bigint));
+    return throwIfNoEntry ? stats : stats.catch(undefinedIfMissing);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** One operation on a path, within its limits if it has some. */
+function within<T>(limits: Limits | null, syscall: string, path: string | Buffer, start: () => Promise<T>): Promise<T> {
+  if (limits === null) return start();
+  return limited(limits, syscall, (signal) => abortable(cancellable(start, signal), signal), path);
+}
+
+function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
+}
+
+/** The Stats of a path, of the link itself where it is a symbolic one; BigIntStats with `bigint`. */
+export function lstat(path: PathLike, options?: StatOptions & { bigint?: false | undefined }): Promise<Stats>;
+export function lstat(path: PathLike, options: StatOptions & { bigint: true }): Promise<BigIntStats>;
+export function lstat(path: PathLike, options?: StatOptions): Promise<Stats | BigIntStats>;
+export function lstat(path: unknown, options?: unknown): Promise<any> {
+  try {
+    if (options === undefined) return currentBackend().lstat(toPath(path), false);
+    const { bigint, limits } = statOptions(options);
+    throwIfAborted(limits?.signal);
+    const checked = toPath(path);
+    return within(limits, "lstat", checked, () => currentBackend().lstat(checked, bigint));
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/**
+ * Makes a folder; `mode` is 0o777 by default, less the umask. With `recursive` also those above it that are missing, and
+ * a folder that is there already is no error; resolves to the first one made, or undefined.
+ */
+export function mkdir(path: PathLike, options: MakeDirectoryOptions & { recursive: true }): Promise<string | undefined>;
+export function mkdir(
+  path: PathLike,
+  options?: Mode | (MakeDirectoryOptions & { recursive?: false | undefined }) | null,
+): Promise<void>;
+export function mkdir(path: PathLike, options?: Mode | MakeDirectoryOptions | null): Promise<string | undefined>;
+export function mkdir(path: unknown, options?: unknown): Promise<any> {
+  try {
+    const given = typeof options === "number" || typeof options === "string" ? { mode: options } : options;
+    const { recursive = false, mode } = (given || {}) as { recursive?: unknown; mode?: unknown };
+    const checked = toPath(path);
+    validateBoolean(recursive, "options.recursive");
+    const bits = parseMode(mode, "mode", FOLDER_MODE);
+    const backend = currentBackend();
+    return recursive ? makePath(backend, checked, bits) : backend.mkdir(checked, bits);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Gives a file or folder another name, in place of a file that has it. */
+export function rename(oldPath: PathLike, newPath: PathLike): Promise<void> {
+  try {
+    const from = toPath(oldPath, "oldPath");
+    return currentBackend().rename(from, toPath(newPath, "newPath"));
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Removes a name of a file, or a symbolic link. */
+export function unlink(path: PathLike): Promise<void> {
+  try {
+    return currentBackend().unlink(toPath(path));
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Removes an empty folder. The option `recursive` that once was there is refused, as by Node 26. */
+export function rmdir(path: PathLike, options?: object): Promise<void> {
+  try {
+    const checked = toPath(path);
+    validateRmdirOptions(options);
+    return currentBackend().rmdir(checked);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+function validateRmdirOptions(options: unknown): void {
+  if (options === undefined) return;
+  const recursive = (options as { recursive?: unknown } | null)?.recursive;
+  if (recursive !== undefined) throw invalidArgValue("options.recursive", recursive, "is no longer supported");
+  validateObject(options, "options");
+}

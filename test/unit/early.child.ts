@@ -1,0 +1,166 @@
+// Owns the cases of early.test.ts: how a process of "auto" begins, each in a process of its own.
+// Assumes an empty folder from the parent, and BUN_URING_BACKEND=auto.
+
+import * as sync from "node:fs";
+import * as bun from "node:fs/promises";
+import * as ours from "../../src/promises.ts";
+import { presence } from "../../src/ring/presence.ts";
+import { runCases } from "../helpers/cases.ts";
+
+type Call = (path: string) => Promise<unknown>;
+type Failure = Error & Record<string, unknown>;
+
+const hasRing = (): boolean => presence.ring !== null;
+const error = (work: Promise<unknown>): Promise<Failure> =>
+  work.then(
+    () => null as never,
+    (cause: Failure) => cause,
+  );
+const told = (cause: Failure): unknown => [Object.entries(cause), cause.message];
+const block = (ms: number): void => {
+  for (const until = performance.now() + ms; performance.now() < until; );
+};
+
+await runCases({
+  /** What programs do: a look, small files, a folder, a stream, a copy, a tree. */
+  async program(dir: string) {
+    await ours.mkdir(`${dir}/a/b`, { recursive: true });
+    await ours.writeFile(`${dir}/a/one`, "one", { encoding: "utf8", mode: 0o600 });
+    await ours.appendFile(`${dir}/a/one`, Buffer.from(" and two"));
+    sync.writeFileSync(`${dir}/a/large`, Buffer.alloc(3_000_000, "x"));
+    await ours.copyFile(`${dir}/a/large`, `${dir}/a/b/copied`);
+    await ours.cp(`${dir}/a`, `${dir}/tree`, { recursive: true });
+    await ours.rename(`${dir}/tree`, `${dir}/moved`);
+    const handle = await ours.open(`${dir}/moved/large`);
+    let streamed = 0;
+    for await (const chunk of handle.createReadStream()) streamed += chunk.length;
+    const text = await ours.readFile(`${dir}/moved/one`, "utf8");
+    const names = (await ours.readdir(`${dir}/moved`, { withFileTypes: true })).map((entry) => entry.name).sort();
+    await ours.rm(`${dir}/a`, { recursive: true, force: true, maxRetries: 2 });
+    const { mode, size } = await ours.stat(`${dir}/moved/one`);
+    const copied = sync.statSync(`${dir}/moved/b/copied`).size;
+    return [text, names, streamed, copied, sync.existsSync(`${dir}/a`), mode & 0o777, size, hasRing()];
+  },
+
+  async many(dir: string) {
+    sync.writeFileSync(`${dir}/file`, "content");
+    const had = [];
+    for (let i = 0; i < 5100; i++) {
+      await ours.chmod(`${dir}/file`, 0o600);
+      if (i === 4000 || i === 5099) {
+        await ours.stat(`${dir}/file`);
+        had.push(hasRing());
+      }
+    }
+    return had;
+  },
+
+  /** A thread that is busy does not hear of what has ended: nothing is stuck for that. */
+  async busy(dir: string) {
+    sync.writeFileSync(`${dir}/file`, "content");
+    const texts = [];
+    for (let i = 0; i < 5; i++) {
+      const first = ours.readFile(`${dir}/file`, "utf8");
+      block(50);
+      texts.push(await ours.readFile(`${dir}/file`, "utf8"), await first);
+    }
+    return [texts.every((text) => text === "content"), hasRing()];
+  },
+
+  /** More FIFOs without a writer than the pool has threads. */
+  async stuck(dir: string) {
+    sync.writeFileSync(`${dir}/file`, "content");
+    const fifo = `${dir}/fifo`;
+    Bun.spawnSync(["mkfifo", fifo]);
+    for (let i = 0; i < 40; i++) void ours.readFile(fifo, "utf8");
+    await Bun.sleep(100);
+    const text = await ours.readFile(`${dir}/file`, "utf8");
+    const had = hasRing();
+    setTimeout(() => process.exit(0), 50); // nobody ever writes
+    return [text, had];
+  },
+
+  /** Plain looks against Bun's own functions. */
+  async looks(dir: string) {
+    const [file, link] = [`${dir}/file`, `${dir}/link`];
+    sync.writeFileSync(file, "content äöü");
+    sync.symlinkSync("file", link);
+    sync.mkdirSync(`${dir}/folder`);
+    const same: Record<string, boolean> = {};
+    const compare = (name: string, one: unknown, other: unknown): void => {
+      same[name] = Bun.deepEquals(one, other, true);
+    };
+    const plain = (stats: sync.Stats | sync.BigIntStats): unknown => Object.entries(stats);
+    for (const path of [file, link, `${dir}/folder`, "/proc/self/stat", "/dev/null"]) {
+      for (const bigint of [false, true]) {
+        compare(`stat ${path}`, plain(await ours.stat(path, { bigint })), plain(await bun.stat(path, { bigint })));
+        compare(`lstat ${path}`, plain(await ours.lstat(path, { bigint })), plain(await bun.lstat(path, { bigint })));
+      }
+    }
+    const stats = await ours.stat(file);
+    compare("class", [stats instanceof sync.Stats, stats.isFile()], [true, true]);
+    compare("realpath", await ours.realpath(link), await bun.realpath(link));
+    compare("text", await ours.readFile(link, "utf8"), "content äöü");
+    const bytes = await ours.readFile(link);
+    compare("bytes", [bytes, bytes.buffer.byteLength], [Buffer.from("content äöü"), bytes.length]);
+    compare("endless", (await ours.readFile("/proc/self/mountinfo")).length > 0, true);
+    for (const name of ["stat", "lstat", "access", "realpath", "readFile"] as const) {
+      const missing = `${dir}/none`;
+      const call = (fs: object): Call => (fs as Record<string, Call>)[name]!;
+      const [one, other] = [await error(call(ours)(missing)), await error(call(bun)(missing))];
+      compare(`${name} of nothing`, one.message, other.message);
+      compare(`${name} of nothing, keys`, Object.keys(one), ["errno", "code", "syscall", "path"]);
+    }
+    return [Object.keys(same).filter((name) => !same[name]), hasRing()];
+  },
+
+  /** Options with getters are read once, and what those throw is a rejection. */
+  async options(dir: string) {
+    const reads: Record<string, number> = {};
+    const counted = (values: Record<string, unknown>): any =>
+      new Proxy(values, {
+        get(target, name: string) {
+          reads[name] = (reads[name] ?? 0) + 1;
+          return target[name];
+        },
+      });
+    await ours.writeFile(`${dir}/file`, "text", counted({ flag: "w", signal: new AbortController().signal }));
+    await ours.writeFile(`${dir}/file`, "text", counted({ encoding: "latin1" }));
+    const first = { ...reads };
+    for (const name in reads) reads[name] = 0;
+    await ours.readFile(`${dir}/file`, counted({ flag: "r+" }));
+    await ours.readdir(dir, counted({ recursive: true }));
+    await ours.stat(dir, counted({ throwIfNoEntry: false }));
+    const thrown = await error(
+      ours.readFile(`${dir}/file`, {
+        get encoding(): never {
+          throw new Error("mine");
+        },
+      }),
+    );
+    return [Math.max(...Object.values(first)), Math.max(...Object.values(reads)), thrown.message];
+  },
+
+  /** The errors of plain calls are Node's, and name who has waited. */
+  async errors(dir: string) {
+    sync.writeFileSync(`${dir}/file`, "");
+    const below = `${dir}/file/x`;
+    async function theCaller(work: () => Promise<unknown>): Promise<void> {
+      await work();
+    }
+    const calls: Record<string, () => Promise<unknown>> = {
+      stat: () => ours.stat(below),
+      readFile: () => ours.readFile(below),
+      writeFile: () => ours.writeFile(below, ""),
+      mkdir: () => ours.mkdir(below),
+      rename: () => ours.rename(below, `${dir}/y`),
+      unlink: () => ours.unlink(below),
+      readdir: () => ours.readdir(below),
+    };
+    const silent = [];
+    for (const [name, call] of Object.entries(calls))
+      if (!String((await error(theCaller(call))).stack).includes("theCaller")) silent.push(name);
+    const renamed = await error(ours.rename(below, `${dir}/y`));
+    return [silent, told(renamed), told(await error(ours.rm(`${dir}/none`))), told(await error(ours.rmdir(dir)))];
+  },
+});

@@ -1,0 +1,53 @@
+// Owns how "auto" begins (backend/early.ts): plain calls are Bun's own, with Node's behaviour, and no ring is made
+// for a process that does little; for one that does much, or whose thread pool is stuck, one is.
+// Assumes nothing of this process's backend: each case is a process of its own.
+
+import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
+import { currentBackend } from "../../src/backend/choose.ts";
+import { runCase } from "../helpers/child.ts";
+import { scratch } from "../helpers/tmp.ts";
+
+const fixture = join(import.meta.dir, "early.child.ts");
+/** Whether a ring can be had here at all. */
+const ringThere = currentBackend().name === "io_uring";
+
+describe("the beginning of a process", () => {
+  const tmp = scratch();
+  const run = (name: string): Promise<any> =>
+    runCase(fixture, name, { input: tmp.folder(), env: { BUN_URING_BACKEND: "auto" } });
+
+  test("what a small program does needs no ring", async () => {
+    const names = ["b", "large", "one"];
+    expect(await run("program")).toEqual(["one and two", names, 3_000_000, 3_000_000, false, 0o600, 11, false]);
+  });
+
+  test.skipIf(!ringThere)("a program that does much has one", async () => {
+    expect(await run("many")).toEqual([false, true]);
+  });
+
+  test("a thread that was busy takes nothing for stuck", async () => {
+    expect(await run("busy")).toEqual([true, false]);
+  });
+
+  test.skipIf(!ringThere)("a pool that is stuck does not hold up reads", async () => {
+    expect(await run("stuck")).toEqual(["content", true]);
+  });
+
+  test("looks see what Bun's functions see", async () => {
+    expect(await run("looks")).toEqual([[], false]);
+  });
+
+  test("options are read once", async () => {
+    expect(await run("options")).toEqual([2, 3, "mine"]);
+  });
+
+  test("errors are Node's, and their stacks name the caller", async () => {
+    const [silent, renamed, removed, notEmpty] = await run("errors");
+    expect(silent).toEqual([]);
+    expect(renamed[0].map(([key]: [string]) => key)).toEqual(["errno", "code", "syscall", "path", "dest"]);
+    expect(renamed[1]).toMatch(/^ENOTDIR: not a directory, rename '.*' -> '.*'$/);
+    expect(removed[1]).toMatch(/^ENOENT: no such file or directory, lstat '/);
+    expect(notEmpty[1]).toMatch(/^ENOTEMPTY: directory not empty, rmdir '/);
+  });
+});
