@@ -48,7 +48,7 @@ test: setup build fault ## all quick tests on the ring; behaviour and units on t
 	exit $$status
 
 test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
-	BUN_URING_BACKEND=$(RING) BUN_URING_SLOW=1 $(TEST) test/fault test/lifetime test/durability test/model test/native test/hostile
+	BUN_URING_BACKEND=$(RING) BUN_URING_SLOW=1 $(TEST) test/fault test/lifetime test/durability test/model test/native test/hostile test/server
 
 test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (15 minutes); writes docs/kernels.md
 	$(BUN) test/kernels/matrix.ts $(KERNELS)
@@ -64,6 +64,7 @@ bench: setup-bench build bench-c ## every bench, side by side with Bun and C (un
 
 bench-serve: setup-bench build ## serveFile beside Bun's own ways and nginx (if installed), under wrk
 	@$(BUN) bench/serve.ts
+	@$(BUN) bench/serve-cold.ts
 
 bench-log: setup build bench-c ## AppendLog beside write + datasync by hand, bun:sqlite and C; log lines beside FileSink and sonic-boom
 	@$(BUN) bench/log.ts

@@ -13,7 +13,14 @@ export {
 export { OutsideRootError } from "./server/names.ts";
 export { receive, type Target } from "./server/receive.ts";
 export { type Received, ReceiveError, type ReceiveOptions } from "./server/receive-body.ts";
-export { openRoot, Root, type RootOptions, type RootReaddirOptions, type RootWriteOptions } from "./server/root.ts";
+export { openRoot, Root } from "./server/root.ts";
+export type {
+  RootOptions,
+  RootReaddirOptions,
+  RootReadStreamOptions,
+  RootWriteOptions,
+  RootWriteStreamOptions,
+} from "./server/root-options.ts";
 export { serveFile } from "./server/serve-file.ts";
 export type { Encoding, FileFacts, ServeOptions } from "./server/serve-options.ts";
 export { type StaticRoutes, type StaticRoutesOptions, staticRoutes } from "./server/static-routes.ts";

@@ -3,7 +3,7 @@
 // (mkdir, unlink, rename …) opens the parent that way and then acts on the last component, which is never followed.
 // Never resolves a name by itself, never compares paths, and has no weaker way for where the kernel has none.
 
-import type { Dir, Dirent, OpenMode, RmOptions, Stats } from "node:fs";
+import type { Dir, Dirent, OpenMode, ReadStream, RmOptions, Stats, WriteStream } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { type AtomicOptions, writeFileAtomic } from "../durable/atomic.ts";
@@ -23,12 +23,21 @@ import {
 import { invalidArgValue, validateObject, validateOneOf } from "../node/arguments.ts";
 import { systemError } from "../node/errors.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
-import type { DataPieces, HandleReadOptions, HandleWriteOptions, WholeData } from "../node/options.ts";
+import type { DataPieces, HandleReadOptions, WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
+import { createReadStream, createWriteStream } from "../streams/node-stream.ts";
 import { copyFile } from "../tree/copy-file.ts";
 import { rm } from "../tree/rm.ts";
 import { checkName, type Name, named, OutsideRootError, procPath, rootClosed, splitName } from "./names.ts";
 import { type Received, type ReceiveOptions, receiveBody } from "./receive-body.ts";
+import type {
+  RootOptions,
+  RootReaddirOptions,
+  RootReadStreamOptions,
+  RootWriteOptions,
+  RootWriteStreamOptions,
+} from "./root-options.ts";
+import { streamBeneath } from "./root-streams.ts";
 
 const { COPYFILE_EXCL, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
 const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
@@ -36,29 +45,6 @@ const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
 const MAX_RACES = 16;
 
 /** How names beneath a root may resolve. */
-export interface RootOptions {
-  /**
-   * Symbolic links: "inside" (default) are followed while they stay beneath the folder, "never" are refused wherever they
-   * stand in a name.
-   */
-  symlinks?: "inside" | "never" | undefined;
-}
-
-/** As Node's for `writeFile`, beneath a root. */
-export interface RootWriteOptions extends HandleWriteOptions {
-  /** Default "w"; "wx" refuses a file that exists, "a" appends. */
-  flag?: OpenMode | undefined;
-  /** Permissions of a file that is created, less the umask. Default 0o666. */
-  mode?: number | string | undefined;
-}
-
-/** As Node's for `readdir`, beneath a root. */
-export interface RootReaddirOptions {
-  withFileTypes?: boolean | undefined;
-  recursive?: boolean | undefined;
-  encoding?: BufferEncoding | "buffer" | null | undefined;
-}
-
 type ErrnoError = NodeJS.ErrnoException;
 const codeOf = (error: unknown): string | undefined => (error as ErrnoError).code;
 
@@ -196,6 +182,18 @@ export class Root {
   async receive(request: Request | Response, name: Name, options?: ReceiveOptions): Promise<Received> {
     const checked = checkName(name);
     return receiveBody(request, (act) => this.#inParent(checked, (path) => act(String(path))), options);
+  }
+
+  /** A Readable of a file, which is opened in a later tick. Options as fs.createReadStream, less `fd` and `fs`. */
+  createReadStream(name: Name, options?: RootReadStreamOptions | BufferEncoding): ReadStream {
+    const checked = checkName(name);
+    return streamBeneath(createReadStream, checked, options, (flags, mode) => this.#open(checked, flags, mode));
+  }
+
+  /** A Writable into a file, which is opened in a later tick, and emptied unless `flags` say else. */
+  createWriteStream(name: Name, options?: RootWriteStreamOptions | BufferEncoding): WriteStream {
+    const checked = checkName(name);
+    return streamBeneath(createWriteStream, checked, options, (flags, mode) => this.#open(checked, flags, mode));
   }
 
   /** The Stats of what a name leads to. */

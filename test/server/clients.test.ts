@@ -3,9 +3,13 @@
 // Assumes Linux' /proc and room for descriptors. The full numbers take BUN_URING_SLOW.
 
 import { describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { startExample } from "../helpers/example.ts";
+import { startFuse } from "../helpers/fuse.ts";
+import { readLines } from "../helpers/lines.ts";
+import { faultTest } from "../helpers/requirements.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -21,10 +25,14 @@ const memoryMib = (pid: number): number =>
 
 async function site() {
   const dir = tmp.folder();
-  for (const [name, size] of Object.entries(SIZES)) writeFileSync(join(dir, name), patternBytes(size));
+  for (const [name, size] of Object.entries(SIZES)) {
+    writeFileSync(join(dir, name), patternBytes(size));
+    utimesSync(join(dir, name), 5, 5); // what has just been written is not kept in memory
+  }
   const server = await startExample("static-server.ts", [dir]);
   const { pid } = server.child;
-  for (const name of Object.keys(SIZES)) await (await fetch(`${server.url}/files/${name}`)).bytes();
+  for (const name of Object.keys(SIZES))
+    for (let i = 0; i < 5; i++) await (await fetch(`${server.url}/files/${name}`)).bytes();
   return { server, pid, before: descriptors(pid) };
 }
 
@@ -35,7 +43,12 @@ async function settled(pid: number, before: number): Promise<void> {
 }
 
 /** Asks, takes `take` bytes, and then nothing more. */
-async function startClient(port: number, name: string, take: number): Promise<Bun.Socket<undefined>> {
+async function startClient(
+  port: number,
+  name: string,
+  take: number,
+  prefix = "/files/",
+): Promise<Bun.Socket<undefined>> {
   const { promise, resolve } = Promise.withResolvers<void>();
   let got = 0;
   const socket = await Bun.connect({
@@ -52,7 +65,7 @@ async function startClient(port: number, name: string, take: number): Promise<Bu
       error: () => resolve(),
     },
   });
-  socket.write(`GET /files/${name} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  socket.write(`GET ${prefix}${name} HTTP/1.1\r\nHost: x\r\n\r\n`);
   await promise;
   return socket;
 }
@@ -66,10 +79,14 @@ describe("clients", () => {
       await using _ = server;
       const memoryBefore = memoryMib(pid);
       const clients: Bun.Socket<undefined>[] = [];
+      // Half of them by sendfile, half from memory.
+      const name = (i: number): string => (i % 2 === 0 ? "large" : "middle");
       for (let i = 0; i < slowOnes; i += 50)
-        clients.push(...(await Promise.all(Array.from({ length: 50 }, () => startClient(server.port, "large", 1)))));
+        clients.push(
+          ...(await Promise.all(Array.from({ length: 50 }, (_, k) => startClient(server.port, name(i + k), 1)))),
+        );
       expect(descriptors(pid)).toBeGreaterThanOrEqual(slowOnes);
-      // Their bodies alone would be 8 MiB each.
+      // Their bodies alone would be 8 and 0.5 MiB each.
       expect(memoryMib(pid) - memoryBefore).toBeLessThan(256);
       const answer = await fetch(`${server.url}/files/large`);
       expect((await answer.bytes()).length).toBe(SIZES.large);
@@ -108,5 +125,43 @@ describe("clients", () => {
       expect((await (await fetch(`${server.url}/files/large`)).bytes()).length).toBe(SIZES.large);
     },
     TIMEOUT_MS,
+  );
+
+  faultTest(
+    `${SLOW ? 1000 : 100} streamed downloads that are broken off leave neither descriptor nor slot`,
+    { needs: ["fuse"] },
+    async () => {
+      const fuse = await startFuse();
+      const child = Bun.spawn([process.execPath, join(import.meta.dir, "descriptors.child.ts"), fuse.path], {
+        stdout: "pipe",
+        stderr: "inherit",
+      });
+      try {
+        await writeFile(join(fuse.path, "big"), patternBytes(4 * MIB));
+        const port = Number(await readLines(child.stdout).next());
+        const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`);
+        expect((await (await get("/0/big")).bytes()).length).toBe(4 * MIB);
+        const state = async () => (await (await get("/state")).json()) as { inFlight: number; open: number };
+        const before = await state();
+        for (let i = 0; i < (SLOW ? 1000 : 100); i += 20)
+          await Promise.all(
+            Array.from({ length: 20 }, async () => {
+              const client = await startClient(port, "big", 1, "/0/");
+              client.terminate();
+            }),
+          );
+        let after = await state();
+        for (let i = 0; i < 500 && (after.inFlight > 0 || after.open > before.open + 2); i++) {
+          await Bun.sleep(20);
+          after = await state();
+        }
+        expect([after.inFlight, after.open <= before.open + 2]).toEqual([0, true]);
+        expect((await (await get("/0/big")).bytes()).length).toBe(4 * MIB);
+      } finally {
+        child.kill("SIGKILL");
+        await child.exited;
+        await fuse.stop();
+      }
+    },
   );
 });

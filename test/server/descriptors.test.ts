@@ -21,7 +21,7 @@ async function started(limit: number, dirs: string[]) {
   return {
     port,
     get,
-    count: async (): Promise<number> => (await (await get("/count")).json()) as number,
+    count: async (): Promise<number> => ((await (await get("/state")).json()) as { open: number }).open,
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await child.exited;

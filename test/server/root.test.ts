@@ -2,9 +2,19 @@
 // Assumes Linux 5.6 or newer. The other process of the race is a C-like loop of renames in a child.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { OutsideRootError, openRoot, type Root } from "../../src/server.ts";
+import { finished } from "node:stream/promises";
+import { OutsideRootError, openRoot, type Root, serveFile } from "../../src/server.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -81,6 +91,25 @@ describe("what a root does", () => {
     expect(tmp.openFiles().filter((path) => path.startsWith(`${dir}/`))).toEqual([]);
   });
 
+  test("streams read and write, and let go of the file", async () => {
+    const { root, dir } = await made();
+    await using _ = root;
+    await finished(root.createWriteStream("sub/streamed", { mode: 0o600 }).end("0123456789"));
+    expect((await root.stat("sub/streamed")).mode & 0o777).toBe(0o600);
+    let text = "";
+    for await (const chunk of root.createReadStream("sub/streamed", { encoding: "utf8", start: 2, end: 5 }))
+      text += chunk;
+    expect(text).toBe("2345");
+    const missing = await finished(root.createReadStream("none")).catch((error) => error);
+    expect([missing.code, missing.path]).toEqual(["ENOENT", "none"]);
+    expect(() => root.createReadStream("/file")).toThrow(OutsideRootError);
+    // Of the options only what says how: never which file.
+    const own = root.createReadStream("file", { encoding: "utf8", fd: 0, fs: {} } as object);
+    expect((await own.toArray()).join("")).toBe("content");
+    await Bun.sleep(1);
+    expect(tmp.openFiles().filter((path) => path.startsWith(`${dir}/`))).toEqual([]);
+  });
+
   test("a handle's procPath leads Bun's own API to the open file", async () => {
     const { root, dir } = await made();
     await using _ = root;
@@ -138,6 +167,8 @@ const ESCAPES = [
   "out-folder/../file", "sub/up", "sub/up/etc/passwd", "folder-link/up/etc", "folder-link/../../x", "sub/up/..",
   "magic", "magic/etc/passwd", "magic/..", "file\0", "\0", "sub\0/../../x", "../file\0", "sub/../..", "sub/./../..",
   "sub//..//..", "link/../../x", "folder-link/deep/../../../x", "....//../..", "sub/deep/../../..", "../root",
+  "sub/%2e%2e/../../x", "..\\\\..\\\\x/../../..", "../OUTSIDE/secret", ".. /../../x", ".../../../x", "sub/deep/../../../outside/secret", "/../x", "sub/../../root/../outside",
+  "magic/self/root/etc/passwd", "/proc/self/fd/0", "/proc/self/cwd/x", "out-folder/./secret", "out-folder//secret", "folder-link/up/../etc/passwd", "link/..", "sub/up/proc/self/root", `../${"x".repeat(255)}`, `${"x/".repeat(2500)}y`,
   `${"sub/../".repeat(500)}../x`, `${"./".repeat(1000)}../x`, "out-file/", "out-file/..", "loop/../../x",
 ]; // biome-ignore format: a list of names
 
@@ -148,7 +179,17 @@ const METHODS: readonly [string, (root: Root, name: string) => Promise<unknown>]
   ["readFile", (root, name) => root.readFile(name)],
   ["writeFile", (root, name) => root.writeFile(name, "overwritten")],
   ["appendFile", (root, name) => root.appendFile(name, "appended")],
+  ["writeFileAtomic", (root, name) => root.writeFileAtomic(`${name}/secret`, "replaced")],
+  ["receive", (root, name) => root.receive(new Response("received"), `${name}/secret`)],
+  [
+    "createReadStream",
+    async (root, name) => {
+      for await (const chunk of root.createReadStream(name)) return chunk;
+    },
+  ],
+  ["createWriteStream", async (root, name) => finished(root.createWriteStream(name, { flags: "a" }).end("streamed"))],
   ["stat", (root, name) => root.stat(name)],
+  ["lstat below", (root, name) => root.lstat(`${name}/secret`)],
   ["readdir", (root, name) => root.readdir(name)],
   ["opendir", (root, name) => root.opendir(name).then((dir) => dir.close())],
   ["mkdir -p", (root, name) => root.mkdir(`${name}/made/deep`, { recursive: true })],
@@ -158,6 +199,7 @@ const METHODS: readonly [string, (root: Root, name: string) => Promise<unknown>]
   ["rename to below", (root, name) => root.rename("file", `${name}/left`)],
   ["unlink below", (root, name) => root.unlink(`${name}/secret`)],
   ["rm below", (root, name) => root.rm(`${name}/secret`, { recursive: true })],
+  ["rmdir below", (root, name) => root.rmdir(`${name}/secret`)],
 ];
 
 /** Errors that keep a name inside: the root's own, or the kernel's that there is no such thing. */
@@ -182,6 +224,34 @@ describe("names that lead out", () => {
     }
   }
 
+  test(`serveFile answers none of ${ESCAPES.length} with what is outside: as URLs, in codes, as \`name\`, as index and sibling`, async () => {
+    const { root, dir } = await made();
+    await using _ = root;
+    symlinkSync(join(outside, "secret"), join(dir, "file.br"));
+    symlinkSync("../out-file", join(dir, "sub/index.html"));
+    symlinkSync("/proc/self/root/etc/passwd", join(dir, "sub/deep/index.html"));
+    const headers = { "accept-encoding": "br" };
+    const options = { precompressed: true, dotfiles: "allow" } as const;
+    const dots = (text: string): string => text.replaceAll(".", "%2e");
+    const ask = async (path: string, name?: string): Promise<string> => {
+      const own = name === undefined ? options : { ...options, name };
+      const answer = await serveFile(new Request(`http://x/${path}`, { headers }), root, own);
+      return `${answer.status} ${await answer.text()}`;
+    };
+    for (const name of [...ESCAPES, "file", "sub/", "sub/deep/", "folder-link/"]) {
+      const coded = name.split("/").map(encodeURIComponent).join("/");
+      const answers = [
+        await ask(coded),
+        await ask(dots(coded)),
+        await ask(encodeURIComponent(name)),
+        await ask("", name),
+      ];
+      for (const answer of answers)
+        expect([name.slice(0, 40), /secret|root:/.test(answer)]).toEqual([name.slice(0, 40), false]);
+    }
+    expect(await ask("file")).toBe("200 content");
+  });
+
   test("the error is typed, and its cause is the kernel's", async () => {
     const { root } = await made();
     await using _ = root;
@@ -204,10 +274,16 @@ describe("names that lead out", () => {
 describe("a folder and a link that another process swaps all the time", () => {
   const dir = tmp.folder("race");
   mkdirSync(join(dir, "a"));
-  writeFileSync(join(dir, "a/secret"), "inside");
+  for (const name of ["secret", "index.html", "page", "page.br"]) {
+    writeFileSync(join(dir, "a", name), "inside");
+    writeFileSync(join(outside, name), "secret");
+  }
   symlinkSync(outside, join(dir, "b"));
   writeFileSync(join(dir, "f"), "inside");
   symlinkSync(join(outside, "secret"), join(dir, "g"));
+  // A file whose sibling is swapped.
+  writeFileSync(join(dir, "p"), "inside");
+  symlinkSync("f", join(dir, "p.br"));
   const swap = `
     import { rename } from ${JSON.stringify(new URL("../../src/index.ts", import.meta.url).pathname)};
     for (;;) await Promise.all([
@@ -247,6 +323,65 @@ describe("a folder and a link that another process swaps all the time", () => {
     expect(raced).toBeGreaterThan(0);
   });
 
+  test("no way to read gives a byte of it, nor serveFile, its siblings and its index", async () => {
+    const root = await openRoot(dir);
+    await using _ = root;
+    const options = { precompressed: true, revalidateMs: 0 };
+    const served = async (name: string): Promise<string> => {
+      const headers = { "accept-encoding": "br" };
+      const answer = await serveFile(new Request(`http://x/${name}`, { headers }), root, options);
+      return answer.status === 200 ? answer.text() : Promise.reject(new Error(String(answer.status)));
+    };
+    const outsideInode = lstatSync(join(outside, "secret")).ino;
+    const ways: Record<string, (name: string) => Promise<unknown>> = {
+      open: async (name) => {
+        await using handle = await root.open(name);
+        return [await handle.readFile("utf8"), await Bun.file(handle.procPath).text()];
+      },
+      createReadStream: (name) => root.createReadStream(name, "utf8").toArray(),
+      copyFile: async (name) => {
+        await root.copyFile(name, "copied");
+        return root.readFile("copied", "utf8");
+      },
+      stat: async (name) => ((await root.stat(name)).ino === outsideInode ? "secret" : "inside"),
+      readdir: async (name) =>
+        (await root.readdir(name.split("/")[0])).includes("only-outside") ? "secret" : "inside",
+      opendir: async (name) => {
+        for await (const entry of await root.opendir(name.split("/")[0]))
+          if (entry.name === "only-outside") return "secret";
+        return "inside";
+      },
+      serveFile: served,
+      index: (name) => served(`${name.split("/")[0]}/`),
+      siblings: async (name) => [await served(`${name.split("/")[0]}/page`), await served("p")],
+    };
+    writeFileSync(join(outside, "only-outside"), "secret");
+    const counts = Object.fromEntries(Object.keys(ways).map((way) => [way, [0, 0] as [number, number]]));
+    const until = Date.now() + 2500;
+    while (Date.now() < until)
+      for (const [way, act] of Object.entries(ways)) {
+        const count = counts[way]!;
+        await Promise.all(
+          ["a/secret", "b/secret", "f", "g"].map(async (name) => {
+            try {
+              const got = JSON.stringify(await act(name));
+              expect([way, got.includes("secret")]).toEqual([way, false]);
+              if (got.includes("inside")) count[0]++;
+            } catch (error) {
+              if ((error as Error).message.includes("expect")) throw error;
+              count[1]++;
+            }
+          }),
+        );
+      }
+    expect(child.exitCode).toBeNull();
+    // Each was let in and kept out: the race is one.
+    for (const [way, [inside, refused]] of Object.entries(counts))
+      expect([way, inside > 0, refused > 0 || way === "siblings"]).toEqual([way, true, true]);
+    rmSync(join(outside, "only-outside"));
+    await root.rm("copied", { force: true });
+  }, 30_000);
+
   test("nothing outside is written or removed", async () => {
     const root = await openRoot(dir);
     await using _ = root;
@@ -259,10 +394,16 @@ describe("a folder and a link that another process swaps all the time", () => {
         root.rm("a/made", { recursive: true, force: true }),
         root.rename("a/new", "b/newer"),
         root.unlink("b/newer"),
+        root.appendFile("g", "x"),
+        root.writeFileAtomic("a/page", "inside"),
+        root.receive(new Response("inside"), "b/page.br"),
+        finished(root.createWriteStream("b/streamed").end("x")),
+        root.copyFile("p", "b/index.html"),
+        root.rmdir("b/made"),
+        root.mkdir("b/c/d", { recursive: true }),
       ]);
     }
-    const { readdirSync } = await import("node:fs");
-    expect(readdirSync(outside)).toEqual(["secret"]);
-    expect(readFileSync(join(outside, "secret"), "utf8")).toBe("secret");
+    expect(readdirSync(outside).sort()).toEqual(["index.html", "page", "page.br", "secret"]);
+    for (const name of readdirSync(outside)) expect(readFileSync(join(outside, name), "utf8")).toBe("secret");
   });
 });

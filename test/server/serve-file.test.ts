@@ -454,6 +454,7 @@ describe("files that change", () => {
       renameSync(`${path}.new`, path);
       if (i % 5 === 4) truncateSync(path, MIB + 1000);
       if (i % 7 === 6) appendFileSync(path, i % 2 === 0 ? "b" : "a");
+      if (i % 11 === 10) unlinkSync(path);
       await Bun.sleep(3);
     }
     await Promise.all(clients);

@@ -12,6 +12,7 @@ import { loadNative } from "../../src/kernel/shim.ts";
 import { bodyLater, bodyNow } from "../../src/server/body.ts";
 import { Entry } from "../../src/server/entry.ts";
 import { FileCache } from "../../src/server/file-cache.ts";
+import { rawRequest } from "../helpers/http.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -104,6 +105,32 @@ describe("a file that changes between the look and its bytes", () => {
     writeFileSync(k.path, patternBytes(2000, 7));
     expect(bodyNow(k.cache, entry, 0, 1000, EAGAIN)).toBeNull();
     expect(entry.size).toBe(2000);
+  });
+
+  test("streamed: a client sees a broken connection", async () => {
+    const size = 6 * MIB;
+    await using k = await known(patternBytes(size));
+    const entry = await k.find();
+    entry.local = false; // as on a file server
+    const server = Bun.serve({
+      port: 0,
+      fetch: async () => new Response((await bodyLater(k.cache, k.backend, entry, 0, size)) as ReadableStream),
+    });
+    try {
+      expect((await rawRequest(server.port!, "GET / HTTP/1.1")).whole).toBe(true);
+      let reads = 0;
+      const third = (): void => {
+        if (++reads === 3) overwrite(k.path, patternBytes(size, 7));
+        else k.whenRead(third);
+      };
+      k.whenRead(third);
+      const { whole, body } = await rawRequest(server.port!, "GET / HTTP/1.1");
+      expect([whole, reads]).toEqual([false, 3]);
+      expect(body.equals(Buffer.from(patternBytes(size)).subarray(0, body.length))).toBe(true);
+      expect(entry.users).toBe(0);
+    } finally {
+      await server.stop(true);
+    }
   });
 
   test("streamed: broken off, not mixed", async () => {
