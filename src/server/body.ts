@@ -78,7 +78,7 @@ export function bodyNow(cache: FileCache, entry: Entry, start: number, end: numb
     const { version } = entry;
     // The look may be of the turn's beginning: what was read is of that version only if it still is.
     if (cache.readNow(entry, scratchMemory(), length, start) !== length) return null;
-    return cache.isStill(entry, version) === true ? scratch!.subarray(0, length) : null;
+    return cache.isStill(entry, version, false) === true ? scratch!.subarray(0, length) : null;
   }
   if (!entry.local || !mayLend(entry)) return null;
   const window = Math.min(length, WINDOW_BYTES);
@@ -111,12 +111,12 @@ export async function bodyLater(
   try {
     if (length < SENDFILE_BYTES) {
       const bytes = await readAll(backend, entry, start, length);
-      if (!(await cache.isStill(entry, version))) throw changed(entry.name);
+      if (!(await cache.isStill(entry, version, true))) throw changed(entry.name);
       return bytes;
     }
     const first = Math.min(end, start + WARM_FIRST_BYTES);
     await warm(backend, entry, start, first);
-    if (!(await cache.isStill(entry, version))) throw changed(entry.name);
+    if (!(await cache.isStill(entry, version, true))) throw changed(entry.name);
     if (first < end) rest = warm(backend, entry, first, end);
     return fileBody(entry, start, end);
   } finally {
@@ -204,8 +204,8 @@ function streamOf(cache: FileCache, backend: Backend, entry: Entry, start: numbe
   };
   const readInto = async (memory: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => {
     const { bytesRead } = await backend.read(entry.file!, memory, 0, Math.min(memory.length, end - at), at);
-    if (bytesRead === 0 || !(await cache.isStill(entry, version))) throw changed(entry.name);
     at += bytesRead;
+    if (bytesRead === 0 || !(await cache.isStill(entry, version, at >= end))) throw changed(entry.name);
     return memory.subarray(0, bytesRead);
   };
   const read = (memory: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => {

@@ -96,9 +96,12 @@ export class FileCache {
     return read;
   }
 
-  /** Whether what was read since `version` was seen is of that version: asks the file, whenever it was last asked. */
-  isStill(entry: Entry, version: number): boolean | Promise<boolean> {
-    if (this.#native !== null) {
+  /**
+   * Whether what was read since `version` was seen is of that version: asks the file, whenever it was last asked. A file server is
+   * asked as well if `thoroughly`, at the end of what is sent.
+   */
+  isStill(entry: Entry, version: number, thoroughly: boolean): boolean | Promise<boolean> {
+    if (this.#native !== null && (entry.local || !thoroughly)) {
       if (this.#native.look(entry.file!.fd, this.#words, 0, 0) !== EAGAIN) return false;
       entry.update(this.#words);
       return entry.version === version;

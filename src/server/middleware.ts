@@ -4,7 +4,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Root } from "./root.ts";
 import { serveFile } from "./serve-file.ts";
-import type { ServeOptions } from "./serve-options.ts";
+import { kLengths, type ServeOptions } from "./serve-options.ts";
 
 /** Stands for "there is no such file here": the next handler's turn. */
 const MISS: Response = new Response(null, { status: 404 });
@@ -46,7 +46,7 @@ export function serveNode(
   root: Root,
   options: ServeOptions = {},
 ): (request: IncomingMessage, response: ServerResponse, next?: (error?: unknown) => void) => void {
-  const own = missing(options);
+  const own = { ...missing(options), [kLengths]: true };
   return (incoming, outgoing, next) => {
     respond(incoming, outgoing, root, own).then(
       (found) => {

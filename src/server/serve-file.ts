@@ -229,9 +229,9 @@ function send(state: Answering, entry: Entry, name: string, encoding: Encoding |
   if (isHead)
     return new Response(null, { status: part.status, headers: withLength(part.headers, part.end - part.start) });
   const body = bodyNow(cache, entry, part.start, part.end, cached);
-  if (body !== null || part.start === part.end) return respond(entry, part, body);
+  if (body !== null || part.start === part.end) return respond(state, entry, part, body);
   return bodyLater(cache, state.site.backend, entry, part.start, part.end).then(
-    (later) => respond(entry, part, later),
+    (later) => respond(state, entry, part, later),
     (error) => {
       const { code } = error as { code?: string };
       return code === "ERR_FILE_CHANGED" ? anew(state, name, error as Error) : failed(state, error as Error);
@@ -281,8 +281,9 @@ function withLength(headers: Headers, length: number): Headers {
   return own;
 }
 
-function respond(entry: Entry, { status, headers }: Part, body: Body): Response {
-  const response = new Response(body, { status, headers });
+function respond(state: Answering, entry: Entry, { status, headers, start, end }: Part, body: Body): Response {
+  const sent = state.options.lengths ? withLength(headers, end - start) : headers;
+  const response = new Response(body, { status, headers: sent });
   // Bun opens it by its path when it sends it.
   if (body instanceof Blob && body !== entry.body && body.size >= SENDFILE_BYTES) lend(entry, response);
   return response;

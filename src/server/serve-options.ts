@@ -49,8 +49,12 @@ export interface ServeOptions {
   onError?: ((error: Error, request: Request) => Response | Promise<Response>) | undefined;
 }
 
+/** Set by the faces whose server does not find out how long a body is: node:http's. */
+export const kLengths: unique symbol = Symbol("lengths");
+
 /** The options as they were at the call, with their defaults. */
 export interface Checked {
+  readonly lengths: boolean;
   readonly prefix: string;
   readonly name: string | undefined;
   readonly cacheControl: string | undefined;
@@ -112,6 +116,7 @@ function check(options: ServeOptions): Checked {
     if (precompressed) encodings = ENCODINGS;
   }
   return {
+    lengths: kLengths in options,
     prefix: prefix.replace(/\/+$/, ""),
     name,
     cacheControl: cacheControl ?? (maxAge === undefined ? undefined : `public, max-age=${maxAge}`),

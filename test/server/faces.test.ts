@@ -108,6 +108,7 @@ describe("frameworks", () => {
       expect((await get("GET / HTTP/1.1")).body.toString()).toBe("top");
       const big = await get("GET /big HTTP/1.1");
       expect(big.body.equals(patternBytes(2_000_000))).toBe(true);
+      expect([big.headers["content-length"], big.headers["transfer-encoding"] ?? "none"]).toEqual(["2000000", "none"]);
       const part = await get("GET /big HTTP/1.1\nRange: bytes=5-9");
       expect([part.status, part.body.equals(patternBytes(2_000_000).subarray(5, 10))]).toEqual([206, true]);
       expect((await get("HEAD /big HTTP/1.1")).headers["content-length"]).toBe("2000000");

@@ -27,9 +27,11 @@ async function known(content: Uint8Array) {
   const real = currentBackend();
   const folder = await real.open(dirname(path), 0, 0);
   let mischief = (): void => {};
+  let stats = 0;
   const backend = new Proxy(real, {
     get: (target, key) => {
       const found = Reflect.get(target, key) as unknown;
+      if (key === "fstat") stats++;
       if (key !== "read" || typeof found !== "function")
         return typeof found === "function" ? found.bind(target) : found;
       return (...args: unknown[]) => {
@@ -53,6 +55,7 @@ async function known(content: Uint8Array) {
     backend,
     cache,
     find,
+    stats: () => stats,
     whenRead(act: () => void): void {
       mischief = act;
     },
@@ -133,6 +136,21 @@ describe("a file that changes between the look and its bytes", () => {
     }
   });
 
+  test("a file server is asked before an answer is whole, once", async () => {
+    await using k = await known(patternBytes(3 * MIB));
+    const entry = await k.find();
+    for (const [local, size, expected] of [
+      [true, 1000, 0],
+      [false, 1000, 1],
+      [false, 3 * MIB, 1],
+    ] as const) {
+      entry.local = local;
+      const before = k.stats();
+      expect((await bytesOf(await bodyLater(k.cache, k.backend, entry, 0, size))).length).toBe(size);
+      expect([local, size, native === null ? expected : k.stats() - before]).toEqual([local, size, expected]);
+    }
+  });
+
   test("streamed: broken off, not mixed", async () => {
     await using k = await known(patternBytes(3 * MIB));
     const entry = await k.find();
@@ -153,7 +171,7 @@ describe("a file that changes between the look and its bytes", () => {
     const entry = await k.find();
     expect(entry.keepBody(patternBytes(1000) as Uint8Array<ArrayBuffer>)).toBeNull();
     utimesSync(k.path, 5, 5);
-    await k.cache.isStill(entry, 0);
+    await k.cache.isStill(entry, 0, false);
     expect(entry.keepBody(patternBytes(1000) as Uint8Array<ArrayBuffer>)).toBeInstanceOf(Blob);
   });
 });
