@@ -103,6 +103,7 @@ static int real_path_of(int fd, char *into, uint32_t length);
 
 #include "fault-hooks.h"
 #include "helper.h"
+#include "sandbox.h"
 
 // What create tells JavaScript; addresses are split so that no BigInt is made.
 struct ring_info {

@@ -2,11 +2,12 @@
 // BUN_URING_BACKEND overrides it: "auto" (default: the ring where it pays, adaptive.ts), "uring" (nothing but the ring; throws
 // where it can't be had), "node". The ring's own code is loaded when a ring is wanted (ring-backend.ts).
 
+import { RWF_DONTCACHE } from "../kernel/constants.ts";
 import { abortError } from "../node/errors.ts";
 import { isAborted } from "../node/signal.ts";
 import type { Reason } from "../ring/setup.ts";
 import { adaptive } from "./adaptive.ts";
-import type { Backend } from "./interface.ts";
+import type { Backend, OpenFile } from "./interface.ts";
 import { nodeBackend } from "./node.ts";
 
 type RingSide = typeof import("./ring-backend.ts");
@@ -49,6 +50,15 @@ function ringOrNode(wish: string): Backend {
   if (wish === "uring") throw new Error(`bun-uring: io_uring is not available: ${found.message}. ${found.remedy}`);
   reason = found;
   return nodeBackend;
+}
+
+/** What is read and written of the file shall leave the page cache again: a hint, which only a ring of Linux 6.14 can give. */
+export function bypassCache<T extends OpenFile>(file: T): T {
+  if (currentBackend().name === "io_uring") {
+    file.bypass = true;
+    file.rwFlags = RWF_DONTCACHE;
+  }
+  return file;
 }
 
 /** Whether io_uring may be used at all; asks nobody whether it can be had. */

@@ -28,6 +28,10 @@ export class OpenFile {
   direct = false;
   /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */
   slow = false;
+  /** What is transferred shall leave the page cache again, */
+  bypass = false;
+  /** … for which its transfers have RWF_DONTCACHE, as long as its file system has not refused that. */
+  rwFlags = 0;
 
   constructor(fd: number) {
     this.fd = fd;

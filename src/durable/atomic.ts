@@ -6,10 +6,11 @@
 import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { dirname, join } from "node:path";
-import { currentBackend } from "../backend/choose.ts";
+import { bypassCache, currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
-import { adopt } from "../fs/open.ts";
+import { adopt, type CacheUse, isBypass } from "../fs/open.ts";
+import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
@@ -51,6 +52,8 @@ export interface AtomicOptions {
   /** false: a file that is there is not replaced, the call rejects with EEXIST. Default true. */
   overwrite?: boolean | undefined;
   encoding?: BufferEncoding | undefined;
+  /** "bypass": what was written leaves the page cache, as with `open`. Default "keep". */
+  cache?: CacheUse | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -128,9 +131,10 @@ export async function replaceBy(
   progress: Progress = { temporary: null },
 ): Promise<void> {
   validateObject(options, "options");
-  const { durability = "full", mode, owner, overwrite = true, signal } = options;
+  const { durability = "full", mode, owner, overwrite = true, cache, signal } = options;
   validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
   validateBoolean(overwrite, "options.overwrite");
+  const bypass = isBypass(cache);
   validateAbortSignal(signal, "options.signal");
   const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
   throwIfAborted(signal);
@@ -139,14 +143,17 @@ export async function replaceBy(
   const temporary = join(dirname(target), temporaryName());
   progress.temporary = temporary;
   const file = await backend.open(temporary, CREATE, permissions ?? FILE_MODE);
+  if (bypass) bypassCache(file);
   let isThere = true;
   try {
-    await using handle = await adopt(file);
-    await fill(handle, signal);
-    await keepAttributes(handle, old, permissions, owner);
-    if (durability !== "none") await handle.datasync();
+    const handle = await adopt(file);
+    const filled = async (): Promise<void> => {
+      await fill(handle, signal);
+      await keepAttributes(handle, old, permissions, owner);
+      if (durability !== "none") await handle.datasync();
+    };
     // What close says (a file server's quota) comes before the old file is gone.
-    await handle.close();
+    await thenClose(handle, filled());
     throwIfAborted(signal);
     if (overwrite) {
       await backend.rename(temporary, target);

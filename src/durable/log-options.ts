@@ -2,6 +2,7 @@
 // Assumes nothing of what it is given. Opens nothing.
 
 import { resolve } from "node:path";
+import { type CacheUse, isBypass } from "../fs/open.ts";
 import {
   invalidArgType,
   invalidArgValue,
@@ -56,6 +57,8 @@ export interface AppendLogOptions {
   flushIntervalMs?: number | undefined;
   /** Bytes that are filled with zeros ahead, a step at a time: a durable append into them is cheaper (default 0). "records" only. */
   preallocate?: number | undefined;
+  /** "bypass": records leave the page cache when they are on the device, as with `open`. Default "keep". */
+  cache?: CacheUse | undefined;
   /** Permissions of the file, less the umask (default 0o666). */
   mode?: number | string | undefined;
   /** A torn end, as a crash leaves it: "truncate" (default) cuts it off and says so, "error" rejects with ERR_LOG_TORN. */
@@ -75,6 +78,7 @@ export interface Checked {
   readonly flushIntervalMs: number;
   readonly preallocate: number;
   readonly mode: number;
+  readonly bypass: boolean;
   readonly recover: "truncate" | "error";
   readonly maxBytes: number;
   readonly maxAgeMs: number;
@@ -90,7 +94,7 @@ export function logOptions(path: string | URL, options: AppendLogOptions): Check
   const target = resolve(toPath(path).toString());
   validateObject(options, "options");
   const { durability = "data", framing = "records", maxPendingBytes = 16 * MIB, onFull = "wait" } = options;
-  const { flushIntervalMs = 0, preallocate = 0, mode, recover = "truncate", rotate = {}, onSegment } = options;
+  const { flushIntervalMs = 0, preallocate = 0, cache, mode, recover = "truncate", rotate = {}, onSegment } = options;
   validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
   validateOneOf(framing, "options.framing", ["records", "lines", "raw"]);
   validateOneOf(onFull, "options.onFull", ["wait", "drop", "reject"]);
@@ -116,6 +120,7 @@ export function logOptions(path: string | URL, options: AppendLogOptions): Check
     onFull,
     flushIntervalMs,
     preallocate,
+    bypass: isBypass(cache),
     mode: parseMode(mode, "options.mode", FILE_MODE),
     recover,
     maxBytes: maxBytes || Number.POSITIVE_INFINITY,

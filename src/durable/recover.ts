@@ -3,6 +3,7 @@
 // Never cuts what was acknowledged: where a later group stands behind the damage, it refuses.
 
 import { constants, readFileSync, type Stats } from "node:fs";
+import { bypassCache } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { lockFile } from "../handle/lock.ts";
 import { codedError } from "../node/arguments.ts";
@@ -48,6 +49,7 @@ export async function openSegment(backend: Backend, options: Checked, next: Segm
   // file that is cut or rotated from outside stays a file of lines.
   const flags = O_RDWR | O_CREAT | (options.framing === "records" ? 0 : O_APPEND);
   const file = await backend.open(options.path, flags, options.mode);
+  if (options.bypass) bypassCache(file);
   try {
     await takeLock(backend, file, options.path);
     const size = ((await backend.fstat(file, false)) as Stats).size;

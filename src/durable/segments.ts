@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 import type { Backend } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
 import { open } from "../fs/open.ts";
-import { readFile } from "../fs/whole-file.ts";
+import { readFile, thenClose } from "../fs/whole-file.ts";
 import { setTimeout } from "../node/clock.ts";
 import { replaceBy, writeFileAtomic } from "./atomic.ts";
 import { syncFolderOf } from "./directory-sync.ts";
@@ -156,12 +156,9 @@ async function compressed(backend: Backend, segment: Segment): Promise<Segment> 
   const { createGzip } = process.getBuiltinModule("node:zlib");
   const { pipeline } = process.getBuiltinModule("node:stream/promises");
   await replaceBy(path, { durability: "full" }, async (handle) => {
-    await using source = await open(segment.path);
-    await pipeline(
-      source.createReadStream({ autoClose: false }),
-      createGzip(),
-      handle.createWriteStream({ autoClose: false }),
-    );
+    const source = await open(segment.path);
+    const from = source.createReadStream({ autoClose: false });
+    await thenClose(source, pipeline(from, createGzip(), handle.createWriteStream({ autoClose: false })));
   });
   await backend.unlink(segment.path);
   return { ...segment, path, compressed: true };

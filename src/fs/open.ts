@@ -2,14 +2,14 @@
 // Assumes that a descriptor nobody waits for any more is ours to close. Never says `direct` of a file that is buffered.
 
 import type { Mode, OpenMode, PathLike } from "node:fs";
-import { cancellable, currentBackend } from "../backend/choose.ts";
+import { bypassCache, cancellable, currentBackend } from "../backend/choose.ts";
 import type { DirectOptions } from "../backend/direct.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { kinMet, meetKin } from "../handle/bun-class.ts";
 import { FileHandle, handlePrototype, kinOf } from "../handle/file-handle.ts";
 import { constants } from "../kernel/constants.ts";
 import { abortable, type Limits, limited } from "../node/abort.ts";
-import { validateBoolean } from "../node/arguments.ts";
+import { validateBoolean, validateOneOf } from "../node/arguments.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import { limitsIn } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -33,6 +33,21 @@ export interface OpenOptions extends Limits {
    * its own writes apart; two that write to the same block at a time, from anywhere, lose one's. Default false.
    */
   direct?: boolean | undefined;
+  /**
+   * "bypass": through the page cache, but what was read or written leaves it when it has been (RWF_DONTCACHE), so that a pass over a
+   * large file pushes nothing else out. A hint: without a ring, before Linux 6.14, and on file systems that don't have it
+   * (tmpfs, for one) it does nothing. Default "keep".
+   */
+  cache?: CacheUse | undefined;
+}
+
+/** What becomes of the page cache. */
+export type CacheUse = "keep" | "bypass";
+
+/** Whether `options.cache` asks for "bypass"; throws for a word that is none. */
+export function isBypass(cache: CacheUse | undefined): boolean {
+  if (cache !== undefined) validateOneOf(cache, "options.cache", ["keep", "bypass"]);
+  return cache === "bypass";
 }
 
 const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
@@ -41,6 +56,10 @@ const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
 export function openHandle(path: Path, flags: number, mode: number): Promise<FileHandle> {
   const handle = currentBackend().open(path, flags, mode, handleFor);
   return kinMet ? handle : Promise.all([handle, meetKin(handlePrototype, kinOf)]).then(([opened]) => opened);
+}
+
+async function openBypassing(path: Path, flags: number, mode: number): Promise<FileHandle> {
+  return adopt(bypassCache(await currentBackend().open(path, flags, mode)));
 }
 
 /**
@@ -89,11 +108,12 @@ export function open(
     const checked = toPath(path);
     const bits = parseFlags(flags);
     const given = isOptions(mode) ? mode : (options ?? {});
-    const { mode: ofOptions, direct = false, signal, timeoutMs } = given;
+    const { mode: ofOptions, direct = false, cache, signal, timeoutMs } = given;
     const permissions = parseMode(isOptions(mode) ? ofOptions : (mode ?? ofOptions), "mode", FILE_MODE);
     const limits = limitsIn({ signal, timeoutMs });
     validateBoolean(direct, "options.direct");
-    const start = direct ? openDirect : openHandle;
+    const bypass = isBypass(cache);
+    const start = direct ? openDirect : bypass ? openBypassing : openHandle;
     if (limits === null) return start(checked, bits, permissions);
     return limited(limits, "open", (signal) => openUntil(signal, checked, bits, permissions, start), checked);
   } catch (error) {

@@ -110,7 +110,7 @@ async function readIntoCallers(
 }
 
 /** Closes after the work. If both fail it is the work's error that is told (`await using` would hide it in another). */
-async function thenClose<T>(handle: FileHandle, work: Promise<T>): Promise<T> {
+export async function thenClose<T>(handle: FileHandle, work: Promise<T>): Promise<T> {
   try {
     const result = await work;
     await handle.close();

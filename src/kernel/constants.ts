@@ -28,6 +28,7 @@ export const RWF_DSYNC = 0x02;
 export const RWF_SYNC = 0x04;
 export const RWF_NOWAIT = 0x08;
 export const RWF_APPEND = 0x10;
+export const RWF_DONTCACHE = 0x80;
 
 // linux/falloc.h
 export const FALLOC_FL_KEEP_SIZE = 0x01;

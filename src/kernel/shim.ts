@@ -11,6 +11,8 @@ export type Address = number;
 
 /** The shim's functions. All are called on the thread that made the ring; all return -errno on failure. */
 export interface Native {
+  /** The signal with which a seccomp filter ends the process at io_uring's calls; 0 where none does, or -errno. */
+  deadly(): number;
   create(entries: number, cqEntries: number, setupFlags: number, info: Uint32Array): number;
   probe(ring: Address, out: Uint8Array, capacity: number): number;
   capWorkers(ring: Address, bounded: number, unbounded: number): number;
@@ -112,6 +114,7 @@ const { i32, u32, f64, ptr: pointer, void: nothing } = FFIType;
 const SYMBOLS = {
   bun_uring_abi: { args: [], returns: i32 },
   bun_uring_layout: { args: [pointer, u32], returns: i32 },
+  bun_uring_deadly: { args: [], returns: i32 },
   bun_uring_create: { args: [u32, u32, u32, pointer], returns: i32 },
   bun_uring_probe: { args: [pointer, pointer, u32], returns: i32 },
   bun_uring_cap_workers: { args: [pointer, u32, u32], returns: i32 },
@@ -222,6 +225,7 @@ function load(path: string): Loaded {
   return {
     path,
     native: {
+      deadly: symbols.bun_uring_deadly,
       create: symbols.bun_uring_create,
       probe: symbols.bun_uring_probe,
       capWorkers: symbols.bun_uring_cap_workers,

@@ -214,7 +214,7 @@ export class Runner {
 
   readonly #finish = (operation: Operation, res: number, flags: number, index: number): void => {
     const run = operation.state as Run;
-    if (run.results[index] !== NOT_YET) throw new Error(`a second CQE for SQE ${index} of a batch`);
+    if (run.results[index] !== NOT_YET) return operation.ring.poison(`a second CQE for SQE ${index} of a batch`);
     run.results[index] = res;
     run.flags[index] = flags;
     if (operation.pending === 0) this.#end(operation, run);

@@ -230,3 +230,32 @@ export function promiseFor(operation: Operation): Promise<any> {
   rejectOfLast = ignore;
   return promise;
 }
+
+/** Ends the operation: its slot, cell and memory are free, its owner may close. */
+export function end(operation: Operation): void {
+  const { owner, cell, lease, standIn, remote } = operation;
+  if (cell !== null) cell.cells!.give(cell);
+  operation.ring.operations.release(operation);
+  if (lease !== null) lease.done();
+  if (standIn !== null) standIn.release();
+  if (remote !== null) remote.leave();
+  if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
+}
+
+/**
+ * Ends an operation whose `finish` has thrown, where it waits for nothing more and has not ended itself: nobody else is to
+ * suffer for it. Its promise has been told.
+ */
+export function endBroken(operation: Operation, generation: number, life: number): void {
+  const { whenStopped, ring } = operation;
+  const isOver = (): boolean => operation.pending > 0 || operation.generation !== generation || operation.life !== life;
+  try {
+    if (isOver()) return;
+    whenStopped?.(operation, true);
+    if (isOver()) return;
+    if (life >= 0) ring.operations.releaseMany(operation);
+    else end(operation);
+  } catch {
+    // what it had taken stays taken
+  }
+}

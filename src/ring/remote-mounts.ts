@@ -18,8 +18,12 @@ const STATX_DEVICE_WORD = 34;
 /** Milliseconds between two looks. */
 const LOOK_EVERY_MS = 50;
 const EAGAIN = -11;
-/** statCached: what is known, without asking a server. */
-const STAT_DONT_SYNC = 2;
+/** statCached: a last link is not followed; what is known, without asking a server. */
+const [STAT_NO_FOLLOW, STAT_DONT_SYNC] = [1, 2];
+
+/** Where a path leads. */
+export const Place = { local: 0, unlessLink: 1, remote: 2 } as const;
+export type Place = (typeof Place)[keyof typeof Place];
 
 const unescapeOctal = (text: string): string =>
   text.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
@@ -28,14 +32,16 @@ export class Mounts {
   readonly #native: Native;
   readonly #ring: Address;
   readonly #cells: Cells;
+  readonly #readTable: () => string;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #devices = new Set<number>();
   #points: string[] = [];
 
-  constructor(native: Native, ring: Address, cells: Cells) {
+  constructor(native: Native, ring: Address, cells: Cells, readTable = (): string => readFileSync(TABLE, "utf8")) {
     this.#native = native;
     this.#ring = ring;
     this.#cells = cells;
+    this.#readTable = readTable;
   }
 
   /** Whether any remote file system is mounted. Usually not, and then nothing else here is asked. */
@@ -52,7 +58,7 @@ export class Mounts {
   #look(): void {
     if (this.#native.mountsChanged(this.#ring) !== 1) return;
     try {
-      this.#parse(readFileSync(TABLE, "utf8"));
+      this.#parse(this.#readTable());
     } catch {
       // no /proc: nothing can be known
     }
@@ -78,21 +84,44 @@ export class Mounts {
     return this.#native.fstat(fd, 1, cell.address + CELL_HALF) === 0 && this.#holdsStat(cell);
   }
 
+  /** Whether a path leads, or may lead, to a remote file system: `placeOf`, where links are followed. */
+  holdsPath(path: string | Buffer): boolean {
+    return this.any && this.#placeOf(path, false) !== Place.local;
+  }
+
+  /** Whether a name is, or may be, one of a remote file system, for who does not follow it if it is a link. */
+  holdsName(path: string | Buffer): boolean {
+    return this.any && this.#placeOf(path, true) !== Place.local;
+  }
+
   /**
-   * Whether a path leads, or may lead, to a remote file system: by its text, or as the dentry cache knows it. Without any
+   * Where a path leads: by its text, or as the dentry cache knows it. A name that is not cached, in a folder that is and is
+   * local, is new or not in use, and no mount point: `unlessLink`, local if it is not a link that leads elsewhere. Without any
    * remote mount it is no more than `any`.
    */
-  holdsPath(path: string | Buffer): boolean {
-    if (!this.any) return false;
+  placeOf(path: string | Buffer): Place {
+    return this.any ? this.#placeOf(path, false) : Place.local;
+  }
+
+  #placeOf(path: string | Buffer, noFollow: boolean): Place {
     const full = resolve(typeof path === "string" ? path : path.toString());
     if (this.#points.some((point) => full === point || full.startsWith(point.endsWith("/") ? point : `${point}/`)))
-      return true;
+      return Place.remote;
+    const known = this.#isRemote(path, STAT_DONT_SYNC | (noFollow ? STAT_NO_FOLLOW : 0));
+    if (known !== null) return known ? Place.remote : Place.local;
+    const folder = folderOf(path);
+    if (folder === null || this.#isRemote(folder, STAT_DONT_SYNC) !== false) return Place.remote;
+    return noFollow ? Place.local : Place.unlessLink;
+  }
+
+  /** Whether the file system of what is at a path is remote; null where that is not cached. */
+  #isRemote(path: string | Buffer, flags: number): boolean | null {
     const cell = this.#cells.take();
     const address = putPath(cell, 0, path);
-    const rc = address < 0 ? EAGAIN : this.#native.statCached(address, STAT_DONT_SYNC, cell.address + CELL_HALF);
-    const holds = rc === EAGAIN || (rc === 0 && this.#holdsStat(cell));
+    const rc = address < 0 ? EAGAIN : this.#native.statCached(address, flags, cell.address + CELL_HALF);
+    const isRemote = rc === EAGAIN ? null : rc === 0 && this.#holdsStat(cell);
     this.#cells.give(cell);
-    return holds;
+    return isRemote;
   }
 
   #holdsStat(cell: Cell): boolean {
@@ -103,4 +132,13 @@ export class Mounts {
 
 function deviceKey(major: number, minor: number): number {
   return major * 2 ** 20 + minor;
+}
+
+/** The folder that a path's last name is looked up in; null where that is not plain to see ("a/", "a/.."). */
+function folderOf(path: string | Buffer): string | Buffer | null {
+  const text = typeof path === "string" ? path : path.toString("latin1");
+  const slash = text.lastIndexOf("/");
+  if (/^\.{0,2}$/.test(text.slice(slash + 1))) return null;
+  const folder = slash < 0 ? "." : text.slice(0, slash + 1);
+  return typeof path === "string" ? folder : Buffer.from(folder, "latin1");
 }

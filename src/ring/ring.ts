@@ -6,7 +6,15 @@ import { closeSync } from "node:fs";
 import { CQE_TABLE, CQE_WORDS, Header, RingInfo, SQE_WORDS } from "../kernel/abi.ts";
 import { type Address, memoryAt, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
-import { type Finish, indexOfMany, LINK_SHIFT, type Operation, OperationTable, SLOT_MASK } from "./operation.ts";
+import {
+  endBroken,
+  type Finish,
+  indexOfMany,
+  LINK_SHIFT,
+  type Operation,
+  OperationTable,
+  SLOT_MASK,
+} from "./operation.ts";
 
 /** Refusals of io_uring_enter that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
 export const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
@@ -211,29 +219,24 @@ export class Ring {
     const cqes = this.#cqes;
     this.completed += count;
     this.inFlight -= count;
-    try {
-      for (let i = 0, end = count * CQE_WORDS; i < end; i += CQE_WORDS) {
-        const low = cqes[i]!;
-        const operation = this.operations.find(low, cqes[i + 1]!);
-        if (operation === null) {
-          if (this.#finishOneOfMany(low, cqes[i + 1]!, cqes[i + 2]!, cqes[i + 3]!)) continue;
-          return this.poison(`a CQE for slot ${low & SLOT_MASK} that waits for none`);
-        }
-        operation.pending--;
-        if (operation.isSync) this.syncing--;
-        operation.finish(operation, cqes[i + 2]!, cqes[i + 3]!, low >>> LINK_SHIFT);
+    for (let i = 0, end = count * CQE_WORDS; i < end; i += CQE_WORDS) {
+      const low = cqes[i]!;
+      const high = cqes[i + 1]!;
+      const ordinary = this.operations.find(low, high);
+      const operation = ordinary ?? this.operations.findMany(low, high);
+      if (operation === null) return this.poison(`a CQE for slot ${low & SLOT_MASK} that waits for none`);
+      const { reject, generation, life } = operation;
+      operation.pending--;
+      if (operation.isSync) this.syncing--;
+      const link = ordinary === null ? indexOfMany(high) : low >>> LINK_SHIFT;
+      try {
+        operation.finish(operation, cqes[i + 2]!, cqes[i + 3]!, link);
+      } catch (error) {
+        reject(error); // this one's alone: those behind it have theirs to come
+        endBroken(operation, generation, life);
       }
-    } catch (error) {
-      this.poison(`finishing an operation threw ${error}`, error);
+      if (this.poisoned !== null) return;
     }
-  }
-
-  #finishOneOfMany(low: number, high: number, res: number, flags: number): boolean {
-    const operation = this.operations.findMany(low, high);
-    if (operation === null) return false;
-    operation.pending--;
-    operation.finish(operation, res, flags, indexOfMany(high));
-    return true;
   }
 
   /** SQEs that the kernel did not take: another turn is due. */
@@ -290,8 +293,8 @@ export class Ring {
   }
 
   /** Stops the ring for good: an invariant is broken, so no further result can be trusted. */
-  poison(what: string, cause?: unknown): void {
-    this.poisoned = new Error(`bun-uring: the ring is stopped, an invariant broke: ${what}`, { cause });
+  poison(what: string): void {
+    this.poisoned = new Error(`bun-uring: the ring is stopped, an invariant broke: ${what}`);
     this.onStopped(this.poisoned);
     for (const operation of this.operations.waiting()) {
       operation.whenStopped?.(operation, false);

@@ -14,7 +14,7 @@ import { PASSING, Ring, SetupFlag } from "./ring.ts";
 export interface Reason {
   /** Negative errno of the refused call; 0 where no call was made. */
   errno: number;
-  /** Its name, "EPERM" for example, or "DISABLED", "PLATFORM", "MISSING", "DLOPEN", "ABI". */
+  /** Its name, "EPERM" for example, or "SIGSYS", "DISABLED", "PLATFORM", "MISSING", "DLOPEN", "ABI". */
   code: string;
   message: string;
   remedy: string;
@@ -72,10 +72,16 @@ const REGISTER_ALLOWED = [4, 5, 6, 14, 16, 19, 24];
 /** Every SQE flag but BUFFER_SELECT and CQE_SKIP_SUCCESS. */
 const SQE_FLAGS_ALLOWED = 0b11111;
 
+/** A filter can't be taken off again: this thread's is asked once. */
+let deadly: number | null = null;
+
 /** Makes a ring, or says why there is none. Never throws. */
 export function setUp(options: SetupOptions = {}): Setup | Reason {
   const loaded = loadNative();
   if (loaded.failure !== undefined) return { errno: 0, ...loaded.failure };
+  deadly ??= loaded.native.deadly();
+  if (deadly > 0) return { errno: 0, ...DEADLY };
+  if (deadly < 0) return explain(deadly);
   const made = createRing(loaded.native, options);
   if (typeof made === "number") return explain(made);
   const setup = configure(made, loaded.native, loaded.path, options);
@@ -211,6 +217,12 @@ function roundTrip(
   isLate = result === null && ring.refusal === 0 && opcode !== Opcode.NOP;
   return result ?? (isLate ? 0 : ring.refusal !== 0 ? -ring.refusal : ENOSYS);
 }
+
+const DEADLY = {
+  code: "SIGSYS",
+  message: "a seccomp profile ends the process at io_uring's system calls",
+  remedy: "Run with a profile that allows io_uring_setup, io_uring_enter and io_uring_register.",
+};
 
 function sysctlDisabled(): number {
   try {

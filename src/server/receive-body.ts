@@ -6,6 +6,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { type AtomicOptions, replaceBy } from "../durable/atomic.ts";
 import { open } from "../fs/open.ts";
+import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { constants } from "../kernel/constants.ts";
 import { invalidArgType, invalidArgValue, validateInteger, validateObject } from "../node/arguments.ts";
@@ -133,20 +134,26 @@ async function publish(path: string, options: AtomicOptions, intake: Intake): Pr
 async function goOn(
   path: string,
   offset: number,
-  { durability = "none", mode }: AtomicOptions,
+  { durability = "none", mode, cache }: AtomicOptions,
   intake: Intake,
 ): Promise<number> {
   const { O_CREAT, O_NOFOLLOW, O_WRONLY } = constants;
-  await using handle = await open(path, O_WRONLY | O_NOFOLLOW | (offset === 0 ? O_CREAT : 0), mode ?? 0o666);
-  const { size } = await handle.stat();
-  if (size !== offset) throw new ReceiveError("ERR_BODY_OFFSET", 409, `The file has ${size} bytes, not ${offset}`);
+  const handle = await open(path, O_WRONLY | O_NOFOLLOW | (offset === 0 ? O_CREAT : 0), mode ?? 0o666, { cache });
+  const filled = async (): Promise<number> => {
+    const { size } = await handle.stat();
+    if (size !== offset) throw new ReceiveError("ERR_BODY_OFFSET", 409, `The file has ${size} bytes, not ${offset}`);
+    // What has arrived stays, and the client is told how much when it asks.
+    const bytes = await fill(handle, offset, intake).catch(async (error) => {
+      if (durability !== "none") await handle.datasync().catch(() => {});
+      throw error;
+    });
+    if (durability !== "none") await handle.datasync();
+    return bytes;
+  };
   try {
-    return await fill(handle, offset, intake);
+    return await thenClose(handle, filled());
   } catch (error) {
     throw received(error);
-  } finally {
-    // What has arrived stays, and the client is told how much when it asks.
-    if (durability !== "none") await handle.datasync();
   }
 }
 

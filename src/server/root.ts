@@ -11,6 +11,7 @@ import { readdir } from "../fs/directory.ts";
 import { direntsOf } from "../fs/dirent.ts";
 import { adopt } from "../fs/open.ts";
 import { opendir } from "../fs/opendir.ts";
+import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import {
   constants,
@@ -140,8 +141,8 @@ export class Root {
   readFile(name: Name, options?: (HandleReadOptions & { encoding?: null | undefined }) | null): Promise<Buffer>;
   readFile(name: Name, options: (HandleReadOptions & { encoding: BufferEncoding }) | BufferEncoding): Promise<string>;
   async readFile(name: Name, options?: HandleReadOptions | BufferEncoding | null): Promise<Buffer | string> {
-    await using handle = await this.open(name);
-    return await handle.readFile(options);
+    const handle = await this.open(name);
+    return thenClose(handle, handle.readFile(options));
   }
 
   /** Writes a whole file, in place of what it had. See `writeFileAtomic` for one that is never half written. */
@@ -153,14 +154,7 @@ export class Root {
     const given = typeof options === "string" ? { encoding: options } : { ...options };
     const { flag = "w", mode, ...rest } = given as RootWriteOptions;
     const handle = await this.open(name, flag, mode);
-    // Not `using`: what close says of a write (EDQUOT, EIO of a file server) is the write's.
-    try {
-      await handle.writeFile(data, rest);
-    } catch (error) {
-      await handle.close().catch(() => {});
-      throw error;
-    }
-    await handle.close();
+    await thenClose(handle, handle.writeFile(data, rest));
   }
 
   /** Adds to the end of a file, which is made if it is not there; never through a link out of the root. */

@@ -2,7 +2,7 @@
 // O_DIRECT copy padded and cut. Assumes both files are open and the target is empty; closes and removes nothing.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import type { BufferPool } from "../memory/pool.ts";
+import { BufferPool } from "../memory/pool.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isRegular } from "../node/file-info.ts";
@@ -24,6 +24,9 @@ export interface PipelineOptions {
   onProgress: ((progress: CopyProgress) => void) | null;
 }
 
+export const DEFAULT_CHUNK: number = 256 * 1024;
+/** Copies with pieces of that size and no more in flight share one pool. */
+export const SHARED_BUFFERS = 16;
 const OWN_POSITION = -1;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -146,7 +149,12 @@ class Pipeline {
   get #mayLeaveToKernel(): boolean {
     const { signal, onProgress } = this.#options;
     const isPlain =
-      !this.#isDirect && !this.#source.slow && !this.#target.slow && signal === null && onProgress === null;
+      !this.#isDirect &&
+      !this.#source.bypass &&
+      !this.#source.slow &&
+      !this.#target.slow &&
+      signal === null &&
+      onProgress === null;
     return isPlain && !kernelCopies && this.#size >= KERNEL_BYTES && this.#size <= KERNEL_MAX_BYTES;
   }
 
@@ -243,4 +251,15 @@ class Pipeline {
 /** Whether the buffer's first `length` bytes are zero: the first is, and each equals the one before it. */
 function isZero(buffer: Buffer, length: number): boolean {
   return buffer[0] === 0 && buffer.compare(buffer, 0, length - 1, 1, length) === 0;
+}
+
+let shared: BufferPool | null = null;
+
+/** The pool of all copies with the default chunk: 4 MiB, made at the first and kept; a new ring gets a new one. */
+export function sharedPool(): BufferPool {
+  if (shared === null || shared.orphaned) {
+    shared?.close();
+    shared = new BufferPool({ size: DEFAULT_CHUNK, count: SHARED_BUFFERS }, false);
+  }
+  return shared;
 }

@@ -3,8 +3,9 @@
 // A target that was opened and did not become a whole copy is removed; one that could not be opened is left alone.
 
 import { constants } from "node:fs";
-import { currentBackend } from "../backend/choose.ts";
+import { bypassCache, currentBackend } from "../backend/choose.ts";
 import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
+import { type CacheUse, isBypass } from "../fs/open.ts";
 import { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
@@ -15,7 +16,7 @@ import { copyHere } from "../node/exit-calls.ts";
 import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
-import { type CopyProgress, copyContents } from "./copy-contents.ts";
+import { type CopyProgress, copyContents, DEFAULT_CHUNK, SHARED_BUFFERS, sharedPool } from "./copy-contents.ts";
 
 export type { CopyProgress } from "./copy-contents.ts";
 
@@ -27,6 +28,8 @@ export interface CopyFileOptions extends Limits {
   onProgress?: ((progress: CopyProgress) => void) | undefined;
   /** Past the page cache with O_DIRECT, where the file systems take it. Default false. */
   direct?: boolean | undefined;
+  /** "bypass": the pages of a large file leave the page cache when they have been copied, as with `open`. Default "keep". */
+  cache?: CacheUse | undefined;
   /** Pieces in flight, 1 to 64. Default 8. */
   queueDepth?: number | undefined;
   /** Bytes of a piece, a multiple of 4096 up to 64 MiB. Default 256 KiB (measured: 4 MiB pieces take twice as long). */
@@ -39,6 +42,7 @@ export interface CopyRequest {
   signal: AbortSignal | null;
   onProgress: ((progress: CopyProgress) => void) | null;
   direct: boolean;
+  bypass: boolean;
   depth: number;
   chunk: number;
   /** For a name within a tree; null: links are followed on both sides. */
@@ -63,9 +67,7 @@ export interface Within {
 const { COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE } = constants;
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_DIRECT, O_NOFOLLOW, O_NONBLOCK } = constants;
 const DEFAULT_DEPTH = 8;
-const DEFAULT_CHUNK = 256 * 1024;
 const MAX_CHUNK = 64 * 1024 * 1024;
-const SHARED_BUFFERS = 16;
 const ENOENT = -2;
 /** No bytes copied: the source is no regular file. */
 export const NOT_A_FILE = -3;
@@ -75,6 +77,7 @@ export const DEFAULT_REQUEST: CopyRequest = {
   signal: null,
   onProgress: null,
   direct: false,
+  bypass: false,
   depth: DEFAULT_DEPTH,
   chunk: DEFAULT_CHUNK,
   within: null,
@@ -86,7 +89,7 @@ function copyRequest(options: unknown): CopyRequest {
     validateInteger(mode, "mode", 0, 7);
     return mode === 0 ? DEFAULT_REQUEST : { ...DEFAULT_REQUEST, mode };
   }
-  const { mode, signal, onProgress, direct, queueDepth, chunkSize } = options as CopyFileOptions;
+  const { mode, signal, onProgress, direct, cache, queueDepth, chunkSize } = options as CopyFileOptions;
   if (mode !== undefined) validateInteger(mode, "options.mode", 0, 7);
   validateLimits(options as CopyFileOptions);
   if (onProgress !== undefined) validateFunction(onProgress, "options.onProgress");
@@ -101,6 +104,7 @@ function copyRequest(options: unknown): CopyRequest {
     signal: signal ?? null,
     onProgress: onProgress ?? null,
     direct: direct ?? false,
+    bypass: isBypass(cache),
     depth: queueDepth ?? DEFAULT_DEPTH,
     chunk: chunkSize ?? DEFAULT_CHUNK,
     within: null,
@@ -267,6 +271,7 @@ async function copyBetween(
     if (permissions(before) !== mode) await chmodOpen(target.fd, mode);
   }
   throwIfAborted(signal);
+  if (request.bypass) for (const file of [source, target]) bypassCache(file);
   const bytes = await copyWithPool(backend, source, target, info, before, request);
   // Writing clears them.
   if (isRegular(before) && (mode & SET_ID) !== 0) await chmodOpen(target.fd, mode);
@@ -375,15 +380,4 @@ async function copyWithPool(
   } finally {
     own?.close();
   }
-}
-
-let shared: BufferPool | null = null;
-
-/** The pool of all copies with the default chunk: 4 MiB, made at the first and kept; a new ring gets a new one. */
-function sharedPool(): BufferPool {
-  if (shared === null || shared.orphaned) {
-    shared?.close();
-    shared = new BufferPool({ size: DEFAULT_CHUNK, count: SHARED_BUFFERS }, false);
-  }
-  return shared;
 }

@@ -1,44 +1,10 @@
-// Owns the cases of refused.test.ts: a short tour of the API, and what the package says of its backend.
+// Owns the cases of refused.test.ts: the short tour, and what the package says of its backend.
 // Assumes only the public names. Never names a backend: that is the parent's question.
 
 import * as fs from "../../src/index.ts";
 import { outcome, runCases } from "../helpers/cases.ts";
 import { openFds } from "../helpers/fds.ts";
-
-/** Touches each part of the API once; the results must not depend on the backend. */
-async function tour(dir: string): Promise<unknown[]> {
-  const file = `${dir}/tour`;
-  const big = Buffer.alloc(300_000, "0123456789abcdef");
-  const results: unknown[] = [];
-  await fs.writeFile(file, big);
-  results.push((await fs.readFile(file)).equals(big));
-  await fs.appendFile(file, "tail");
-  const handle = await fs.open(file, "r+");
-  const { bytesRead, buffer } = await handle.read(Buffer.alloc(10), 2, 8, 299_998);
-  results.push(bytesRead, buffer.toString("latin1"));
-  results.push((await handle.write("xyz", 3)).bytesWritten, (await handle.stat()).size);
-  await handle.sync();
-  await handle.truncate(5);
-  await handle.close();
-  results.push(await fs.readFile(file, "utf8"), await outcome(handle.stat()));
-  await fs.copyFile(file, `${file}2`);
-  await fs.rename(`${file}2`, `${file}3`);
-  results.push((await fs.stat(`${file}3`)).size, await outcome(fs.stat(`${file}2`)));
-  results.push((await fs.lstat(`${file}3`)).isFile(), await outcome(fs.lstat(`${file}2`)));
-  results.push((await fs.readMany([file, `${file}3`])).length);
-  await fs.mkdir(`${dir}/tree/sub`, { recursive: true });
-  await fs.writeFile(`${dir}/tree/sub/file`, "in a folder");
-  await fs.cp(`${dir}/tree`, `${dir}/tree2`, { recursive: true });
-  await fs.copyTree(`${dir}/tree2`, `${dir}/tree3`);
-  results.push(await fs.readFile(`${dir}/tree3/sub/file`, "utf8"));
-  for (const tree of ["tree", "tree2", "tree3"]) await fs.rm(`${dir}/${tree}`, { recursive: true });
-  await fs.mkdir(`${dir}/sub`);
-  results.push(await outcome(fs.mkdir(`${dir}/sub`)), await outcome(fs.readFile(`${dir}/sub`)));
-  results.push(await outcome(fs.writeFile(`${dir}/none/x`, "")), await outcome(fs.rmdir(dir)));
-  for (const name of [file, `${file}3`]) await fs.unlink(name);
-  await fs.rmdir(`${dir}/sub`);
-  return results;
-}
+import { tour } from "../helpers/short-tour.ts";
 
 await runCases({
   async tour(dir: string) {

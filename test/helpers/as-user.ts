@@ -30,12 +30,23 @@ export function withLimits(limits: Limits): string[] {
   return ["prlimit", ...Object.entries(limits).map(([name, value]) => `--${name}=${value}`)];
 }
 
-/** System calls that can be refused: `register:N` is one operation of io_uring_register. */
-type Refusable = "setup" | "enter" | "register" | `register:${number}` | "openat2";
+/** System calls that can be refused: `register:N` is one operation of io_uring_register; the rest: seccomp-launch.c's words. */
+type Refusable =
+  | "setup"
+  | "enter"
+  | "register"
+  | `register:${number}`
+  | "openat2"
+  | `${number}`
+  | `${number}+`
+  | `${number}@${string}`;
 
-/** The command's calls fail with these error codes, as under a container's seccomp profile. */
+/**
+ * The command's calls fail with these error codes, as under a container's seccomp profile; "kill" ends the process, "allow"
+ * takes a call out of the rules that follow.
+ */
 export function refusingIoUring(calls: Partial<Record<Refusable, string>>): string[] {
   const numbers = constants.errno as Record<string, number>;
-  const rules = Object.entries(calls).map(([call, code]) => `${call}=${numbers[code!]}`);
+  const rules = Object.entries(calls).map(([call, code]) => `${call}=${numbers[code!] ?? code}`);
   return [tool("seccomp-launch"), ...rules, "--"];
 }

@@ -5,6 +5,7 @@
 import { dlopen, FFIType } from "bun:ffi";
 import { expect, test } from "bun:test";
 import { accessSync, closeSync, constants, existsSync, statSync } from "node:fs";
+import { release } from "node:os";
 import { NOBODY } from "./as-user.ts";
 import { kernelLogMark, kernelTrouble } from "./kernel-log.ts";
 
@@ -22,6 +23,9 @@ export type Need =
   | "otherUser"
   | "ioUringSysctl"
   | "ioUring"
+  | "userNamespace"
+  | "chargedMemory"
+  | "bunWithoutProc"
   | "slow";
 
 const isRoot = (): boolean => process.getuid?.() === 0;
@@ -47,8 +51,28 @@ const reasons: Record<Need, () => string | null> = {
         ? null
         : "kernel without io_uring_disabled",
   ioUring: () => (kernelGivesRing() ? null : "io_uring is refused here"),
+  userNamespace: () => canRun(["unshare", "--user", "--map-root-user", "--", "true"], "no user namespaces"),
+  chargedMemory: () => (chargesRings() ? null : "this kernel does not charge a ring to RLIMIT_MEMLOCK"),
+  bunWithoutProc: () =>
+    canRun(
+      ["unshare", "--mount", "sh", "-c", `umount -l /proc && cd / && exec "${process.execPath}" -e 0`],
+      "Bun itself does not start without /proc",
+    ),
   slow: () => (process.env.BUN_URING_SLOW === "1" ? null : "slow: set BUN_URING_SLOW=1 (make test-fault)"),
 };
+
+function canRun(command: string[], otherwise: string): string | null {
+  return Bun.spawnSync(command, { stdin: "ignore", stdout: "ignore", stderr: "ignore" }).exitCode === 0
+    ? null
+    : otherwise;
+}
+
+/** Kernels before 5.12 and from 6.14 on. */
+function chargesRings(): boolean {
+  const [major, minor] = release().split(".").map(Number) as [number, number];
+  const version = major * 100 + minor;
+  return version < 512 || version >= 614;
+}
 
 function canOpen(path: string): boolean {
   try {

@@ -1,10 +1,12 @@
 /*
- * Runs a program under a seccomp filter that refuses io_uring's system calls, or openat2, as container runtimes do.
- * Assumes x86-64 or arm64 (both give these calls the same numbers). Changes nothing but the program it starts.
+ * Runs a program under a seccomp filter that refuses system calls, as container runtimes and service managers do.
+ * Assumes x86-64 or arm64 (both give io_uring's calls and openat2 the same numbers). Changes nothing but the program it starts.
  *
- *   seccomp-launch CALL=ERRNO… -- PROGRAM ARGUMENT…
+ *   seccomp-launch RULE… -- PROGRAM ARGUMENT…
  *
- * CALL: setup, enter, register, openat2, or register:OPERATION for one IORING_REGISTER_ number; ERRNO: a number.
+ * RULE: CALL[:OPERATION]=ACTION, CALL[@ARGUMENT&MASK]…=ACTION or else=ACTION; the first that fits is taken, and without one the call
+ * is allowed. CALL: setup, enter, register, openat2, a number, or NUMBER+ for that one and all above. OPERATION: one IORING_REGISTER_ number. @ARGUMENT&MASK: only where
+ * that argument (0 to 5) has a bit of the mask (decimal). ACTION: an errno, allow, or kill.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -16,40 +18,70 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { IO_URING_REGISTER = 427, MAX_RULES = 4 };
+enum { MAX_CODE = 4096 };
 
 static const struct {
   const char *name;
-  unsigned number;
-} calls[] = {{"setup", 425}, {"enter", 426}, {"register", IO_URING_REGISTER}, {"openat2", 437}};
+  int number;
+} calls[] = {{"setup", 425}, {"enter", 426}, {"register", 427}, {"openat2", 437}};
 
-static unsigned call_number(const char *name, size_t length) {
+static struct sock_filter code[MAX_CODE];
+static unsigned short length;
+
+static void put(unsigned short op, unsigned k, unsigned char yes, unsigned char no) {
+  if (length == MAX_CODE) fprintf(stderr, "seccomp-launch: too many rules\n"), exit(2);
+  code[length++] = (struct sock_filter){op, yes, no, k};
+}
+
+static int call_number(const char *name, size_t bytes) {
   for (unsigned i = 0; i < sizeof calls / sizeof *calls; i++)
-    if (strlen(calls[i].name) == length && strncmp(name, calls[i].name, length) == 0) return calls[i].number;
-  return 0;
+    if (strlen(calls[i].name) == bytes && strncmp(name, calls[i].name, bytes) == 0) return calls[i].number;
+  return name[0] >= '0' && name[0] <= '9' ? atoi(name) : -1;
+}
+
+static unsigned action_of(const char *name) {
+  if (strcmp(name, "allow") == 0) return SECCOMP_RET_ALLOW;
+  if (strcmp(name, "kill") == 0) return SECCOMP_RET_KILL_PROCESS;
+  return SECCOMP_RET_ERRNO | (unsigned)atoi(name);
+}
+
+/* Jumps over what follows of the rule where it does not fit; what that is, is known when the rule is whole. */
+static int add_rule(const char *rule) {
+  const char *equals = strchr(rule, '=');
+  if (!equals) return 0;
+  const int always = strncmp(rule, "else=", 5) == 0;
+  const int number = always ? 0 : call_number(rule, strcspn(rule, ":@="));
+  if (number < 0) return 0;
+  const unsigned short first = length;
+  if (!always) {
+    put(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr), 0, 0);
+    put(BPF_JMP | (rule[strcspn(rule, "+:@=")] == '+' ? BPF_JGE : BPF_JEQ) | BPF_K, (unsigned)number, 0, 255);
+  }
+  const char *at = rule + strcspn(rule, ":@=");
+  if (*at == ':') {
+    put(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]), 0, 0);
+    put(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)atoi(at + 1), 0, 255);
+  }
+  for (; *at == '@'; at += 1 + strcspn(at + 1, "@=")) {
+    const char *mask = strchr(at, '&');
+    if (!mask) return 0;
+    put(BPF_LD | BPF_W | BPF_ABS, (unsigned)(offsetof(struct seccomp_data, args) + 8 * (unsigned)atoi(at + 1)), 0, 0);
+    put(BPF_JMP | BPF_JSET | BPF_K, (unsigned)atoi(mask + 1), 0, 255);
+  }
+  put(BPF_RET | BPF_K, action_of(equals + 1), 0, 0);
+  for (unsigned short i = first; i < length; i++)
+    if (code[i].jf == 255) code[i].jf = (unsigned char)(length - i - 1);
+  return 1;
 }
 
 int main(int argc, char **argv) {
-  struct sock_filter code[5 * MAX_RULES + 1];
-  unsigned short n = 0;
   int i = 1;
-  for (; i < argc && strcmp(argv[i], "--") != 0 && i <= MAX_RULES; i++) {
-    const char *equals = strchr(argv[i], '=');
-    const char *colon = strchr(argv[i], ':');
-    const unsigned number = equals ? call_number(argv[i], (size_t)((colon ? colon : equals) - argv[i])) : 0;
-    if (!number) return fprintf(stderr, "seccomp-launch: unknown call in %s\n", argv[i]), 2;
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, colon ? 3 : 1);
-    if (colon) { // the operation is the second argument
-      code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
-      code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)atoi(colon + 1), 0, 1);
-    }
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)atoi(equals + 1));
-  }
-  code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-  if (i >= argc - 1 || strcmp(argv[i], "--") != 0) return fprintf(stderr, "usage: seccomp-launch CALL=ERRNO… -- PROGRAM\n"), 2;
+  for (; i < argc && strcmp(argv[i], "--") != 0; i++)
+    if (!add_rule(argv[i])) return fprintf(stderr, "seccomp-launch: no such rule: %s\n", argv[i]), 2;
+  put(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0);
+  if (i >= argc - 1) return fprintf(stderr, "usage: seccomp-launch RULE… -- PROGRAM\n"), 2;
 
-  struct sock_fprog program = {.len = n, .filter = code};
+  struct sock_fprog program = {.len = length, .filter = code};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0))
     return perror("seccomp-launch: prctl"), 1;
   execvp(argv[i + 1], argv + i + 1);

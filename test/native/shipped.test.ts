@@ -2,8 +2,8 @@
 // that a program of another libc loads it. Assumes readelf and nm (binutils) and a built shim.
 
 import { expect } from "bun:test";
-import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { ABI } from "../../src/kernel/abi.ts";
 import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
@@ -54,8 +54,8 @@ faultTest("no symbol is younger than the oldest glibc that Bun runs on", { needs
   }
 });
 
-faultTest("a program of another libc, musl, loads it and makes a ring with it", { needs: ["musl"] }, () => {
-  const folder = tmpDir();
+/** Builds a program for musl that loads a library and makes a ring with it; returns its path. */
+function muslProgram(folder: string): string {
   const source = join(folder, "load.c");
   writeFileSync(
     source,
@@ -80,11 +80,57 @@ int main(int argc, char **argv)
 `,
   );
   run("musl-gcc", "-Wall", "-Werror", "-o", join(folder, "load"), source);
-  const [abi, made] = run(join(folder, "load"), shipped).split(" ").map(Number);
+  return join(folder, "load");
+}
+
+function expectRing(said: string): void {
+  const [abi, made] = said.split(" ").map(Number);
   expect(abi).toBe(ABI);
   // Where the kernel refuses a ring, the call has come as far as the kernel all the same.
   expect([0, -1, -12, -38]).toContain(made!);
+}
+
+faultTest("a program of another libc, musl, loads it and makes a ring with it", { needs: ["musl"] }, () => {
+  expectRing(run(muslProgram(tmpDir()), shipped));
 });
+
+/** What `make` needs of the package, and no more, in a folder of its own. */
+function packageFolder(): string {
+  const folder = tmpDir();
+  for (const part of ["native", "src", "Makefile"]) cpSync(join(root, part), join(folder, part), { recursive: true });
+  return folder;
+}
+
+faultTest("`make` in the package builds it for musl, 1.2.3 and newer, too", { needs: ["musl", "gcc"] }, () => {
+  const folder = packageFolder();
+  // musl-gcc looks into musl's folders only: the kernel's headers and liburing are shown to it.
+  const machine = run("gcc", "-print-multiarch").trim();
+  const libraries = join(folder, "libraries");
+  mkdirSync(libraries);
+  symlinkSync(run("gcc", "-print-file-name=liburing.a").trim(), join(libraries, "liburing.a"));
+  const compiler = `musl-gcc -idirafter /usr/include -idirafter /usr/include/${machine} -L${libraries}`;
+  run("make", "-s", "-C", folder, `CC=${compiler}`);
+  expectRing(run(muslProgram(folder), join(folder, "build/liburing-shim.so")));
+});
+
+const lacking: [string, string, string][] = [
+  ["no compiler", "no-such-compiler", "there is no no-such-compiler"],
+  ["no header of liburing's", "gcc -D__STRICT_ANSI__ -nostdinc -isystem $PWD/include", "there is no liburing.h"],
+  ["no libc's headers", "gcc -nostdinc", "there is no unistd.h"],
+];
+for (const [name, compiler, said] of lacking)
+  faultTest(`\`make\` in the package with ${name} says so in one line`, { needs: ["gcc"] }, () => {
+    const folder = packageFolder();
+    for (const header of ["unistd.h", "linux/openat2.h"]) {
+      mkdirSync(join(folder, "include", dirname(header)), { recursive: true });
+      writeFileSync(join(folder, "include", header), "");
+    }
+    const made = Bun.spawnSync(["make", "-s", `CC=${compiler.replace("$PWD", folder)}`], { cwd: folder });
+    const [line, ...rest] = made.stderr.toString().trim().split("\n");
+    expect(line).toMatch(new RegExp(`^the native library can't be built: ${said}.*apt install.*apk add`));
+    expect(rest).toEqual([expect.stringMatching(/^make: \*\*\* /)]);
+    expect(made.exitCode).not.toBe(0);
+  });
 
 faultTest("it exports what kernel/shim.ts names and nothing else", { needs: ["gcc"] }, () => {
   const exported = symbols(shipped, "-D", "--defined-only").map(([, name]) => name!);

@@ -6,6 +6,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Opcode, SqeFlag } from "../../src/kernel/sqe.ts";
 import type { RingThread } from "../../src/ring/context.ts";
+import { highOfMany, lowOfMany, promiseFor } from "../../src/ring/operation.ts";
 import type { Ring } from "../../src/ring/ring.ts";
 import { run } from "../helpers/mounts.ts";
 import {
@@ -184,19 +185,58 @@ describe("an invariant broken", () => {
       ring.cancel(0, 1);
       expect(ring.queued).toBe(queued);
     });
+});
 
-  test("an operation that throws when it ends stops the ring, with what it threw as the cause", async () => {
+describe("an operation that throws when it ends", () => {
+  test("rejects alone; what comes with it and after it ends as ever, and its owner can close", async () => {
     const ring = make();
-    const pipe = fifo();
-    const parked = park(ring, pipe.path);
     const cause = new Error("mine");
-    const operation = ring.acquire(() => {
+    const owner = { inFlight: 1, closing: null as (() => void) | null };
+    let closed = 0;
+    owner.closing = () => closed++;
+    const broken = ring.acquire(() => {
       throw cause;
     }, 1);
-    stageForged(ring, operation.slot, operation.generation);
-    const error: any = await parked.catch((reason) => reason);
-    expect(error.message).toContain("finishing an operation threw Error: mine");
-    expect(error.cause).toBe(cause);
+    broken.owner = owner;
+    const told = promiseFor(broken);
+    const before = nop(ring);
+    stageForged(ring, broken.slot, broken.generation);
+    const [behind, many] = [nop(ring), nop(ring)];
+    expect(await told.catch((reason: Error) => reason)).toBe(cause);
+    expect(await Promise.all([before, behind, many])).toEqual([0, 0, 0]);
+    expect([ring.poisoned, closed, ring.operations.used]).toEqual([null, 1, 0]);
+    expect(await nop(ring)).toBe(0);
+  });
+
+  test("of a batch: the batch rejects when all of it is back, and its slot is free", async () => {
+    const ring = make();
+    let calls = 0;
+    const broken = ring.acquireMany(() => {
+      if (++calls === 1) throw new Error("mine");
+    }, 2);
+    const told = promiseFor(broken);
+    for (const index of [0, 1]) stageForged(ring, lowOfMany(broken), highOfMany(broken) + index);
+    expect(await told.catch((reason: Error) => reason.message)).toBe("mine");
+    expect(await nop(ring)).toBe(0);
+    expect([ring.poisoned, calls]).toEqual([null, 2]);
+  });
+
+  test("one that throws after it has begun again, or ended, is not ended twice", async () => {
+    const ring = make();
+    let calls = 0;
+    const broken = ring.acquire((operation) => {
+      if (++calls === 2) ring.operations.release(operation);
+      else {
+        operation.pending = 1;
+        stageForged(ring, operation.slot, operation.generation);
+      }
+      throw new Error(`call ${calls}`);
+    }, 1);
+    const told = promiseFor(broken);
+    stageForged(ring, broken.slot, broken.generation);
+    expect(await told.catch((reason: Error) => reason.message)).toBe("call 1");
+    expect(await nop(ring)).toBe(0);
+    expect([calls, ring.poisoned, ring.operations.used]).toEqual([2, null, 0]);
   });
 });
 

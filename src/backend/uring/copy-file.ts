@@ -8,9 +8,10 @@ import { LocalCopy, LocalOpcode, SqeFlag } from "../../kernel/sqe.ts";
 import { clockMs } from "../../node/clock.ts";
 import { type FileInfo, isRegular, permissions } from "../../node/file-info.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { Place } from "../../ring/remote-mounts.ts";
 import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { ANOTHER_WAY, INCOMPLETE, type Path } from "../interface.ts";
-import { copySmall, Outcome, onRemote, SMALL_FILE_BYTES } from "./copy-small.ts";
+import { copySmall, Outcome, SMALL_FILE_BYTES } from "./copy-small.ts";
 import { unlink } from "./path.ts";
 import { begin, EAGAIN, end, stage, thread } from "./request.ts";
 import { cachedInfo, lookup } from "./statx.ts";
@@ -59,8 +60,13 @@ function byHelper(from: Path, to: Path, flags: number): number | Promise<number>
 
 /** Backend.copySmall. */
 export async function copySmallFile(from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number> {
-  if (onRemote(from, to)) return ANOTHER_WAY;
-  const local = byHelper(from, to, (exclusive ? LocalCopy.NEW : 0) | (noLinks ? LocalCopy.NO_LINK : 0));
+  const { mounts } = thread();
+  if (noLinks ? mounts.holdsName(from) : mounts.holdsPath(from)) return ANOTHER_WAY;
+  const place = mounts.placeOf(to);
+  if (place === Place.remote) return ANOTHER_WAY;
+  // What may be a link is only made anew: that follows none.
+  const isNew = exclusive || place === Place.unlessLink;
+  const local = byHelper(from, to, (isNew ? LocalCopy.NEW : 0) | (noLinks ? LocalCopy.NO_LINK : 0));
   const done = typeof local === "number" ? local : await local;
   if (done !== ANOTHER_WAY || noLinks) return done;
   const source = await lookup(from, false);
@@ -75,6 +81,7 @@ export async function copySmallFile(from: Path, to: Path, exclusive: boolean, no
   if (typeof target === "number" || !isRegular(target) || permissions(target) !== permissions(source))
     return ANOTHER_WAY;
   if (target.identity === source.identity || exclusive) return ANOTHER_WAY;
+  if (place === Place.unlessLink && mounts.holdsPath(to)) return ANOTHER_WAY; // it was looked up
   return copied(await copySmall(from, to, source.size, O_WRONLY | O_CREAT | O_TRUNC, permissions(source)), source);
 }
 

@@ -2,7 +2,7 @@
 // (which closes the source), WRITE, FTRUNCATE if it was there before (see write-file.ts), CLOSE. Cached sources are opened and
 // read inside the submit; only creating the target and writing to it go to io-wq (measured: ASYNC from the start takes a
 // fifth longer, each link comes back to this thread).
-// For local file systems: whoever calls has asked `onRemote`.
+// For local file systems: whoever calls has asked.
 // What breaks a chain is not explained here: the caller copies again the long way, and that says what is wrong.
 
 import { constants } from "../../kernel/constants.ts";
@@ -26,12 +26,6 @@ export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 const [OPEN_SOURCE, READ, OPEN_TARGET, WRITE, TRUNCATE, CLOSE] = [0, 1, 2, 3, 4, 5] as const;
 const { IO_LINK, IO_HARDLINK, FIXED_FILE } = SqeFlag;
 const { O_RDONLY, O_TRUNC } = constants;
-
-/** Whether either path leads to a file system whose answers may be long in coming. */
-export function onRemote(source: Path, dest: Path): boolean {
-  const { mounts } = thread();
-  return mounts.holdsPath(source) || mounts.holdsPath(dest);
-}
 
 /** Reserves blocks for a target that will be filled to `length` (which it then has): halves the cost of writing to it. */
 export function preallocate(file: OpenFile, length: number): Promise<boolean> {

@@ -15,7 +15,7 @@ import type { OpenFile } from "../interface.ts";
 import { MAX_VECTOR } from "../loops.ts";
 import { stageLink } from "./linked.ts";
 import { fdatasync, isSeekable, setPosition, settlePosition } from "./read-write.ts";
-import { begin, EAGAIN, ECANCELED, EINTR, end, honest, MAX_RETRIES, thread } from "./request.ts";
+import { begin, EAGAIN, ECANCELED, EINTR, EOPNOTSUPP, end, honest, MAX_RETRIES, thread } from "./request.ts";
 import { cellForVector, putVector } from "./vectored.ts";
 
 const FSYNC_DATASYNC = 1;
@@ -60,7 +60,9 @@ function* writingSynced(file: OpenFile, buffers: readonly Uint8Array[], position
     const written = honest(outcome.written);
     if (written < 0) {
       const passes = written === EINTR || (written === EAGAIN && ++retries < MAX_RETRIES);
-      if (passes && !outcome.cancelled) continue;
+      const refused = written === EOPNOTSUPP && file.rwFlags !== 0; // writes of one file follow one another here
+      if (refused) file.rwFlags = 0;
+      if ((passes || refused) && !outcome.cancelled) continue;
       throw systemError(written, "write");
     }
     if (written === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
@@ -128,7 +130,7 @@ function runChain(
   operation.isSync = isLast;
   const flags = sqeFlags(file, mayWait) | (isLast ? SqeFlag.IO_LINK : 0);
   // Both in one go: nothing may come between linked SQEs.
-  stageLink(t, operation, 0, opcode, flags, file.fd, at, address, length, 0);
+  stageLink(t, operation, 0, opcode, flags, file.fd, at, address, length, file.rwFlags);
   if (isLast) stageLink(t, operation, 1, Opcode.FSYNC, 0, file.fd, 0, 0, 0, FSYNC_DATASYNC);
   return promiseFor(operation);
 }

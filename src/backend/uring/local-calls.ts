@@ -49,7 +49,8 @@ function isInline(t: RingThread, path: Path): boolean {
 /** Has the helper do it, where it is there and this is the only call. */
 function byHelper<T>(opcode: number, syscall: string, path: Path, length: number, local: Local<T>): Promise<T> {
   const t = thread();
-  if (!t.placement.isAlone() || t.mounts.holdsPath(path)) return local.otherwise();
+  const isRemote = opcode === LocalOpcode.READLINK ? t.mounts.holdsName(path) : t.mounts.holdsPath(path);
+  if (!t.placement.isAlone() || isRemote) return local.otherwise();
   if (t.placement.punted() !== SqeFlag.HELPER) return local.otherwise();
   const cell = t.cells.takeForPath();
   const address = putPath(cell, 0, path);

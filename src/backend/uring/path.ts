@@ -18,10 +18,11 @@ import {
   end,
   fail,
   finishVoid,
+  holdsNames,
   onPath,
   pathAddress,
-  pathFlag,
   puntFlag,
+  remoteFlag,
   stage,
   stageAgain,
   thread,
@@ -31,11 +32,18 @@ import {
 const WAITS = -2;
 const ENXIO = -6;
 
+/** Whether an open with these flags follows a link. */
+export function opensLink(flags: number): boolean {
+  const { O_NOFOLLOW, O_CREAT, O_EXCL } = constants;
+  return (flags & O_NOFOLLOW) === 0 && (flags & (O_CREAT | O_EXCL)) !== (O_CREAT | O_EXCL);
+}
+
 function stageOpen(operation: Operation): void {
   const t = thread();
   const { path, position, length, offset } = operation;
   const creates = (offset & constants.O_CREAT) !== 0; // never inline, then
-  const place = creates ? puntFlag(t, operation, path!) : pathFlag(t, operation, path!);
+  const isRemote = opensLink(offset) ? t.mounts.holdsPath(path!) : t.mounts.holdsName(path!);
+  const place = isRemote ? remoteFlag(t, operation) : creates ? t.placement.punted() : 0;
   const flags = operation.fd === WAITS ? SqeFlag.ASYNC : place;
   stage(t, operation, Opcode.OPENAT, flags, AT_FDCWD, 0, position as number, length, offset | O_CLOEXEC);
 }
@@ -129,7 +137,12 @@ function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats
   const address = putPath(cell, 0, path);
   // docs/architecture.md D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
   // as long, because only an open can be told to keep to that cache.
-  if (alone && address >= 0 && !t.mounts.holdsPath(path) && t.placement.mayCall(2)) {
+  if (
+    alone &&
+    address >= 0 &&
+    !(noFollow ? t.mounts.holdsName(path) : t.mounts.holdsPath(path)) &&
+    t.placement.mayCall(2)
+  ) {
     const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
     if (rc !== EAGAIN) {
       const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
@@ -177,7 +190,7 @@ function onTwoPaths(
   operation.cell = cell;
   const first = pathAddress(operation, cell, 0, from);
   const second = pathAddress(operation, cell, CELL_HALF, to);
-  const flags = puntFlag(t, operation, from, to);
+  const flags = puntFlag(t, operation, holdsNames(t, from, to));
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
   return promiseFor(operation);
 }

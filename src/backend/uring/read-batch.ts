@@ -141,7 +141,7 @@ function stageReads(operation: Operation, batch: Batch, first: number, count: nu
 function finish(operation: Operation, res: number, _flags: number, index: number): void {
   const batch = operation.state as Batch;
   const { results } = batch;
-  if (results[index] !== NOT_YET) throw new Error(`a second CQE for read ${index} of a batch`);
+  if (results[index] !== NOT_YET) return operation.ring.poison(`a second CQE for read ${index} of a batch`);
   if ((res === EINTR || (res === EAGAIN && mayRetry(operation, batch))) && batch.error === null) {
     operation.pending++;
     return stageReads(operation, batch, index, 1, res === EAGAIN);

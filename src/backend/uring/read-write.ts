@@ -21,7 +21,7 @@ import {
   end,
   fail,
   finishVoid,
-  isToRepeat,
+  isTransferToRepeat,
   remoteFlag,
   retryFlag,
   stage,
@@ -54,7 +54,8 @@ export function failTransfer(operation: Operation, res: number): void {
 }
 
 function finishRead(operation: Operation, res: number): void {
-  if (res < 0) return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : failTransfer(operation, res);
+  if (res < 0)
+    return isTransferToRepeat(operation, res) ? stageTransfer(operation, Opcode.READ) : failTransfer(operation, res);
   const { resolve, view } = operation;
   settlePosition(operation, res);
   if (byteLengthOf(view!) !== operation.byteLength) return memoryTaken(operation);
@@ -71,7 +72,7 @@ function copyBack({ view, offset, standIn }: Operation, bytes: number): boolean 
 
 function finishWrite(operation: Operation, res: number): void {
   if (res < 0)
-    return isToRepeat(operation, res) ? stageTransfer(operation, Opcode.WRITE) : failTransfer(operation, res);
+    return isTransferToRepeat(operation, res) ? stageTransfer(operation, Opcode.WRITE) : failTransfer(operation, res);
   const { resolve, view } = operation;
   settlePosition(operation, res);
   // What was written is what a stand-in held, whatever became of the view.
@@ -86,6 +87,7 @@ function placeOf(operation: Operation, opcode: number): number {
   const file = operation.owner as OpenFile;
   const { length } = operation;
   if (file.direct) return 0;
+  if (file.bypass) return placement.transfer(length);
   // Alone on its file, or it might overtake one that is with the ring. Without positions it might wait for a reader.
   const mayHelp = opcode === Opcode.WRITE && file.seekable && file.inFlight === 1 && length <= HELPER_WRITE_BYTES;
   return placement.transfer(length) | (mayHelp && operation.retries === 0 ? placement.punted() : 0);
@@ -105,7 +107,7 @@ function stageTransfer(operation: Operation, opcode: number): void {
   const fixed = lease instanceof LeasedMemory && lease.region.fixedIndex >= 0;
   const operationCode = fixed ? (opcode === Opcode.READ ? Opcode.READ_FIXED : Opcode.WRITE_FIXED) : opcode;
   const at = typeof position === "number" ? position : 0;
-  const i = stage(t, operation, operationCode, flags, fd, at, address, length, 0);
+  const i = stage(t, operation, operationCode, flags, fd, at, address, length, file.rwFlags);
   if (fixed) setBufferIndex(t.ring.words, i, lease.region.fixedIndex);
   if (typeof position === "bigint") setOffset(t.ring.words, i, position);
 }

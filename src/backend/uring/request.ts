@@ -7,13 +7,17 @@ import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { type RingThread, ringThread } from "../../ring/context.ts";
-import { type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
+import { end, type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
 import { presence } from "../../ring/presence.ts";
 import { CELL_HALF, type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
+import type { OpenFile } from "../interface.ts";
+
+export { end } from "../../ring/operation.ts";
 
 export const EINTR = -4;
 export const EAGAIN = -11;
 export const ECANCELED = -125;
+export const EOPNOTSUPP = -95;
 /** EAGAIN that comes this often, also to a thread that may wait, is the answer. */
 export const MAX_RETRIES = 16;
 
@@ -66,20 +70,17 @@ export function isToRepeat(operation: Operation, res: number): boolean {
   return res === EINTR || (res === EAGAIN && ++operation.retries < MAX_RETRIES);
 }
 
+/** The same of a transfer. One that its file system refused for a flag is made again without: for the file, that is asked once. */
+export function isTransferToRepeat(operation: Operation, res: number): boolean {
+  const file = operation.owner as OpenFile;
+  if (res !== EOPNOTSUPP || !file.bypass) return isToRepeat(operation, res);
+  file.rwFlags = 0;
+  return !operation.cancelled && operation.retries++ === 0;
+}
+
 /** The SQE flag of an operation: io-wq from the second try on, which may wait where the first said EAGAIN. */
 export function retryFlag(operation: Operation): number {
   return operation.retries === 0 ? 0 : SqeFlag.ASYNC;
-}
-
-/** Ends the operation: its slot, cell and memory are free, its owner may close. */
-export function end(operation: Operation): void {
-  const { owner, cell, lease, standIn, remote } = operation;
-  if (cell !== null) cell.cells!.give(cell);
-  operation.ring.operations.release(operation);
-  if (lease !== null) lease.done();
-  if (standIn !== null) standIn.release();
-  if (remote !== null) remote.leave();
-  if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();
 }
 
 /** ECANCELED that nobody asked for: the kernel could not start a thread for the operation (a limit on processes). */
@@ -170,16 +171,14 @@ export function pathFlag(t: RingThread, operation: Operation, path: string | Buf
   return t.mounts.holdsPath(path) ? remoteFlag(t, operation) : 0;
 }
 
-/** The SQE flag of an operation that the ring always punts, on these paths: io-wq where one is remote, else the helper. */
-export function puntFlag(
-  t: RingThread,
-  operation: Operation,
-  path: string | Buffer,
-  dest: string | Buffer | null = null,
-): number {
-  const { mounts } = t;
-  if (mounts.holdsPath(path) || (dest !== null && mounts.holdsPath(dest))) return remoteFlag(t, operation);
-  return t.placement.punted();
+/** The SQE flag of an operation that the ring always punts: io-wq where it is remote, else the helper. */
+export function puntFlag(t: RingThread, operation: Operation, isRemote: boolean): number {
+  return isRemote ? remoteFlag(t, operation) : t.placement.punted();
+}
+
+/** Whether one of these names, which no operation follows where it is a link, may be a remote file system's. */
+export function holdsNames(t: RingThread, path: string | Buffer, dest?: string | Buffer): boolean {
+  return t.mounts.holdsName(path) || (dest !== undefined && t.mounts.holdsName(dest));
 }
 
 /**
@@ -196,7 +195,7 @@ export function byHelper(
   length: number,
   opFlags: number,
 ): Promise<void> | null {
-  if (t.mounts.holdsPath(path) || (dest !== undefined && t.mounts.holdsPath(dest))) return null;
+  if (holdsNames(t, path, dest)) return null;
   const first = putPath(cell, 0, path);
   const second = dest === undefined ? 0 : putPath(cell, CELL_HALF, dest);
   if (first < 0 || second < 0) return null;
@@ -232,7 +231,7 @@ export function onPath(
   operation.path = path;
   operation.cell = cell;
   const address = pathAddress(operation, cell, 0, path);
-  const flags = puntFlag(t, operation, path);
+  const flags = puntFlag(t, operation, holdsNames(t, path));
   stageAgain(operation, () => stage(t, operation, opcode, flags, AT_FDCWD, 0, address, length, opFlags));
   return promiseFor(operation);
 }

@@ -55,7 +55,7 @@ function finishInfo(operation: Operation, res: number): void {
 /** What is known of a path if all of it is cached, or -errno: -EAGAIN where it is not, or may not be asked here. */
 export function cachedInfo(path: Path, noFollow: boolean): FileInfo | number {
   const t = thread();
-  if (t.mounts.holdsPath(path)) return EAGAIN;
+  if (noFollow ? t.mounts.holdsName(path) : t.mounts.holdsPath(path)) return EAGAIN;
   const cell = t.cells.take();
   const address = putPath(cell, 0, path);
   const rc = address < 0 ? EAGAIN : t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);

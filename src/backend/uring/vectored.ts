@@ -20,7 +20,7 @@ import {
   setPosition,
   settlePosition,
 } from "./read-write.ts";
-import { begin, end, fail, isToRepeat, retryFlag, stage, thread } from "./request.ts";
+import { begin, end, fail, isTransferToRepeat, retryFlag, stage, thread } from "./request.ts";
 
 const IOVEC_BYTES = 16;
 
@@ -36,7 +36,7 @@ interface Vector {
 
 function finishVector(operation: Operation, res: number): void {
   const vector = operation.state as Vector;
-  const repeat = res < 0 && isToRepeat(operation, res);
+  const repeat = res < 0 && isTransferToRepeat(operation, res);
   if (res < 0 && !repeat) return failTransfer(operation, res);
   // What was written is what a stand-in held, whatever became of the views.
   const isOurs = operation.standIn !== null && vector.opcode === Opcode.WRITEV;
@@ -84,7 +84,7 @@ function stageVector(operation: Operation): void {
   const at = typeof position === "number" ? position : 0;
   const opcode = standIn === null ? vector.opcode : vector.opcode === Opcode.READV ? Opcode.READ : Opcode.WRITE;
   const length = standIn === null ? vector.views.length : vector.total;
-  const i = stage(t, operation, opcode, flags, fd, at, vector.address, length, 0);
+  const i = stage(t, operation, opcode, flags, fd, at, vector.address, length, file.rwFlags);
   if (typeof position === "bigint") setOffset(t.ring.words, i, position);
 }
 

@@ -15,13 +15,14 @@ import { done, inSteps, type Steps, settled } from "../../node/steps.ts";
 import { bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdLeased } from "../../ring/lease.ts";
+import { Place } from "../../ring/remote-mounts.ts";
 import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
 import type { OpenFile, Path, WriteFileOptions } from "../interface.ts";
 import { truncatesLate } from "../loops.ts";
 import { close } from "./close.ts";
 import { isClosed, isCloseError, Linked, run, type Source } from "./linked.ts";
-import { open } from "./path.ts";
-import { EAGAIN, ECANCELED, EINTR, honest, MAX_RETRIES, pathFlag, puntFlag, thread } from "./request.ts";
+import { open, opensLink } from "./path.ts";
+import { EAGAIN, ECANCELED, EINTR, honest, MAX_RETRIES, thread } from "./request.ts";
 
 /** Data up to this length is written by one chain. */
 const CHAIN_BYTES = 512 * 1024;
@@ -30,8 +31,8 @@ const HELPER_BYTES = 64 * 1024;
 /** Bytes of one write beyond that. */
 const PIECE_BYTES = 1024 * 1024;
 const [OPEN, WRITE, TRUNCATE, SYNC, CLOSE] = [0, 1, 2, 3, 4] as const;
-const { O_TRUNC } = constants;
-const EINVAL = -22;
+const { O_TRUNC, O_NOFOLLOW } = constants;
+const [EINVAL, ELOOP] = [-22, -40];
 const ENOSPC = -28;
 
 /** What is written, and what is done beside it. */
@@ -60,6 +61,8 @@ class WriteFile extends Linked<void> implements Work {
   readonly #length: number;
   readonly #flags: number;
   readonly #mode: number;
+  /** What to do if the name is a link, which then may lead to a file server. */
+  readonly #ifLink: (() => Steps<void>) | null;
   #address = 0;
 
   constructor(
@@ -69,12 +72,14 @@ class WriteFile extends Linked<void> implements Work {
     flags: number,
     mode: number,
     options: WriteFileOptions,
+    ifLink: (() => Steps<void>) | null,
   ) {
     super(t, path, options.signal);
     this.data = bytesOf(view);
     this.#length = this.data.length;
     this.truncates = cutsLate(t, flags, this.#length);
-    this.#flags = this.truncates ? flags & ~O_TRUNC : flags;
+    this.#ifLink = ifLink;
+    this.#flags = (this.truncates ? flags & ~O_TRUNC : flags) | (ifLink === null ? 0 : O_NOFOLLOW);
     this.#mode = mode;
     this.flush = options.flush === true;
     this.landed = options.landed ?? { bytes: 0 };
@@ -88,18 +93,16 @@ class WriteFile extends Linked<void> implements Work {
   protected release(): void {}
 
   protected stage(): void {
-    const { t, operation, data, slot, flush, truncates } = this;
+    const { t, data, slot, flush, truncates } = this;
     const { length } = data;
     if (length !== this.#length) throw dataTaken(); // while it waited for its descriptor, or for another try
     // Creating a file always goes to io-wq: no attempt here that is bound to fail.
     if (length > CHAIN_BYTES || isResizable(data)) {
       this.expect(1);
-      pathFlag(t, operation, operation.path!); // to be counted where it is remote
       return this.openLink(OPEN, SqeFlag.ASYNC, this.#address, this.#flags, this.#mode);
     }
     this.expect(2 + (length > 0 ? 1 : 0) + (truncates ? 1 : 0) + (flush ? 1 : 0));
-    const flagOf = length <= HELPER_BYTES && !flush ? puntFlag : pathFlag;
-    const helper = flagOf(t, operation, operation.path!) & SqeFlag.HELPER;
+    const helper = length <= HELPER_BYTES && !flush ? t.placement.punted() & SqeFlag.HELPER : 0;
     this.openLink(OPEN, SqeFlag.IO_LINK | SqeFlag.ASYNC | helper, this.#address, this.#flags, this.#mode);
     const linked = SqeFlag.FIXED_FILE | SqeFlag.IO_LINK;
     // IO_LINK, not HARDLINK: a short write breaks the chain, and the rest is written before anything is cut or closed.
@@ -111,6 +114,8 @@ class WriteFile extends Linked<void> implements Work {
 
   protected ended(): void {
     const { results, landed } = this;
+    if (results[OPEN] === ELOOP && this.#ifLink !== null && this.error === null)
+      return void inSteps(this.#follow(this.#ifLink()));
     if (results[OPEN]! < 0) return this.notOpened(results[OPEN]!);
     this.isOpen = !isClosed(results[CLOSE]!);
     landed.bytes = Math.max(0, results[WRITE]!);
@@ -120,6 +125,15 @@ class WriteFile extends Linked<void> implements Work {
     if (this.error === null && this.truncates && this.#leftUndone() && this.operation.retries++ < MAX_RETRIES)
       return this.stage();
     this.error ??= this.#failure();
+    this.finish();
+  }
+
+  *#follow(steps: Steps<void>): Steps<void> {
+    try {
+      yield* steps;
+    } catch (error) {
+      this.error ??= error as Error;
+    }
     this.finish();
   }
 
@@ -172,11 +186,14 @@ export function writeFile(
   if (isAborted(options.signal)) return Promise.reject(abortError(options.signal));
   const t = thread();
   // A file server is told of the end by close(2) alone, and tells then what became of the data: not of a direct descriptor.
-  const isRemote = t.mounts.holdsPath(path);
-  if (isRemote || !t.direct.forWriting) {
-    return inSteps(writeByDescriptor(t, path, data, flags, mode, options, isRemote));
+  const place = opensLink(flags) ? t.mounts.placeOf(path) : t.mounts.holdsName(path) ? Place.remote : Place.local;
+  if (place === Place.remote || !t.direct.forWriting) {
+    return inSteps(writeByDescriptor(t, path, data, flags, mode, options, place !== Place.local));
   }
-  return new WriteFile(t, path, data, flags, mode, options).start();
+  if (place === Place.local) return new WriteFile(t, path, data, flags, mode, options, null).start();
+  const kept = typeof path === "string" ? path : Buffer.from(path); // the caller may change it meanwhile
+  const ifLink = (): Steps<void> => writeByDescriptor(t, kept, data, flags, mode, options, true);
+  return new WriteFile(t, path, data, flags, mode, options, ifLink).start();
 }
 
 /** As a chain does it, in single steps on a descriptor of the process. */

@@ -1,0 +1,289 @@
+// Mutations of streams, the durable log, atomic files, and the server.
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: they are other files' text
+
+import { inFile, type Mutant } from "./mutant.ts";
+
+const list: readonly Mutant[] = [
+  ...inFile("streams/read-ahead.ts", { tests: ["unit/read-ahead", "contract/streams", "unit/stream"] }, [
+    [
+      "what was read ahead is lost to the own position",
+      "      await this.#stepBack(this.#next, first.start + first.taken);\n",
+      "",
+    ],
+    [
+      "a position that somebody has moved is set back",
+      "|| backend.seek(file, 0, SEEK_CUR) !== claimed) return;",
+      ") return;",
+    ],
+    ["the end is told before the kernel is done", "if (this.#reading > 0 || this.#preparing > 0) await settled;", ""],
+    [
+      "pieces behind a gap are handed out",
+      "const later = this.#pieces.splice(filled === 0 ? index : index + 1);",
+      "const later: Piece[] = [];",
+    ],
+    [
+      "bytes given up are not asked for again",
+      "for (const { length, taken } of this.#pieces) this.#left += length - taken;",
+      "",
+    ],
+    ["a failure is the end", "if (piece.error !== null) this.#failure = piece.error;\n    else if", "if"],
+    [
+      "a file that grows is cut where it was",
+      "else if (filled === 0 && piece.isAhead) this.#parallelEnd = Math.min(this.#parallelEnd, start);",
+      "else if (filled === 0 && piece.isAhead) this.#ended = true;",
+      { tests: ["unit/read-ahead", "unit/changing-files"] },
+    ],
+    [
+      "a stalled reader holds what was read ahead",
+      "if (!this.#own) return this.#giveUp(start + taken);",
+      "if (!this.#own) return;",
+    ],
+    [
+      "a small chunk keeps a piece alive",
+      "if (this.#chunkBytes < SMALL_CHUNK_BYTES) return Buffer.copyBytesFrom(piece.memory[0]!, from, length);",
+      "if (this.#chunkBytes < SMALL_CHUNK_BYTES) return piece.memory[0]!.subarray(from, from + length);",
+    ],
+  ]),
+  ...inFile("streams/writing.ts", { tests: ["contract/streams", "unit/stream", "contract/exit"] }, [
+    ["bytes of a short write are written again", "rest = behind(rest, bytesWritten);", ""],
+    ["the rest of a short write goes to the beginning", "if (at !== null) at += bytesWritten;", ""],
+    ["flush is not heard at the end", "if (!this.#stream.flush) return done();", "return done();"],
+    [
+      "a failed sync at the end is swallowed",
+      "      () => nextTick(done),\n      (error) => nextTick(done, error),",
+      "      () => nextTick(done),\n      () => nextTick(done),",
+    ],
+    [
+      "a failed close is swallowed",
+      "      .catch(note)\n      .then(() => nextTick(callback, failure));",
+      "      .catch(() => {})\n      .then(() => nextTick(callback, failure));",
+    ],
+    ["the close does not wait for the write", "Promise.resolve(this.#writing)\n", "Promise.resolve()\n"],
+    ["the file stays held", "    this.#release?.();\n", ""],
+    [
+      "a write that never takes anything is tried for ever",
+      "if (empty > EMPTY_WRITES) throw",
+      "if (empty > Infinity) throw",
+    ],
+    [
+      "what the stream still holds at the exit is lost",
+      "inSteps(this.#writeBehind(this.#written!, Buffer.concat(chunks))).catch(() => {});",
+      "",
+    ],
+  ]),
+  ...inFile("durable/append-log.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
+    [
+      "a failed sync is not final",
+      'let isFinal = error.syscall !== "write" || this.#ahead > 0;',
+      "let isFinal = false;",
+    ],
+    ["what a failed write left is not cut", "        await this.#file.cut();\n", ""],
+    ["numbers of a lost group are used up", "this.#sequence -= group.records;", ""],
+    [
+      "a record's offset does not count what is under way",
+      "return this.#gathering.used + (this.#flying?.used ?? 0);",
+      "return this.#gathering.used;",
+    ],
+    [
+      "who waits for room is not told of the failure",
+      "for (const { reject } of this.#waiting.splice(0)) reject(failed);",
+      "",
+    ],
+    [
+      "close does not write what waits",
+      "      await this.flush();\n    } catch (error) {\n      failure = error;",
+      "    } catch (error) {\n      failure = error;",
+    ],
+    [
+      "who waits overtakes who waited",
+      "if (this.#waiting.length === 0 && this.#hasRoom(record)) return this.#taken(record);",
+      "if (this.#hasRoom(record)) return this.#taken(record);",
+    ],
+    [
+      "a record that waits is the caller's",
+      'const copy = typeof record === "string" ? record : Buffer.from(record);',
+      "const copy = record;",
+    ],
+    ['"drain" never comes', 'this.emit("drain");', ""],
+    [
+      "an acknowledged group is not synced",
+      "await this.#file.put(group.pieces, group.used);",
+      "void this.#file.put(group.pieces, group.used);",
+    ],
+  ]),
+  ...inFile("durable/scan.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
+    [
+      "a torn tail is read",
+      'frame === null || frame === "short" || frame.sequence !== scan.sequence',
+      'frame === null || frame === "short"',
+    ],
+    [
+      "damage to what was acknowledged is cut off",
+      "frame.sequence - frame.index > scan.sequence",
+      "frame.sequence - frame.index > Infinity",
+    ],
+    ["a torn group is damage", "frame.sequence - frame.index > scan.sequence", "frame.sequence > scan.sequence"],
+  ]),
+  ...inFile("durable/recover.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
+    ["somebody else's file is overwritten", "if (torn > SEGMENT_HEADER_BYTES)\n", "if (torn > Infinity)\n"],
+    [
+      "what was cut is not on the device",
+      'if (options.durability !== "none") await backend.fsync(file);',
+      "",
+      { tests: ["durable/append-log", "durable/trouble", "fault/told"] },
+    ],
+    ["a log has two writers", "    await takeLock(backend, file, options.path);\n", ""],
+    [
+      "a log that could not be opened stays locked",
+      "    await backend.close(file);\n    throw error;",
+      "    throw error;",
+    ],
+    [
+      "a torn line stays",
+      'const end = options.framing === "lines" ? await endOfLines(backend, file, size) : size;',
+      "const end = size;",
+    ],
+  ]),
+  ...inFile("durable/segments.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
+    [
+      "a segment that was not handed on is removed",
+      "if (onSegment !== undefined && oldest.number > this.#shipped) return;",
+      "",
+    ],
+    [
+      "what was handed on is handed on again",
+      "await writeFileAtomic(`${this.#options.path}.shipped`, String(segment.number));",
+      "",
+    ],
+    ["a segment that was not taken is passed over", "await this.#sleep(pause);", "at++;"],
+    [
+      "both forms of a segment count",
+      "return found\n    .filter(({ compressed, number }) => !compressed || !plain.has(number))\n",
+      "return found\n",
+    ],
+  ]),
+  ...inFile("durable/atomic.ts", { tests: ["durable/atomic", "durable/trouble"] }, [
+    ["a temporary name stays after a failure", "if (isThere) await backend.unlink(temporary).catch(() => {});", ""],
+    [
+      "the data is not on the device before the name",
+      'if (durability !== "none") await handle.datasync();',
+      "",
+      { tests: ["durable/atomic", "fault/told"] },
+    ],
+    [
+      "the name is not on the device",
+      'if (durability === "full") await syncFolderOf(target);',
+      "",
+      { tests: ["durable/atomic", "fault/told"] },
+    ],
+    [
+      "permissions are not kept",
+      "else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));",
+      "",
+    ],
+    [
+      "set-id bits go to another owner",
+      "else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));",
+      "else if (old !== null) await handle.chmod(old.mode & ALL_MODE_BITS);",
+    ],
+    [
+      "an abort after the content is not heard",
+      "    await thenClose(handle, filled());\n    throwIfAborted(signal);",
+      "    await thenClose(handle, filled());",
+    ],
+    ["a file in the making is swept", "|| epochMs() - Number.parseInt(made, 36) < STALE_MS) continue;", ") continue;"],
+  ]),
+  ...inFile("server/conditional.ts", { tests: ["server/serve-file"] }, [
+    ["a range's last byte is left out", "Math.min(Number(last) + 1, size)", "Math.min(Number(last), size)"],
+    ["a weak tag matches If-Match", "(weak || isWeak === undefined)", "true"],
+    ["If-Range takes an older version", "secondsOf(text) === modified", "secondsOf(text) !== null"],
+    [
+      "If-Modified-Since counts beside If-None-Match",
+      "    if (matches(ifNoneMatch, etag, true)) return NOT_MODIFIED;\n  } else {",
+      "    if (matches(ifNoneMatch, etag, true)) return NOT_MODIFIED;\n  }\n  {",
+    ],
+    ["a range behind the end is the whole file", "if (start >= size) return UNSATISFIABLE;", ""],
+    ["a suffix longer than the file begins before it", "Math.min(Number(suffix), size)", "Number(suffix)"],
+    ["q=0 is accepted", ".filter(([, weight]) => weight > 0);", ";"],
+  ]),
+  ...inFile("server/root.ts", { tests: ["server/root"] }, [
+    ["magic links lead out", "RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |", "RESOLVE_NO_MAGICLINKS |"],
+    ['"never" follows links', '(symlinks === "never" ? RESOLVE_NO_SYMLINKS : 0)', "0"],
+    [
+      "what leads out is EXDEV",
+      'if (code === "EXDEV") throw new OutsideRootError(name, "leads out of the root", error);',
+      "",
+    ],
+    [
+      "the parent stays open",
+      "    } finally {\n      await this.#backend.close(parent);\n    }",
+      "    } finally {\n    }",
+    ],
+    ["a closed root works on", "if (this.#folder.fd < 0) throw rootClosed();\n    // openat2", "// openat2"],
+    [
+      "what closing a written file says is swallowed",
+      "await thenClose(handle, handle.writeFile(data, rest));",
+      "await handle.writeFile(data, rest);\n    await handle.close().catch(() => {});",
+      { tests: ["server/root", "fault/fuse-told"] },
+    ],
+  ]),
+  ...inFile("server/names.ts", { tests: ["server/root", "server/serve-file"] }, [
+    ["an absolute name is taken", 'if (name.startsWith("/")) throw', 'if (name.startsWith("//")) throw'],
+    ["absolute bytes are taken", "if (bytes[0] === 0x2f) throw", "if (bytes[0] === 0) throw"],
+    ["a name may end in ..", 'if (base === "..") throw', 'if (base === "...") throw'],
+  ]),
+  ...inFile("server/serve-file.ts", { tests: ["server/serve-file"] }, [
+    [
+      "hidden files are served",
+      "if (name === OTHER_PREFIX || (!checked.dotfiles && isHidden(name))) return notFound(state);",
+      "if (name === OTHER_PREFIX) return notFound(state);",
+    ],
+    ["an encoded slash is one", "if (/%2f|%00/i.test(path)) return null;", ""],
+    [
+      "a FIFO is served",
+      'if (found.kind === "file") return send(state, found, name, "");',
+      'if (found.kind !== "folder") return send(state, found, name, "");',
+    ],
+    ["HEAD has a body's length of 0", "withLength(part.headers, part.end - part.start)", "withLength(part.headers, 0)"],
+  ]),
+  ...inFile("server/receive-body.ts", { tests: ["server/uploads"] }, [
+    [
+      "a body longer than allowed is taken",
+      "        if (bytes > maxBytes) throw tooLong(maxBytes);\n        hasher",
+      "        hasher",
+    ],
+    [
+      "a body that broke off is whole",
+      "if (announced !== null && bytes !== announced)",
+      "if (announced !== null && bytes > announced)",
+    ],
+    [
+      "a failed write of a chunk is passed over",
+      "    await this.settle();\n    if (this.#failure !== null) throw this.#failure.error;",
+      "    await this.settle();",
+      { tests: ["server/uploads", "server/file-write"] },
+    ],
+    [
+      "a chunk is filled while it is written",
+      "        this.#writing.delete(written);\n        this.#free.push(chunk);\n      });",
+      "        this.#writing.delete(written);\n      });\n    this.#free.push(chunk);",
+    ],
+    ["the last chunk is lost", "if (this.#used > 0) this.#send();", ""],
+  ]),
+  ...inFile("server/multipart.ts", { tests: ["server/uploads"] }, [
+    [
+      "a boundary cut in two is not seen",
+      "const sure = this.#bytes.length - delimiter.length + 1;",
+      "const sure = this.#bytes.length;",
+    ],
+    ["a form that breaks off is whole", 'throw malformed("it ends before its last boundary");', "return;"],
+    [
+      "folders of a client's name are kept",
+      'Math.max(filename.lastIndexOf("/"), filename.lastIndexOf("\\\\")) + 1',
+      "0",
+    ],
+    ["a field has no limit", 'if (bytes > limit) throw tooMuch("bytes in a field", limit);', ""],
+  ]),
+];
+
+export default list;

@@ -1,0 +1,199 @@
+// Mutations of the node backend, of what both backends share, and of O_DIRECT.
+
+import { inFile, type Mutant } from "./mutant.ts";
+
+const node = ["node"] as const;
+
+const list: readonly Mutant[] = [
+  ...inFile(
+    "backend/node-whole-file.ts",
+    { on: node, tests: ["unit/node-backend", "contract/write-file", "contract/read-file", "fault/flush"] },
+    [
+      ["flush is Bun's, which hears no failure", "if (!signal && !flush && (yield*", "if (!signal && (yield*"],
+      ["flush is not heard", "if (flush) yield* done(backend.fsync(file));", ""],
+      [
+        "a file that failed to be written keeps what was there before",
+        "if (truncates) yield* settled(backend.ftruncate(file, landed.bytes));",
+        "",
+      ],
+      ["the old end of a file stays", "if (truncates) yield* truncateTo(backend, file, landed.bytes);\n", ""],
+      [
+        "a device without a length is an error",
+        'if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;',
+        "throw error;",
+      ],
+      ["data that was taken away makes an empty file", "if (bytes.byteLength !== byteLength) throw dataTaken();", ""],
+      [
+        "the descriptor stays open after a failure",
+        "    yield* settled(backend.close(file));\n    throw error;",
+        "    throw error;",
+      ],
+      [
+        "a failed write leaves the file as Bun has left it",
+        "else if (truncatesLate(flags, bytes.byteLength)) resolve(false);",
+        "",
+      ],
+    ],
+  ),
+  ...inFile(
+    "backend/node.ts",
+    {
+      on: node,
+      tests: [
+        "unit/node-backend",
+        "contract/handle-stat-truncate-sync-close",
+        "contract/handle-read",
+        "contract/handle-write",
+        "lifetime/handles",
+      ],
+    },
+    [
+      [
+        "close does not wait for the file's operations",
+        "  if (file.inFlight > 0) {\n      await new",
+        "  if (file.inFlight > 1e9) {\n      await new",
+      ],
+      [
+        "sync is datasync",
+        'onFile(file, "fsync", bunFs.fsync, assumedDone)',
+        'onFile(file, "fsync", bunFs.fdatasync, assumedDone)',
+        { survives: "what fdatasync leaves out is not seen before a power cut" },
+      ],
+      [
+        "sync does nothing",
+        'return onFile(file, "fdatasync", bunFs.fdatasync, assumedDone);',
+        "return Promise.resolve();",
+        { tests: ["fault/flush"] },
+      ],
+      [
+        "pool memory is lent while it is read into",
+        "return held === null ? result : result.finally(() => held.done());",
+        "held?.done();\n  return result;",
+        { tests: ["unit/pool", "lifetime/pool"] },
+      ],
+      [
+        "a position beyond every file is one within",
+        "position > MAX_SAFE ? MAX_SAFE : position",
+        "position & MAX_SAFE",
+      ],
+      [
+        "a buffer that was taken away while it waited is written",
+        'if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("write"));',
+        "",
+        { tests: ["unit/gather-steps", "contract/handle-write", "unit/node-backend"] },
+      ],
+    ],
+  ),
+  ...inFile(
+    "backend/loops.ts",
+    {
+      on: node,
+      tests: ["unit/loops", "contract/handle-readfile-writefile", "contract/read-file", "contract/write-file"],
+    },
+    [
+      [
+        "a short read is the end",
+        "    if (bytesRead === 0) break;\n    filled += bytesRead;",
+        "    filled += bytesRead;\n    if (bytesRead < length) break;",
+      ],
+      [
+        "bytes that a file grew by are left out",
+        "return size > read ? size - read + 1 : PIECE_BYTES;",
+        "return size > read ? size - read : 0;",
+      ],
+      ["a durable write is not synced", "  yield* done(sync());\n}", "}"],
+      [
+        "the rest of a short durable write goes to the beginning",
+        "const at = position < 0 ? -1 : position + landed.bytes - start;\n      const { bytesWritten } = yield*",
+        "const at = position;\n      const { bytesWritten } = yield*",
+      ],
+      ["bytes of a short vector are written twice", "const first = Math.min(ahead, lengths[i]!);", "const first = 0;"],
+      ["a long vector goes on after a short write", "if (bytesWritten < totalLength(part)) break;", ""],
+      [
+        "the second part of a long vector goes to the first's place",
+        "const at = position < 0 ? position : position + written;",
+        "const at = position;",
+      ],
+      [
+        "a device that takes nothing is tried for ever",
+        'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what',
+        "// what",
+      ],
+      [
+        "what has landed is not counted",
+        "    at += bytesWritten;\n    landed.bytes += bytesWritten;\n",
+        "    at += bytesWritten;\n",
+        { tests: ["unit/loops", "contract/limits", "contract/write-file"] },
+      ],
+    ],
+  ),
+  ...inFile("backend/direct.ts", { tests: ["contract/direct"] }, [
+    [
+      "an O_DIRECT read whose buffer was taken resolves",
+      "if (isDetached(view) || byteLengthOf(view) < offset + length) throw bufferTaken(syscall);",
+      "",
+    ],
+    ["a padded end stays", "if (now > right) await this.#base.ftruncate(this.#file, right);", ""],
+    [
+      "a block's other bytes are lost",
+      "isHeadPart ? this.#readBlock(memory.subarray(0, block), from) : null,",
+      "null,",
+    ],
+    [
+      "a block's end is lost",
+      "isTailPart ? this.#readBlock(memory.subarray(last - from, to - from), last) : null,",
+      "null,",
+    ],
+    [
+      "two who change one block work at once",
+      "const result = this.#ranges.run(from, to, from !== at || to !== end, write);",
+      "const result = this.#ranges.run(from, to, false, write);",
+    ],
+    ["close does not wait", "    await this.#ranges.idle();\n", ""],
+    [
+      "the own position does not go along",
+      "    this.#position = claim.start + moved;\n    if (claim.fd >= 0) settleClaim(claim, moved);",
+      "    if (claim.fd >= 0) settleClaim(claim, moved);",
+      { on: node },
+    ],
+    [
+      "a handle that only writes reads",
+      'if (this.#options.writeOnly) return Promise.reject(systemError(errnoOf("EBADF"), "read"));',
+      "",
+    ],
+    [
+      "an error after some bytes loses them",
+      "if (done > 0) return done; // as",
+      "// as",
+      { tests: ["contract/direct", "fault/told"] },
+    ],
+  ]),
+  ...inFile("backend/range-lock.ts", { tests: ["contract/direct", "unit/loops"] }, [
+    [
+      "neighbours wait for each other's last byte only",
+      "held.start < end && start < held.end",
+      "held.start < end - 1 && start < held.end - 1",
+    ],
+    ["work after a failure is not let in", "mine.done = result.then(done, done);", "mine.done = result.then(done);"],
+  ]),
+  ...inFile("node/abort.ts", { tests: ["contract/abort-signal", "contract/limits"] }, [
+    [
+      "an aborted write does not say what landed",
+      "throw Object.assign(abortError(signal), { bytesWritten: landed.bytes });",
+      "throw abortError(signal);",
+    ],
+    ["a timer outlives its call", "    clearTimeout(timer);\n", ""],
+    ["a listener outlives its call", "    if (signal !== undefined) offAbort(signal, forward);\n", ""],
+    ["a timeout is an abort", "if (late === null || (error as Error).cause !== late) throw error;", "throw error;"],
+  ]),
+  ...inFile("node/exit.ts", { tests: ["contract/exit"] }, [
+    ["an exit's later listeners are not heard", "    queueMicrotask(goLast);\n", ""],
+    [
+      "nothing is waited for",
+      "if (moved === Moved.idle || elapsedMs - movedAt > LIMIT_MS || elapsedMs > TOTAL_MS) break;",
+      "break;",
+    ],
+  ]),
+];
+
+export default list;

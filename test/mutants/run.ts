@@ -1,0 +1,224 @@
+// `make mutants`: puts one small fault after the other into a copy of the tree and runs the quick tests that should notice.
+// Fails where fewer than MIN_KILLED are noticed, where a mutation no longer fits its file, and where tests fail without one.
+// Assumes the shims are built. Never touches the tree itself: copies are hard links, and what is changed in them is a new file.
+//
+//   bun test/mutants/run.ts [--only TEXT] [--jobs N] [--list]
+
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import type { Mutant, On } from "./mutant.ts";
+
+/** Of all mutations; a survivor that is explained is one all the same. */
+const MIN_KILLED = 0.85;
+/** Milliseconds for one test of a mutated tree, and for all named ones: how long they take without a mutation, and more. */
+const TEST_MS = 10_000;
+const [SLACK_MS, SLACK_FACTOR] = [20_000, 4];
+const BACKEND: Record<On, string> = { ring: "uring", node: "node" };
+/** What is not of the tree, or too large to copy and never changed. */
+const LINKED = ["node_modules", "build"];
+const LEFT_OUT = new Set([...LINKED, ".git", "bench", "docs", "prebuilds", "dist"]);
+
+const root = join(import.meta.dir, "../..");
+const { values: options } = parseArgs({
+  options: { only: { type: "string", default: "" }, jobs: { type: "string" }, list: { type: "boolean" } },
+});
+
+type Fate = "killed" | "timeout" | "survived";
+interface Run {
+  mutant: Mutant;
+  fate: Fate;
+  /** Where it was noticed. */
+  by?: On;
+  ms: number;
+}
+
+async function mutants(): Promise<Mutant[]> {
+  const lists = readdirSync(import.meta.dir).filter((name) => /^[a-z-]+\.list\.ts$/.test(name));
+  const all = await Promise.all(lists.sort().map(async (name) => (await import(join(import.meta.dir, name))).default));
+  return (all.flat() as Mutant[]).filter(({ file, name }) => `${file} ${name}`.includes(options.only));
+}
+
+/** What is wrong with the list itself. */
+function misfits(all: readonly Mutant[]): string[] {
+  return all.flatMap(({ name, file, find, put, tests }) => {
+    const where = `${file}: ${name}`;
+    if (!existsSync(join(root, file))) return [`${where}: there is no such file`];
+    const count = readFileSync(join(root, file), "utf8").split(find).length - 1;
+    const missing = tests.filter((test) => !existsSync(join(root, test)));
+    return [
+      ...(count === 1 ? [] : [`${where}: what it replaces stands there ${count} times`]),
+      ...(find === put ? [`${where}: it replaces nothing`] : []),
+      ...missing.map((test) => `${where}: there is no ${test}`),
+    ];
+  });
+}
+
+/** A copy of the tree, by hard links where that can be had. */
+function copyTree(): string {
+  const copy = mkdtempSync(join(tmpdir(), "bun-uring-mutants-"));
+  for (const name of readdirSync(root)) {
+    if (LEFT_OUT.has(name)) continue;
+    const byLinks = Bun.spawnSync(["cp", "-al", join(root, name), copy]);
+    if (byLinks.exitCode !== 0) Bun.spawnSync(["cp", "-a", join(root, name), copy]);
+  }
+  for (const name of LINKED) symlinkSync(join(root, name), join(copy, name));
+  // Tests look at what a document promises.
+  for (const name of ["docs", "bench"]) symlinkSync(join(root, name), join(copy, name));
+  return copy;
+}
+
+/** Puts `text` in the place of a file that may be a hard link to the tree's. */
+function replace(path: string, text: string): void {
+  rmSync(path);
+  writeFileSync(path, text);
+}
+
+/** Runs test files in a tree. */
+function runTests(
+  tree: string,
+  tests: readonly string[],
+  on: On,
+  limitMs: number,
+): Promise<{ fate: Fate; ms: number }> {
+  const started = performance.now();
+  const child = spawn(
+    process.execPath,
+    ["test", "--bail=1", "--timeout", String(TEST_MS), ...tests.map((test) => `./${test}`)],
+    {
+      cwd: tree,
+      env: { ...process.env, BUN_URING_BACKEND: BACKEND[on], NO_COLOR: "1", BUN_URING_SLOW: "" },
+      stdio: "ignore",
+      detached: true, // A group of its own: what the tests have started ends with them.
+    },
+  );
+  return new Promise((resolve) => {
+    let fate: Fate | null = null;
+    const timer = setTimeout(() => {
+      fate = "timeout";
+      endGroup(child.pid!);
+    }, limitMs);
+    child.on("exit", (code) => {
+      clearTimeout(timer);
+      endGroup(child.pid!);
+      resolve({ fate: fate ?? (code === 0 ? "survived" : "killed"), ms: performance.now() - started });
+    });
+  });
+}
+
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // All of it is gone.
+  }
+}
+
+const keyOf = (tests: readonly string[], on: On): string => `${on} ${tests.join(" ")}`;
+
+/** How long each set of tests takes in a tree without a mutation; throws where it fails there. */
+async function baseline(trees: readonly string[], all: readonly Mutant[]): Promise<Map<string, number>> {
+  const sets = new Map<string, { tests: readonly string[]; on: On }>();
+  for (const { tests, on } of all) for (const one of on) sets.set(keyOf(tests, one), { tests, on: one });
+  const times = new Map<string, number>();
+  const failed: string[] = [];
+  await eachIn(trees, [...sets], async (tree, [key, { tests, on }]) => {
+    let { fate, ms } = await runTests(tree, tests, on, 300_000);
+    // On a busy machine a test may fail once: then the mutations would be killed by that, and not by the tests.
+    if (fate !== "survived") ({ fate, ms } = await runTests(tree, tests, on, 300_000));
+    times.set(key, ms);
+    if (fate !== "survived") failed.push(key);
+  });
+  if (failed.length > 0) throw new Error(`these fail without a mutation:\n  ${failed.join("\n  ")}`);
+  return times;
+}
+
+/** Runs `work` on each item, one at a time in each tree. */
+async function eachIn<T>(
+  trees: readonly string[],
+  items: readonly T[],
+  work: (tree: string, item: T) => Promise<void>,
+) {
+  const left = [...items];
+  const worker = async (tree: string): Promise<void> => {
+    for (let item = left.shift(); item !== undefined; item = left.shift()) await work(tree, item);
+  };
+  await Promise.all(trees.map(worker));
+}
+
+async function tryOne(tree: string, mutant: Mutant, times: ReadonlyMap<string, number>): Promise<Run> {
+  const path = join(tree, mutant.file);
+  const text = readFileSync(path, "utf8");
+  // Not by a string: "$&" would be more than itself.
+  replace(
+    path,
+    text.replace(mutant.find, () => mutant.put),
+  );
+  let ms = 0;
+  try {
+    for (const on of mutant.on) {
+      const limit = SLACK_MS + SLACK_FACTOR * times.get(keyOf(mutant.tests, on))!;
+      const run = await runTests(tree, mutant.tests, on, limit);
+      ms += run.ms;
+      if (run.fate !== "survived") return { mutant, fate: run.fate, by: on, ms };
+    }
+    return { mutant, fate: "survived", ms };
+  } finally {
+    replace(path, text);
+  }
+}
+
+function tell({ mutant: { file, name, survives }, fate, by, ms }: Run): void {
+  const where = by === undefined ? "" : ` (${by})`;
+  const why = fate === "survived" && survives !== undefined ? `\n           ${survives}` : "";
+  console.log(`${fate.padEnd(8)}  ${file}: ${name}${where}, ${(ms / 1000).toFixed(1)} s${why}`);
+}
+
+function summary(runs: readonly Run[]): void {
+  const rooms = new Map<string, Record<Fate, number>>();
+  for (const { mutant, fate } of runs) {
+    const room = mutant.file.split("/").slice(1, -1).join("/");
+    const counts = rooms.get(room) ?? { killed: 0, timeout: 0, survived: 0 };
+    counts[fate]++;
+    rooms.set(room, counts);
+  }
+  console.log(`\n${"room".padEnd(16)}killed  timeout  survived`);
+  for (const [room, { killed, timeout, survived }] of [...rooms].sort(([a], [b]) => (a < b ? -1 : 1)))
+    console.log(`${room.padEnd(16)}${String(killed).padEnd(8)}${String(timeout).padEnd(9)}${survived}`);
+}
+
+const all = await mutants();
+if (options.list) {
+  for (const { file, name } of all) console.log(`${file}: ${name}`);
+  process.exit(0);
+}
+const wrong = misfits(all);
+if (wrong.length > 0) {
+  console.error(`mutations that no longer fit:\n  ${wrong.join("\n  ")}`);
+  process.exit(1);
+}
+const trees = Array.from({ length: Number(options.jobs ?? Math.min(4, availableParallelism())) }, copyTree);
+process.on("exit", () => {
+  for (const tree of trees) rmSync(tree, { recursive: true, force: true });
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+
+const started = performance.now();
+const times = await baseline(trees, all);
+const runs: Run[] = [];
+await eachIn(trees, all, async (tree, mutant) => {
+  const run = await tryOne(tree, mutant, times);
+  runs.push(run);
+  tell(run);
+});
+summary(runs);
+const noticed = runs.filter(({ fate }) => fate !== "survived").length;
+const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+console.log(
+  `\nmutants: ${noticed} of ${runs.length} noticed (${Math.round((100 * noticed) / runs.length)} %), ${minutes} min`,
+);
+for (const { mutant } of runs.filter(({ fate, mutant }) => fate === "survived" && mutant.survives === undefined))
+  console.log(`unexplained: ${mutant.file}: ${mutant.name}`);
+process.exit(noticed / runs.length >= MIN_KILLED ? 0 : 1);
