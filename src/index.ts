@@ -3,9 +3,10 @@
 
 import { currentBackend } from "./backend/choose.ts";
 
-export { type ManyOptions, type ReadBatchOptions, type ReadManyOptions, readMany, statMany } from "./fs/many.ts";
+export { type ManyOptions, type ReadManyOptions, readMany, statMany } from "./fs/many.ts";
 export { type OpenOptions, open } from "./fs/open.ts";
 export { FileHandle } from "./handle/file-handle.ts";
+export type { ReadBatchOptions } from "./handle/read-batch.ts";
 export { type Advice, type AllocateOptions, type RenameOptions, rename } from "./handle/space.ts";
 export { getxattr, listxattr, removexattr, type SetXattrOptions, setxattr } from "./handle/xattr.ts";
 export { alignedBuffer } from "./kernel/aligned.ts";

@@ -4,30 +4,31 @@
 // off again, are kept from the handle's other operations, not from other handles'.
 
 import { isAligned } from "../kernel/aligned.ts";
-import { AT_EMPTY_PATH, STATX_DIOALIGN } from "../kernel/constants.ts";
 import { copyAll } from "../kernel/copy.ts";
-import { Opcode, SqeFlag } from "../kernel/sqe.ts";
 import { bufferTaken } from "../node/arguments.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { byteLengthOf, bytesOf, isDetached, isView, totalLength } from "../node/views.ts";
-import { type Operation, promiseFor } from "../ring/operation.ts";
-import { CELL_HALF } from "../ring/scratch.ts";
-import { BOUNCE_BYTES, withBounce } from "./bounce.ts";
-import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "./interface.ts";
+import type {
+  Alignment,
+  Backend,
+  Claimed,
+  OpenFile,
+  ReadResult,
+  Reads,
+  ReadvResult,
+  WriteResult,
+  WritevResult,
+} from "./interface.ts";
 import { writeThenSync } from "./loops.ts";
+import { readEach } from "./node-direct.ts";
 import { Ranges } from "./range-lock.ts";
-import { type Claim, claim as claimOwn, settleClaim } from "./uring/own-position.ts";
-import type { Reads } from "./uring/read-batch.ts";
-import { begin, EINTR, end, fail, stage, stageAgain, thread } from "./uring/request.ts";
 
 type View = NodeJS.ArrayBufferView;
 
-/** What O_DIRECT asks of this file: multiples of so many bytes. */
-export interface Alignment {
-  /** Of addresses in memory. */
-  memory: number;
-  /** Of positions and lengths. */
-  offset: number;
+/** Where a transfer begins, and what it has claimed at the file's own position. */
+interface Claim {
+  start: number;
+  claimed: Claimed | null;
 }
 
 export interface DirectOptions {
@@ -41,6 +42,19 @@ export interface DirectOptions {
 }
 
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** Bytes that go through aligned memory at once. */
+const BOUNCE_BYTES = 256 * 1024;
+
+/** Runs `work` with aligned memory of `length` bytes, for where the user's is not. */
+async function withBounce<T>(base: Backend, length: number, work: (memory: Buffer) => Promise<T>): Promise<T> {
+  const bounce = base.alignedMemory(length);
+  try {
+    return await work(bounce.bytes.subarray(0, length));
+  } finally {
+    bounce.release();
+  }
+}
 
 /** What keeps the handles of operations under way. */
 const busy = new Set<DirectOptions>();
@@ -272,14 +286,15 @@ class DirectFile {
 
   /** Where a transfer begins, and what it claims. Beyond 2^53 lies the end of every file. */
   #claim(position: number | bigint, length: number, isRead: boolean): Claim {
-    if (position === -1 && this.#base.name === "io_uring") return claimOwn(this.#file.fd, length, isRead);
+    const claimed = position === -1 ? this.#base.claim?.(this.#file, length, isRead) : null;
+    if (claimed) return { start: claimed.start, claimed };
     const start = position === -1 ? this.#position : Number(position > MAX_SAFE ? MAX_SAFE : position);
-    return { fd: -1, start, bytes: 0 };
+    return { start, claimed: null };
   }
 
   #settle(claim: Claim, moved: number): void {
     this.#position = claim.start + moved;
-    if (claim.fd >= 0) settleClaim(claim, moved);
+    claim.claimed?.settle(moved);
   }
 
   /** Counts a transfer as one operation of the file, whatever its steps, until `after` has seen its result. */
@@ -308,23 +323,19 @@ export function directBackend(base: Backend, file: OpenFile, options: DirectOpti
     write: (_, view, offset, length, position) => direct.write(view, offset, length, position),
     readv: (_, views, position, given = views as any) => direct.readv(views, position, given),
     writev: (_, views, position, given = views as any) => direct.writev(views, position, given),
+    readBatch: (_, reads, signal) =>
+      isStraight(options, reads) ? base.readBatch(file, reads, signal) : readEach(made, file, reads, signal),
     writeSynced: (_, buffers, position, landed) => writeThenSync(made, file, buffers, position, landed),
     ftruncate: (_, length) => direct.ftruncate(length),
     fstat: (_, bigint) => direct.fstat(bigint),
     close: () => direct.close(),
   };
-  optionsOf.set(made, options);
   return Object.assign(made, own);
 }
 
-const optionsOf = new WeakMap<Backend, DirectOptions>();
-
-/** Whether all of these reads can go past `backend`: it is a plain one, or they are aligned as its file asks. */
-export function isStraight(backend: Backend, { offsets, lengths, into }: Reads): boolean {
-  const options = optionsOf.get(backend);
-  if (options === undefined) return true;
-  if (options.writeOnly) return false;
-  const { alignment } = options;
+/** Whether all of these reads are aligned as the file asks. */
+function isStraight({ alignment, writeOnly }: DirectOptions, { offsets, lengths, into }: Reads): boolean {
+  if (writeOnly) return false;
   const one = isView(into);
   if (one && !isAligned(into, 0, alignment.memory)) return false;
   for (let i = 0, start = 0; i < offsets.length; i++) {
@@ -340,49 +351,4 @@ export function isStraight(backend: Backend, { offsets, lengths, into }: Reads):
 function bytesFor(syscall: string, view: View, offset: number, length: number): Uint8Array {
   if (isDetached(view) || byteLengthOf(view) < offset + length) throw bufferTaken(syscall);
   return bytesOf(view).subarray(offset, offset + length);
-}
-
-/** Words of struct statx: stx_mask, stx_dio_mem_align, stx_dio_offset_align. */
-const [MASK, MEMORY, OFFSET] = [0, 38, 39];
-const DEFAULT: Alignment = { memory: 4096, offset: 4096 };
-
-/** What the file asks of O_DIRECT: STATX_DIOALIGN, or 4096 where nobody says. Null: it would be buffered all the same. */
-export async function alignmentOf(base: Backend, file: OpenFile): Promise<Alignment | null> {
-  if (base.name !== "io_uring") return DEFAULT;
-  const { mask, memory, offset } = await statAlignment(file);
-  if ((mask & STATX_DIOALIGN) === 0) return DEFAULT;
-  return offset === 0 ? null : { memory: Math.max(1, memory), offset };
-}
-
-interface Answer {
-  mask: number;
-  memory: number;
-  offset: number;
-}
-
-function statAlignment(file: OpenFile): Promise<Answer> {
-  const t = thread();
-  const cell = t.cells.take();
-  const operation = begin(t, finishAlignment, "fstat", file);
-  operation.cell = cell;
-  cell.bytes[cell.offset] = 0;
-  const into = cell.address + CELL_HALF;
-  const flags = file.slow ? SqeFlag.ASYNC : 0;
-  stageAgain(operation, () =>
-    stage(t, operation, Opcode.STATX, flags, file.fd, into, cell.address, STATX_DIOALIGN, AT_EMPTY_PATH),
-  );
-  return promiseFor(operation);
-}
-
-function finishAlignment(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR ? operation.again!() : fail(operation, res);
-  const { resolve, cell } = operation;
-  const { words, halfWord } = cell!;
-  const answer = {
-    mask: words[halfWord + MASK]!,
-    memory: words[halfWord + MEMORY]!,
-    offset: words[halfWord + OFFSET]!,
-  };
-  end(operation);
-  resolve(answer);
 }

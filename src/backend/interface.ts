@@ -111,6 +111,78 @@ export const SAME_FILE = 2;
 export const ANOTHER_WAY = -1;
 export const INCOMPLETE = -2;
 
+/** What O_DIRECT asks of a file: multiples of so many bytes. */
+export interface Alignment {
+  /** Of addresses in memory. */
+  memory: number;
+  /** Of positions and lengths. */
+  offset: number;
+}
+
+/** What every file takes that takes O_DIRECT at all. */
+export const ANY_ALIGNMENT: Alignment = { memory: 4096, offset: 4096 };
+
+/** Memory for one use; released, it is used again only when the kernel is done with it. */
+export interface Lent {
+  readonly bytes: Buffer;
+  release(): void;
+}
+
+/** Bytes at the file's own position that were claimed before they are read or written. */
+export interface Claimed {
+  /** Where they begin, or -errno. */
+  readonly start: number;
+  /** Moves the position to where the transfer has ended, if nobody else has moved it since. */
+  settle(moved: number): void;
+}
+
+/** Most reads of a batch: what the ring can tell apart (ring/operation.ts). */
+export const MAX_READS: number = 2 ** 20 - 1;
+
+/** The reads of a batch, in arrays that nobody changes. Read `i` asks for `lengths[i]` bytes (or `lengths`) at `offsets[i]`. */
+export interface Reads {
+  offsets: Float64Array;
+  lengths: Float64Array | number;
+  /** One view, filled one read after another with room for each one's length, or a view for each read. */
+  into: NodeJS.ArrayBufferView | readonly NodeJS.ArrayBufferView[];
+}
+
+/** What a range of a file is made into: reserved space, a hole, or zeros (fallocate(2)). */
+export interface Space {
+  keepSize: boolean;
+  punchHole: boolean;
+  zeroRange: boolean;
+}
+
+/** What is going to be done with a range of a file: posix_fadvise(2). */
+export type Advice = "normal" | "random" | "sequential" | "willneed" | "dontneed" | "noreuse";
+
+/**
+ * What Node's API has not. Where the backend or the kernel has none of it either, each rejects with
+ * ERR_FEATURE_UNAVAILABLE_ON_PLATFORM. `where` is a path, whose links are followed, or an open file.
+ */
+export interface Beyond {
+  allocate(file: OpenFile, offset: number, length: number, space: Space): Promise<void>;
+  /** `length` 0: up to the end of the file. */
+  advise(file: OpenFile, offset: number, length: number, advice: Advice): Promise<void>;
+  /** Writes the range's dirty pages and waits for that: sync_file_range(2). */
+  syncRange(file: OpenFile, offset: number, length: number): Promise<void>;
+  /** renameat2(2) with one of its flags. */
+  renameWith(from: Path, to: Path, condition: "noReplace" | "exchange"): Promise<void>;
+  getxattr(where: Path | OpenFile, name: string): Promise<Buffer>;
+  /** The value is copied before the call returns. */
+  setxattr(
+    where: Path | OpenFile,
+    name: string,
+    value: Uint8Array,
+    condition: "create" | "replace" | null,
+  ): Promise<void>;
+  /** Refused on the file system of a server: it is a plain call. */
+  listxattr(where: Path | OpenFile): Promise<string[]>;
+  /** Refused on the file system of a server: it is a plain call. */
+  removexattr(where: Path | OpenFile, name: string): Promise<void>;
+}
+
 /**
  * One way to run file operations.
  *
@@ -121,7 +193,7 @@ export const INCOMPLETE = -2;
  * - EINTR is retried, and nothing else is. Reads and writes may be short; only `readFile` and `writeFile` loop.
  * - No method throws: an operation that cannot even be queued is a rejected promise.
  */
-export interface Backend {
+export interface Backend extends Beyond {
   readonly name: "io_uring" | "node";
 
   /**
@@ -205,6 +277,24 @@ export interface Backend {
    * on with before anything is synced. `landed` counts what is written; the error says with its `syscall` what failed.
    */
   writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Promise<void>;
+
+  /**
+   * Many positioned reads as one operation: for each the bytes that it brought, or -errno. When the signal fires it rejects with an
+   * AbortError; what is in the kernel goes on.
+   */
+  readBatch(file: OpenFile, reads: Reads, signal: AbortSignal | null): Promise<Int32Array>;
+
+  /** What the file asks of O_DIRECT; null where it would be buffered all the same. */
+  directAlignment(file: OpenFile): Promise<Alignment | null>;
+
+  /** Memory that O_DIRECT takes, at multiples of a page. */
+  alignedMemory(length: number): Lent;
+
+  /**
+   * Claims bytes at the file's own position, which others may move at the same time; no more than a file has left where they are to
+   * be read. Null where the backend can't: there only reads and writes move a file's own position.
+   */
+  readonly claim: ((file: OpenFile, length: number, isRead: boolean) => Claimed) | null;
 
   fsync(file: OpenFile): Promise<void>;
   fdatasync(file: OpenFile): Promise<void>;

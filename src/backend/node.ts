@@ -5,7 +5,7 @@
 import type * as fs from "node:fs";
 import type { Native } from "../kernel/shim.ts";
 import type { Landed } from "../node/abort.ts";
-import { bufferTaken, codedError } from "../node/arguments.ts";
+import { bufferTaken, unavailable } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError, told } from "../node/errors.ts";
 import { type FileInfo, infoFromStats } from "../node/file-info.ts";
@@ -15,12 +15,16 @@ import { setOpenAttributes } from "../node/set-attributes.ts";
 import { byteLengthOf, totalLength } from "../node/views.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
+  type Alignment,
   ANOTHER_WAY,
+  ANY_ALIGNMENT,
   type Backend,
+  type Lent,
   OpenFile,
   type Path,
   type ReadFileOptions,
   type ReadResult,
+  type Reads,
   type ReadvResult,
   type WriteFileOptions,
   type WriteResult,
@@ -40,6 +44,14 @@ const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
 /** The shim's plain calls; null where it can't be loaded. */
 let native: Native | null | undefined;
 
+/** What few programs want, and what loads bun:ffi. */
+type Rarely = typeof import("./node-direct.ts");
+const rarely = (): Rarely => require("./node-direct.ts") as Rarely;
+
+const refuse = async (what: string): Promise<never> => {
+  throw unavailable(what, "this process runs on the node backend, and node:fs has no such call");
+};
+
 const loaded = (): Native | null =>
   (require("../kernel/shim.ts") as typeof import("../kernel/shim.ts")).loadNative().native ?? null;
 
@@ -49,8 +61,7 @@ function maybeSlow(file: OpenFile): OpenFile {
   return file;
 }
 
-const unavailable = (why: string): Error =>
-  codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", `opening beneath a folder is unavailable: ${why}`);
+const BENEATH = "opening beneath a folder";
 
 /** The largest length that Bun's ftruncate takes; no Linux file system that is in use stores files this long. */
 const MAX_TRUNCATE_BYTES = 2 ** 52 - 1;
@@ -78,6 +89,7 @@ const assumedDone = (): AtEnd<void> => ({ here: null, assumed: () => {} });
 class NodeBackend implements Backend {
   readonly name = "node";
   readonly seek = null;
+  readonly claim = null;
   copy(from: Uint8Array, to: Uint8Array): number {
     return (require("../kernel/copy.ts") as typeof import("../kernel/copy.ts")).copyBytes(from, to);
   }
@@ -103,12 +115,13 @@ class NodeBackend implements Backend {
   /** A plain call, which may wait for the disk: node:fs has nothing that keeps a look-up inside a folder. */
   async openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
     native ??= loaded();
-    if (native === null) throw unavailable("no native library is loaded");
+    if (native === null) throw unavailable(BENEATH, "no native library is loaded");
     const bytes = encodePath(path);
     for (;;) {
       const fd = native.openBeneath(dir, bytes, flags, mode, resolve);
       if (fd >= 0) return maybeSlow(new OpenFile(fd));
-      if (fd === ENOSYS || fd === EPERM) throw unavailable("openat2(2) is refused (Linux 5.6 and newer have it)");
+      if (fd === ENOSYS || fd === EPERM)
+        throw unavailable(BENEATH, "openat2(2) is refused (Linux 5.6 and newer have it)");
       if (fd !== EINTR) throw systemError(fd, "open", path);
     }
   }
@@ -307,6 +320,19 @@ class NodeBackend implements Backend {
   link(existing: Path, path: Path): Promise<void> {
     return attempt("link", (done) => bunFs.link(existing, path, done), existing, path);
   }
+
+  readonly allocate = (): Promise<never> => refuse("fallocate");
+  readonly advise = (): Promise<never> => refuse("fadvise");
+  readonly syncRange = (): Promise<never> => refuse("sync_file_range");
+  readonly renameWith = (): Promise<never> => refuse("rename with options");
+  readonly getxattr = (): Promise<never> => refuse("getxattr");
+  readonly setxattr = (): Promise<never> => refuse("setxattr");
+  readonly listxattr = (): Promise<never> => refuse("listxattr");
+  readonly removexattr = (): Promise<never> => refuse("removexattr");
+  readonly directAlignment = async (): Promise<Alignment> => ANY_ALIGNMENT;
+  readonly alignedMemory = (length: number): Lent => rarely().alignedMemory(length);
+  readonly readBatch = (file: OpenFile, reads: Reads, signal: AbortSignal | null): Promise<Int32Array> =>
+    rarely().readEach(this, file, reads, signal);
 
   readonly removeTree = removeTree;
   readonly list = list;

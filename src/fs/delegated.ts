@@ -2,20 +2,20 @@
 // API does the work, and its errors are given Node's shape. Also truncate by path, link and symlink, which need no room.
 // Assumes nothing of its arguments. Folders are in fs/directory.ts.
 
-import type {
-  BigIntStatsFs,
-  BufferEncodingOption,
-  EncodingOption,
-  Mode,
-  ObjectEncodingOptions,
-  PathLike,
-  StatFsOptions,
-  StatsFs,
-  TimeLike,
+import {
+  type BigIntStatsFs,
+  type BufferEncodingOption,
+  constants,
+  type EncodingOption,
+  type Mode,
+  type ObjectEncodingOptions,
+  type PathLike,
+  type StatFsOptions,
+  type StatsFs,
+  type TimeLike,
 } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
-import { constants } from "../kernel/constants.ts";
 import { codedError, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";

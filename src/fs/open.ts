@@ -1,13 +1,12 @@
 // Opening files: Node's open, and beyond it within a time or a signal, and past the page cache with any memory.
 // Assumes that a descriptor nobody waits for any more is ours to close. Never says `direct` of a file that is buffered.
 
-import type { Mode, OpenMode, PathLike } from "node:fs";
+import { constants, type Mode, type OpenMode, type PathLike } from "node:fs";
 import { bypassCache, cancellable, currentBackend } from "../backend/choose.ts";
 import type { DirectOptions } from "../backend/direct.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { kinMet, meetKin } from "../handle/bun-class.ts";
 import { FileHandle, handlePrototype, kinOf } from "../handle/file-handle.ts";
-import { constants } from "../kernel/constants.ts";
 import { abortable, type Limits, limited } from "../node/abort.ts";
 import { validateBoolean, validateOneOf } from "../node/arguments.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
@@ -198,8 +197,8 @@ async function handleOfDirect(
   let plain: OpenFile;
   try {
     if (!kinMet) await meetKin(handlePrototype, kinOf);
-    const { alignmentOf, directBackend } = require("../backend/direct.ts") as Direct;
-    const alignment = await alignmentOf(base, file);
+    const { directBackend } = require("../backend/direct.ts") as Direct;
+    const alignment = await base.directAlignment(file);
     const stats = await base.fstat(file, false);
     const sized = stats.isFile();
     if (alignment !== null && (sized || stats.isBlockDevice())) {

@@ -10,7 +10,6 @@ import type { ReadableStream } from "node:stream/web";
 import { currentBackend } from "../backend/choose.ts";
 import type { OpenFile } from "../backend/interface.ts";
 import { writeAll } from "../backend/loops.ts";
-import type { ReadBatchOptions } from "../fs/many.ts";
 import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
 import { withLengths } from "../node/named.ts";
 import {
@@ -35,6 +34,7 @@ import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts"
 import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
 import { collected } from "./finalizer.ts";
 import { type FileLock, type LockOptions, lockFile } from "./lock.ts";
+import type { ReadBatchOptions } from "./read-batch.ts";
 import type { Advice, AllocateOptions } from "./space.ts";
 import type { SetXattrOptions } from "./xattr.ts";
 
@@ -43,7 +43,7 @@ export { fileOf, kinOf } from "./core.ts";
 type View = NodeJS.ArrayBufferView;
 
 // What few handles are asked for is loaded when one is.
-const many = () => require("../fs/many.ts") as typeof import("../fs/many.ts");
+const batches = () => require("./read-batch.ts") as typeof import("./read-batch.ts");
 const streams = () => require("../streams/node-stream.ts") as typeof import("../streams/node-stream.ts");
 const webStreams = () => require("../streams/web-stream.ts") as typeof import("../streams/web-stream.ts");
 const extras = () => require("./space.ts") as typeof import("./space.ts");
@@ -200,10 +200,10 @@ export class FileHandle extends OpenHandle {
     return webStreams().openWebStream(this, sourceOf(this), kinOf(this).closed !== null, options);
   }
 
-  /** Many positioned reads with one promise: `readBatch` of fs/many.ts says how. Resolves to each read's bytes or -errno. */
+  /** Many positioned reads with one promise: `readBatch` of handle/read-batch.ts says how. Resolves to each read's bytes or -errno. */
   readBatch(options: ReadBatchOptions): Promise<Int32Array> {
     const { file, backend } = sourceOf(this);
-    return many().readBatch(file, options, backend);
+    return batches().readBatch(file, options, backend);
   }
 
   /**

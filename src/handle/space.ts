@@ -2,25 +2,8 @@
 // Assumes nothing of its arguments. On the node backend, which has no such calls, each rejects and says so.
 
 import { currentBackend } from "../backend/choose.ts";
-import type { OpenFile } from "../backend/interface.ts";
-import * as uringPath from "../backend/uring/path.ts";
-import { begin, finishVoid, remoteFlag, stage, thread } from "../backend/uring/request.ts";
+import type { Advice, OpenFile } from "../backend/interface.ts";
 import {
-  FALLOC_FL_KEEP_SIZE,
-  FALLOC_FL_PUNCH_HOLE,
-  FALLOC_FL_ZERO_RANGE,
-  POSIX_FADV_DONTNEED,
-  POSIX_FADV_NOREUSE,
-  POSIX_FADV_NORMAL,
-  POSIX_FADV_RANDOM,
-  POSIX_FADV_SEQUENTIAL,
-  POSIX_FADV_WILLNEED,
-  RENAME_EXCHANGE,
-  RENAME_NOREPLACE,
-} from "../kernel/constants.ts";
-import { OPCODE_SINCE, Opcode, type OpcodeName } from "../kernel/sqe.ts";
-import {
-  codedError,
   invalidArgValue,
   outOfRange,
   validateBoolean,
@@ -28,52 +11,11 @@ import {
   validateObject,
   validateOneOf,
 } from "../node/arguments.ts";
-import { closedError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
-import { promiseFor } from "../ring/operation.ts";
+
+export type { Advice };
 
 type PathLike = string | Uint8Array | URL;
-
-/** ERR_FEATURE_UNAVAILABLE_ON_PLATFORM: the call needs io_uring, or an opcode that this kernel lacks. */
-export function unavailable(what: string, reason: string): Error & { code: string } {
-  return codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", `${what} is unavailable: ${reason}`);
-}
-
-/** Throws unless the ring is in use and has the opcode. */
-export function needRing(what: string, opcode: OpcodeName | null): void {
-  if (currentBackend().name !== "io_uring")
-    throw unavailable(what, "this process runs on the node backend, and node:fs has no such call");
-  if (opcode !== null && thread().setup.opcodes[Opcode[opcode]] !== 1)
-    throw unavailable(what, `this kernel has no IORING_OP_${opcode} (Linux ${OPCODE_SINCE[opcode]} and newer have it)`);
-}
-
-/** An operation on a range of an open file, without a value. */
-function onRange(
-  file: OpenFile,
-  opcode: OpcodeName,
-  syscall: string,
-  offset: number,
-  address: number,
-  length: number,
-  opFlags: number,
-): Promise<void> {
-  needRing(syscall, opcode);
-  if (file.fd < 0) throw closedError(syscall);
-  const t = thread();
-  const operation = begin(t, finishVoid, syscall, file);
-  stage(
-    t,
-    operation,
-    Opcode[opcode],
-    file.slow ? remoteFlag(t, operation) : 0,
-    file.fd,
-    offset,
-    address,
-    length,
-    opFlags,
-  );
-  return promiseFor(operation);
-}
 
 /** What `FileHandle.allocate` does besides reserving space; flags of fallocate(2). */
 export interface AllocateOptions {
@@ -104,24 +46,10 @@ export async function allocate(
   validateBoolean(punchHole, "options.punchHole");
   validateBoolean(zeroRange, "options.zeroRange");
   if (punchHole && zeroRange) throw invalidArgValue("options", options, "can't have both punchHole and zeroRange");
-  const mode =
-    (keepSize || punchHole ? FALLOC_FL_KEEP_SIZE : 0) |
-    (punchHole ? FALLOC_FL_PUNCH_HOLE : 0) |
-    (zeroRange ? FALLOC_FL_ZERO_RANGE : 0);
-  return onRange(file, "FALLOCATE", "fallocate", offset, length, mode, 0);
+  return currentBackend().allocate(file, offset, length, { keepSize, punchHole, zeroRange });
 }
 
-/** What is going to be done with a range of a file: posix_fadvise(2). */
-export type Advice = "normal" | "random" | "sequential" | "willneed" | "dontneed" | "noreuse";
-
-const ADVICE: Readonly<Record<Advice, number>> = {
-  normal: POSIX_FADV_NORMAL,
-  random: POSIX_FADV_RANDOM,
-  sequential: POSIX_FADV_SEQUENTIAL,
-  willneed: POSIX_FADV_WILLNEED,
-  dontneed: POSIX_FADV_DONTNEED,
-  noreuse: POSIX_FADV_NOREUSE,
-};
+const ADVICE: readonly Advice[] = ["normal", "random", "sequential", "willneed", "dontneed", "noreuse"];
 
 /**
  * Tells the kernel how a range is going to be used: "sequential" doubles read-ahead, "random" turns it off, "willneed"
@@ -131,12 +59,9 @@ const ADVICE: Readonly<Record<Advice, number>> = {
 export async function advise(file: OpenFile, offset: number, length: number, advice: Advice): Promise<void> {
   validateInteger(offset, "offset", 0);
   validateInteger(length, "length", 0, 0xffff_ffff);
-  validateOneOf(advice, "advice", Object.keys(ADVICE) as Advice[]);
-  return onRange(file, "FADVISE", "fadvise", offset, 0, length, ADVICE[advice]);
+  validateOneOf(advice, "advice", ADVICE as Advice[]);
+  return currentBackend().advise(file, offset, length, advice);
 }
-
-/** WAIT_BEFORE, WRITE, WAIT_AFTER of sync_file_range(2). */
-const WRITE_AND_WAIT = 0b111;
 
 /**
  * Writes a range's dirty pages to the disk and waits for that. It bounds what a later fsync has to do and is none itself:
@@ -145,7 +70,7 @@ const WRITE_AND_WAIT = 0b111;
 export async function syncRange(file: OpenFile, offset: number, length: number): Promise<void> {
   validateInteger(offset, "offset", 0);
   validateInteger(length, "length", 0, 0xffff_ffff);
-  return onRange(file, "SYNC_FILE_RANGE", "sync_file_range", offset, 0, length, WRITE_AND_WAIT);
+  return currentBackend().syncRange(file, offset, length);
 }
 
 /** The two flags of renameat2(2) that `rename` takes; both need Linux 3.15 and a file system that has them. */
@@ -166,6 +91,5 @@ export async function rename(from: PathLike, to: PathLike, options: RenameOption
   validateBoolean(exchange, "options.exchange");
   if (noReplace && exchange) throw outOfRange("options", "one of noReplace and exchange", options);
   if (!noReplace && !exchange) return currentBackend().rename(oldPath, newPath);
-  needRing("rename with options", "RENAMEAT");
-  return uringPath.rename(oldPath, newPath, noReplace ? RENAME_NOREPLACE : RENAME_EXCHANGE);
+  return currentBackend().renameWith(oldPath, newPath, noReplace ? "noReplace" : "exchange");
 }

@@ -2,7 +2,7 @@
 // Assumes nothing of its arguments. Needs no ring: the address comes from Bun.
 
 import { invalidArgValue, validateInteger } from "../node/arguments.ts";
-import { stableAddress } from "../ring/scratch.ts";
+import { stableAddress } from "./address.ts";
 import { addressOf } from "./shim.ts";
 
 const MAX_ALIGNMENT = 2 * 1024 * 1024;

@@ -2,7 +2,7 @@
 // the memlock limit allows it, registered with the ring. Memory goes to the next only when its last operation has ended;
 // taking it back detaches every view of the old lease, so that nobody writes into what is somebody else's by now.
 
-import { currentBackend } from "../backend/choose.ts";
+import { fallbackReason } from "../backend/choose.ts";
 import { type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateInteger, validateObject } from "../node/arguments.ts";
 import { setTimeout } from "../node/clock.ts";
@@ -144,7 +144,7 @@ export class BufferPool {
     this.size = size;
     this.count = count;
     this.alignment = alignment;
-    const onRing = (makesRing || presence.ring !== null) && currentBackend().name === "io_uring";
+    const onRing = (makesRing || presence.ring !== null) && fallbackReason() === null;
     const thread = onRing ? ringThread() : null;
     this.#region =
       thread !== null && "ring" in thread ? shimRegion(thread, size, count, alignment) : heapRegion(size, alignment);

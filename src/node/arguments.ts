@@ -13,6 +13,11 @@ function inspect(value: unknown, options?: InspectOptions): string {
   return process.getBuiltinModule("node:util").inspect(value, options);
 }
 
+/** ERR_FEATURE_UNAVAILABLE_ON_PLATFORM: the call needs io_uring, or an opcode that this kernel lacks. */
+export function unavailable(what: string, reason: string): Error & { code: string } {
+  return codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", `${what} is unavailable: ${reason}`);
+}
+
 /** Builds an error as Node does: own enumerable `code`, plain `name`, and the code shown by toString() and the stack. */
 export function codedError<E extends Error>(Base: new (message: string) => E, code: string, message: string): Coded<E> {
   const error = new Base(message) as Coded<E>;

@@ -5,6 +5,7 @@
 import type { OpenFile } from "../backend/interface.ts";
 import { FileHandle, fileOf } from "../handle/file-handle.ts";
 import { SQE_WORDS } from "../kernel/abi.ts";
+import { stableAddress } from "../kernel/address.ts";
 import { AT_FDCWD, SqeFlag, setBufferIndex, setFileIndex, setOffset, writeSqe } from "../kernel/sqe.ts";
 import {
   invalidArgType,
@@ -22,7 +23,7 @@ import { toPath } from "../node/path.ts";
 import { byteLengthOf, isResizable } from "../node/views.ts";
 import { holdLeased, type LeasedMemory } from "../ring/lease.ts";
 import type { Ring } from "../ring/ring.ts";
-import { CELL_BYTES, CELL_HALF, type Cell, type Cells, ownPath, putPath, stableAddress } from "../ring/scratch.ts";
+import { CELL_BYTES, CELL_HALF, type Cell, type Cells, ownPath, putPath } from "../ring/scratch.ts";
 import { type Form, formOf, type Sqe, takenOnce } from "./sqe-fields.ts";
 import { offsetOf, putHow, putTime } from "./sqe-values.ts";
 

@@ -5,7 +5,6 @@
 import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fallbackReason } from "../backend/choose.ts";
-import { thread } from "../backend/uring/request.ts";
 import { Opcode, type OpcodeName } from "../kernel/sqe.ts";
 import { type Limits, limited } from "../node/abort.ts";
 import {
@@ -18,7 +17,7 @@ import {
 } from "../node/arguments.ts";
 import { closedError, systemError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
-import { RingThread } from "../ring/context.ts";
+import { RingThread, ringThread } from "../ring/context.ts";
 import { type RingStats, SetupFlag } from "../ring/ring.ts";
 import { type Reason, setUp } from "../ring/setup.ts";
 import { type Tuning, tune } from "../ring/tuning.ts";
@@ -79,8 +78,7 @@ export class Ring {
 
   /** This thread's ring. Throws where io_uring can't be had: `capabilities().reason` says the same. */
   static current(): Ring {
-    needRing();
-    const shared = thread();
+    const shared = sharedThread();
     let ring = rings.get(shared);
     if (ring === undefined) {
       ring = new Ring({}, shared);
@@ -222,6 +220,14 @@ function limitsOf(options: Limits): Limits {
 function needRing(): void {
   const reason = fallbackReason();
   if (reason !== null) throw noRing(reason);
+}
+
+/** This thread's ring. Throws where it can't be had. */
+function sharedThread(): RingThread {
+  needRing();
+  const made = ringThread();
+  if ("ring" in made) return made;
+  throw noRing(made);
 }
 
 function noRing({ message, remedy }: Reason): Error {

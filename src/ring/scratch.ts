@@ -1,18 +1,11 @@
 // Stable addresses for what the kernel reads or writes later: the user's views, and small cells of shim memory for
 // paths, statx results and iovecs. Cells live in regions that outlive the JavaScript heap and are never given back.
 
-import { type Address, addressOf, memoryAt, type Native } from "../kernel/shim.ts";
+import { type Address, memoryAt, type Native } from "../kernel/shim.ts";
 import { clockMs } from "../node/clock.ts";
-import { bufferOf } from "../node/views.ts";
 
 /** The most bytes one read or write moves: the kernel's MAX_RW_COUNT. */
 export const MAX_TRANSFER = 0x7fff_f000;
-
-/** Address of `view[offset]`. Reading `.buffer` first moves a small view's data to where it will stay. */
-export function stableAddress(view: ArrayBufferView, offset: number): Address {
-  void bufferOf(view);
-  return addressOf(view) + offset;
-}
 
 /** Bytes of a cell: a path of up to 255 bytes and its NUL, then 256 bytes for a statx or a second path. */
 export const CELL_BYTES = 512;

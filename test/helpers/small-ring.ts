@@ -2,11 +2,11 @@
 // Assumes a kernel that gives rings. Never touches the thread's own ring.
 
 import { closeSync, openSync } from "node:fs";
+import { stableAddress } from "../../src/kernel/address.ts";
 import { Opcode, SqeFlag, writeSqe } from "../../src/kernel/sqe.ts";
 import { RingThread } from "../../src/ring/context.ts";
 import { type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../src/ring/operation.ts";
 import type { Ring } from "../../src/ring/ring.ts";
-import { stableAddress } from "../../src/ring/scratch.ts";
 import { type SetupOptions, setUp } from "../../src/ring/setup.ts";
 
 export function smallThread(options: SetupOptions = { entries: 8, cqEntries: 8 }): RingThread {

@@ -3,10 +3,11 @@
 
 import { read as readMemory } from "bun:ffi";
 import { afterAll, describe, expect, test } from "bun:test";
+import { stableAddress } from "../../src/kernel/address.ts";
 import { addressOf } from "../../src/kernel/shim.ts";
 import { isResizable } from "../../src/node/views.ts";
 import { LANE_BYTES } from "../../src/ring/read-buffer.ts";
-import { CELL_BYTES, CELL_HALF, type Cell, ownPath, putPath, stableAddress } from "../../src/ring/scratch.ts";
+import { CELL_BYTES, CELL_HALF, type Cell, ownPath, putPath } from "../../src/ring/scratch.ts";
 import { endThread, smallThread } from "../helpers/small-ring.ts";
 
 const t = smallThread();

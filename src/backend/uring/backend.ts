@@ -10,11 +10,14 @@ import { writeSynced } from "./durable-write.ts";
 import * as jobs from "./jobs.ts";
 import * as local from "./local-calls.ts";
 import * as path from "./path.ts";
+import { readBatch } from "./read-batch.ts";
 import { readFile } from "./read-file.ts";
 import * as file from "./read-write.ts";
+import * as space from "./space.ts";
 import * as statx from "./statx.ts";
 import * as vectored from "./vectored.ts";
 import { writeFile } from "./write-file.ts";
+import * as xattr from "./xattr.ts";
 
 type Start = (a: any, b: any, c: any, d: any, e: any) => Promise<any>;
 
@@ -61,6 +64,10 @@ export const uringBackend: Backend = {
   readv: rejecting(vectored.readv),
   writev: rejecting(vectored.writev),
   writeSynced: rejecting(writeSynced),
+  readBatch: rejecting(readBatch),
+  directAlignment: rejecting(space.directAlignment),
+  alignedMemory: space.alignedMemory,
+  claim: space.claim,
   fsync: rejecting(file.fsync),
   fdatasync: rejecting(file.fdatasync),
   ftruncate: rejecting(file.ftruncate),
@@ -87,4 +94,12 @@ export const uringBackend: Backend = {
   preallocate: rejecting(preallocate),
   readFile: rejecting(readFile),
   writeFile: rejecting(writeFile),
+  allocate: rejecting(space.allocate),
+  advise: rejecting(space.advise),
+  syncRange: rejecting(space.syncRange),
+  renameWith: rejecting(space.renameWith),
+  getxattr: rejecting(xattr.getxattr),
+  setxattr: rejecting(xattr.setxattr),
+  listxattr: rejecting(xattr.listxattr),
+  removexattr: rejecting(xattr.removexattr),
 };

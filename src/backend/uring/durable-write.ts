@@ -2,6 +2,7 @@
 // A short write breaks the chain before the sync; then the whole chain starts again for the rest. Nothing is ever linked
 // to the sync: the kernel would run it even after a sync that failed (DEAF in kernel/sqe.ts).
 
+import { stableAddress } from "../../kernel/address.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
@@ -10,7 +11,7 @@ import { done, inSteps, type Steps } from "../../node/steps.ts";
 import { isResizable } from "../../node/views.ts";
 import { holdAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import { MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile } from "../interface.ts";
 import { MAX_VECTOR } from "../loops.ts";
 import { stageLink } from "./linked.ts";

@@ -3,6 +3,7 @@
 // that asks the kernel to cancel what is still there; the late CLOSE of a chain that broke; and one settlement.
 // A subclass says which links there are, and what their results mean: read-file.ts, write-file.ts, copy-small.ts.
 
+import { stableAddress } from "../../kernel/address.ts";
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "../../kernel/sqe.ts";
 import { setTimeout } from "../../node/clock.ts";
@@ -10,7 +11,7 @@ import { abortError, systemError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
-import { ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
+import { ownPath, putPath } from "../../ring/scratch.ts";
 import type { Path } from "../interface.ts";
 import { begin, cancel, ECANCELED, EINTR, end, honest, isToRepeat, MAX_RETRIES, retryFlag, stage } from "./request.ts";
 

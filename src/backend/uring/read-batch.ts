@@ -3,6 +3,7 @@
 // Assumes validated ranges. The file can't close and the memory stays reachable until the last CQE.
 
 import { SQE_WORDS } from "../../kernel/abi.ts";
+import { stableAddress } from "../../kernel/address.ts";
 import { Opcode, SqeFlag, setBufferIndex, writeSqe } from "../../kernel/sqe.ts";
 import { codedError } from "../../node/arguments.ts";
 import { abortError, closedError } from "../../node/errors.ts";
@@ -11,8 +12,7 @@ import { byteLengthOf, isView } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdLeased, type LeasedMemory } from "../../ring/lease.ts";
 import { highOfMany, lowOfMany, type Operation, promiseFor } from "../../ring/operation.ts";
-import { stableAddress } from "../../ring/scratch.ts";
-import type { OpenFile } from "../interface.ts";
+import type { OpenFile, Reads } from "../interface.ts";
 import { EAGAIN, EINTR, honest, MAX_RETRIES, thread } from "./request.ts";
 
 /** Reads in the kernel at once: what the ring's SQ takes in one submit. */
@@ -21,14 +21,6 @@ const WINDOW = 256;
 const INLINE_BYTES = 1024 * 1024;
 /** No result has this value: lengths are below 2^31, errors above -4096. */
 const NOT_YET = -(2 ** 31);
-
-/** The reads of a batch, in arrays that nobody changes. Read `i` asks for `lengths[i]` bytes (or `lengths`) at `offsets[i]`. */
-export interface Reads {
-  offsets: Float64Array;
-  lengths: Float64Array | number;
-  /** One view, filled one read after another with room for each one's length, or a view for each read. */
-  into: NodeJS.ArrayBufferView | readonly NodeJS.ArrayBufferView[];
-}
 
 class Batch {
   readonly t: RingThread;

@@ -3,13 +3,13 @@
 // is read twice and no other file can slip in.
 
 import type { BigIntStats, Stats } from "node:fs";
+import { stableAddress } from "../../kernel/address.ts";
 import { type Address, sharedMemory } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { systemError } from "../../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../../node/limits.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
-import { stableAddress } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
 import { close } from "./close.ts";
 import { run, type Source } from "./linked.ts";

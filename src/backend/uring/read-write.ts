@@ -2,6 +2,7 @@
 // Each counts in its OpenFile until its CQE, so that close() can wait; each keeps the caller's memory alive until then.
 
 import type { BigIntStats, Stats } from "node:fs";
+import { stableAddress } from "../../kernel/address.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
 import { copyBytes, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
@@ -12,7 +13,7 @@ import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
 import type { KernelBuffer } from "../../ring/kernel-memory.ts";
 import { holdLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_HALF, MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import { CELL_HALF, MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
 import { claim, settleClaim } from "./own-position.ts";
 import {

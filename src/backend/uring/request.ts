@@ -2,6 +2,7 @@
 // Assumes one ring per JavaScript thread; a ring that was shut down is replaced by a new one at the next operation.
 
 import { NOT_TAKEN, PENDING } from "../../kernel/abi.ts";
+import { stableAddress } from "../../kernel/address.ts";
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
 import { abortError, systemError } from "../../node/errors.ts";
@@ -9,7 +10,7 @@ import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { type RingThread, ringThread } from "../../ring/context.ts";
 import { end, type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
 import { presence } from "../../ring/presence.ts";
-import { CELL_HALF, type Cell, ownPath, putPath, stableAddress } from "../../ring/scratch.ts";
+import { CELL_HALF, type Cell, ownPath, putPath } from "../../ring/scratch.ts";
 import type { OpenFile } from "../interface.ts";
 
 export { end } from "../../ring/operation.ts";

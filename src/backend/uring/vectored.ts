@@ -1,6 +1,7 @@
 // Reads into and writes from several buffers at once. Those of a file that may wait long (a pipe, a file server) go through
 // one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
 
+import { stableAddress } from "../../kernel/address.ts";
 import { copyAll, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
@@ -9,7 +10,7 @@ import { byteLengthOf, bytesOf, isDetached, totalLength } from "../../node/views
 import type { RingThread } from "../../ring/context.ts";
 import { holdAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_BYTES, type Cell, stableAddress } from "../../ring/scratch.ts";
+import { CELL_BYTES, type Cell } from "../../ring/scratch.ts";
 import type { OpenFile, ReadvResult, WritevResult } from "../interface.ts";
 import {
   COPIED_WAIT_BYTES,

@@ -5,6 +5,7 @@
 // new length after the write; whatever fails on the way, it is cut to what has been written, so that a file never ends in
 // bytes of before.
 
+import { stableAddress } from "../../kernel/address.ts";
 import { constants } from "../../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
@@ -16,7 +17,7 @@ import { bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdLeased } from "../../ring/lease.ts";
 import { Place } from "../../ring/remote-mounts.ts";
-import { MAX_TRANSFER, stableAddress } from "../../ring/scratch.ts";
+import { MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile, Path, WriteFileOptions } from "../interface.ts";
 import { truncatesLate } from "../loops.ts";
 import { close } from "./close.ts";

@@ -1,0 +1,135 @@
+// What io_uring has for open files and paths beyond Node's API: space, advice, partial sync, rename with conditions, what a file
+// asks of O_DIRECT and memory for that, and claims at a file's own position.
+// Assumes validated arguments. What the kernel has no opcode for is refused, not replaced.
+
+import {
+  AT_EMPTY_PATH,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+  POSIX_FADV_DONTNEED,
+  POSIX_FADV_NOREUSE,
+  POSIX_FADV_NORMAL,
+  POSIX_FADV_RANDOM,
+  POSIX_FADV_SEQUENTIAL,
+  POSIX_FADV_WILLNEED,
+  RENAME_EXCHANGE,
+  RENAME_NOREPLACE,
+  STATX_DIOALIGN,
+} from "../../kernel/constants.ts";
+import { OPCODE_SINCE, Opcode, type OpcodeName, SqeFlag } from "../../kernel/sqe.ts";
+import { unavailable } from "../../node/arguments.ts";
+import { closedError } from "../../node/errors.ts";
+import { PinnedBuffer } from "../../ring/kernel-memory.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import { CELL_HALF } from "../../ring/scratch.ts";
+import {
+  type Advice,
+  type Alignment,
+  ANY_ALIGNMENT,
+  type Claimed,
+  type Lent,
+  type OpenFile,
+  type Path,
+  type Space,
+} from "../interface.ts";
+import * as own from "./own-position.ts";
+import { rename } from "./path.ts";
+import { begin, EINTR, end, fail, finishVoid, remoteFlag, stage, stageAgain, thread } from "./request.ts";
+
+/** Throws unless the kernel has the opcode. */
+export function needOpcode(what: string, opcode: OpcodeName): void {
+  if (thread().setup.opcodes[Opcode[opcode]] !== 1)
+    throw unavailable(what, `this kernel has no IORING_OP_${opcode} (Linux ${OPCODE_SINCE[opcode]} and newer have it)`);
+}
+
+/** An operation on a range of an open file, without a value. */
+function onRange(
+  file: OpenFile,
+  opcode: OpcodeName,
+  syscall: string,
+  offset: number,
+  address: number,
+  length: number,
+  opFlags: number,
+): Promise<void> {
+  needOpcode(syscall, opcode);
+  if (file.fd < 0) throw closedError(syscall);
+  const t = thread();
+  const operation = begin(t, finishVoid, syscall, file);
+  const flags = file.slow ? remoteFlag(t, operation) : 0;
+  stage(t, operation, Opcode[opcode], flags, file.fd, offset, address, length, opFlags);
+  return promiseFor(operation);
+}
+
+export function allocate(file: OpenFile, offset: number, length: number, space: Space): Promise<void> {
+  const { keepSize, punchHole, zeroRange } = space;
+  const mode =
+    (keepSize || punchHole ? FALLOC_FL_KEEP_SIZE : 0) |
+    (punchHole ? FALLOC_FL_PUNCH_HOLE : 0) |
+    (zeroRange ? FALLOC_FL_ZERO_RANGE : 0);
+  return onRange(file, "FALLOCATE", "fallocate", offset, length, mode, 0);
+}
+
+const ADVICE: Readonly<Record<Advice, number>> = {
+  normal: POSIX_FADV_NORMAL,
+  random: POSIX_FADV_RANDOM,
+  sequential: POSIX_FADV_SEQUENTIAL,
+  willneed: POSIX_FADV_WILLNEED,
+  dontneed: POSIX_FADV_DONTNEED,
+  noreuse: POSIX_FADV_NOREUSE,
+};
+
+export function advise(file: OpenFile, offset: number, length: number, advice: Advice): Promise<void> {
+  return onRange(file, "FADVISE", "fadvise", offset, 0, length, ADVICE[advice]);
+}
+
+/** WAIT_BEFORE, WRITE, WAIT_AFTER of sync_file_range(2). */
+const WRITE_AND_WAIT = 0b111;
+
+export function syncRange(file: OpenFile, offset: number, length: number): Promise<void> {
+  return onRange(file, "SYNC_FILE_RANGE", "sync_file_range", offset, 0, length, WRITE_AND_WAIT);
+}
+
+export function renameWith(from: Path, to: Path, condition: "noReplace" | "exchange"): Promise<void> {
+  needOpcode("rename with options", "RENAMEAT");
+  return rename(from, to, condition === "noReplace" ? RENAME_NOREPLACE : RENAME_EXCHANGE);
+}
+
+/* ---- O_DIRECT ------------------------------------------------------------------------------------------------------ */
+
+/** Words of struct statx: stx_mask, stx_dio_mem_align, stx_dio_offset_align. */
+const [MASK, MEMORY, OFFSET] = [0, 38, 39];
+
+/** STATX_DIOALIGN, or a page's where nobody says. */
+export function directAlignment(file: OpenFile): Promise<Alignment | null> {
+  const t = thread();
+  const cell = t.cells.take();
+  const operation = begin(t, finishAlignment, "fstat", file);
+  operation.cell = cell;
+  cell.bytes[cell.offset] = 0;
+  const into = cell.address + CELL_HALF;
+  const flags = file.slow ? SqeFlag.ASYNC : 0;
+  stageAgain(operation, () =>
+    stage(t, operation, Opcode.STATX, flags, file.fd, into, cell.address, STATX_DIOALIGN, AT_EMPTY_PATH),
+  );
+  return promiseFor(operation);
+}
+
+function finishAlignment(operation: Operation, res: number): void {
+  if (res < 0) return res === EINTR ? operation.again!() : fail(operation, res);
+  const { resolve, cell } = operation;
+  const { words, halfWord } = cell!;
+  const [mask, memory, offset] = [words[halfWord + MASK]!, words[halfWord + MEMORY]!, words[halfWord + OFFSET]!];
+  end(operation);
+  if ((mask & STATX_DIOALIGN) === 0) resolve(ANY_ALIGNMENT);
+  else resolve(offset === 0 ? null : { memory: Math.max(1, memory), offset });
+}
+
+/** The ring's memory: given back only when the kernel has, whatever becomes of the promise of the operation. */
+export const alignedMemory = (length: number): Lent => new PinnedBuffer(thread().memory, length);
+
+export function claim(file: OpenFile, length: number, isRead: boolean): Claimed {
+  const claimed = own.claim(file.fd, length, isRead);
+  return { start: claimed.start, settle: (moved) => own.settleClaim(claimed, moved) };
+}

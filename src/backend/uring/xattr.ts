@@ -1,0 +1,134 @@
+// Extended attributes of paths and open files. Reading and setting have opcodes; listing and removing have none and are
+// plain calls on this thread, so they are made only where no file server can keep them waiting.
+// Assumes validated arguments.
+
+import { stableAddress } from "../../kernel/address.ts";
+import { AT_FDCWD, Opcode } from "../../kernel/sqe.ts";
+import { unavailable } from "../../node/arguments.ts";
+import { closedError, systemError } from "../../node/errors.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
+import type { Lane } from "../../ring/read-buffer.ts";
+import { CELL_HALF, ownPath } from "../../ring/scratch.ts";
+import { OpenFile, type Path } from "../interface.ts";
+import { begin, end, fail, finishVoid, pathAddress, pathFlag, remoteFlag, stage, thread } from "./request.ts";
+import { needOpcode } from "./space.ts";
+
+/** XATTR_SIZE_MAX and XATTR_LIST_MAX of the kernel. */
+const MAX_VALUE = 65536;
+const MAX_LIST = 65536;
+/** XATTR_CREATE and XATTR_REPLACE of setxattr(2). */
+const CONDITION = { create: 1, replace: 2 } as const;
+
+interface Where {
+  file: OpenFile | null;
+  path: Path | null;
+  fd: number;
+  syscall: string;
+}
+
+function whereIs(target: Path | OpenFile, call: string): Where {
+  if (!(target instanceof OpenFile)) return { file: null, path: target, fd: AT_FDCWD, syscall: call };
+  const syscall = `f${call}`;
+  if (target.fd < 0) throw closedError(syscall);
+  return { file: target, path: null, fd: target.fd, syscall };
+}
+
+/**
+ * Stages one of the four opcodes. The path lies in the cell's first half and the name in its second; the value's address
+ * goes where `off` is, the path's where `addr3` is.
+ */
+function stageOn(
+  where: Where,
+  operation: Operation,
+  onPath: number,
+  onFile: number,
+  name: string,
+  value: number,
+  length: number,
+  flags: number,
+): Promise<any> {
+  const t = thread();
+  const { file, path, fd } = where;
+  const cell = t.cells.take();
+  operation.cell = cell;
+  if (path !== null) operation.path = path;
+  const nameAt = pathAddress(operation, cell, CELL_HALF, name);
+  const pathAt = path === null ? 0 : pathAddress(operation, cell, 0, path);
+  const sqeFlags = path === null ? (file!.slow ? remoteFlag(t, operation) : 0) : pathFlag(t, operation, path);
+  const i = stage(t, operation, path === null ? onFile : onPath, sqeFlags, fd, value, nameAt, length, flags);
+  const { words } = t.ring;
+  words[i + 12] = pathAt;
+  words[i + 13] = Math.floor(pathAt / 2 ** 32);
+  return promiseFor(operation);
+}
+
+export function getxattr(target: Path | OpenFile, name: string): Promise<Buffer> {
+  needOpcode("getxattr", "GETXATTR");
+  const where = whereIs(target, "getxattr");
+  const t = thread();
+  const operation = begin(t, finishGet, where.syscall, where.file);
+  const lane = t.lanes.take(); // twice as long as a value can be: no second call for a value that grew
+  operation.state = lane;
+  return stageOn(where, operation, Opcode.GETXATTR, Opcode.FGETXATTR, name, lane.address, MAX_VALUE, 0);
+}
+
+function finishGet(operation: Operation, res: number): void {
+  const lane = operation.state as Lane;
+  const { resolve } = operation;
+  const bytes = res < 0 ? null : Buffer.from(lane.bytes.subarray(0, res));
+  thread().lanes.give(lane);
+  if (bytes === null) return fail(operation, res);
+  end(operation);
+  resolve(bytes);
+}
+
+export function setxattr(
+  target: Path | OpenFile,
+  name: string,
+  value: Uint8Array,
+  condition: "create" | "replace" | null,
+): Promise<void> {
+  needOpcode("setxattr", "SETXATTR");
+  const where = whereIs(target, "setxattr");
+  const t = thread();
+  const operation = begin(t, finishSet, where.syscall, where.file);
+  const lane = t.lanes.take();
+  lane.bytes.set(value);
+  operation.state = lane;
+  const flags = condition === null ? 0 : CONDITION[condition];
+  return stageOn(where, operation, Opcode.SETXATTR, Opcode.FSETXATTR, name, lane.address, value.length, flags);
+}
+
+function finishSet(operation: Operation, res: number): void {
+  thread().lanes.give(operation.state as Lane);
+  finishVoid(operation, res);
+}
+
+export async function listxattr(target: Path | OpenFile): Promise<string[]> {
+  const where = whereIs(target, "listxattr");
+  refuseRemote(where);
+  const t = thread();
+  const lane = t.lanes.take();
+  const path = where.path === null ? null : ownPath(where.path);
+  const res = t.native.listXattr(path === null ? 0 : stableAddress(path, 0), where.fd, lane.address, MAX_LIST);
+  const text = res > 0 ? lane.bytes.toString("utf8", 0, res - 1) : "";
+  t.lanes.give(lane);
+  if (res < 0) throw systemError(res, where.syscall, where.path ?? undefined);
+  return text === "" ? [] : text.split("\0");
+}
+
+export async function removexattr(target: Path | OpenFile, name: string): Promise<void> {
+  const where = whereIs(target, "removexattr");
+  refuseRemote(where);
+  const path = where.path === null ? null : ownPath(where.path);
+  const nameMemory = ownPath(name);
+  const pathAt = path === null ? 0 : stableAddress(path, 0);
+  const res = thread().native.removeXattr(pathAt, where.fd, stableAddress(nameMemory, 0));
+  if (res < 0) throw systemError(res, where.syscall, where.path ?? undefined);
+}
+
+function refuseRemote({ file, path, syscall }: Where): void {
+  const { mounts } = thread();
+  if (file?.slow || (path !== null && mounts.holdsPath(path)))
+    throw unavailable(syscall, "on a file system of a server it would keep the event loop waiting");
+}
