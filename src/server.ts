@@ -1,6 +1,8 @@
 // bun-uring/server: files in a Bun server. A list of what there is.
 
-export { type FileRange, FileWriter, type FileWriterOptions, file, UringFile } from "./server/file.ts";
+export { type FileRange, file, UringFile } from "./server/file.ts";
+export { FileWriter, type FileWriterOptions } from "./server/file-writer.ts";
+export { ReceiveError } from "./server/intake.ts";
 export { serveElysia, serveNode, serveStatic } from "./server/middleware.ts";
 export {
   type FieldPart,
@@ -11,8 +13,9 @@ export {
   multipart,
 } from "./server/multipart.ts";
 export { OutsideRootError } from "./server/names.ts";
+export type { Writable } from "./server/pieces.ts";
 export { receive, type Target } from "./server/receive.ts";
-export { type Received, ReceiveError, type ReceiveOptions } from "./server/receive-body.ts";
+export type { Received, ReceiveOptions } from "./server/receive-body.ts";
 export { openRoot, Root } from "./server/root.ts";
 export type {
   RootOptions,
@@ -24,4 +27,4 @@ export type {
 export { serveFile } from "./server/serve-file.ts";
 export type { Encoding, FileFacts, ServeOptions } from "./server/serve-options.ts";
 export { type StaticRoutes, type StaticRoutesOptions, staticRoutes } from "./server/static-routes.ts";
-export { type Writable, type WriteOptions, write } from "./server/write.ts";
+export { type Destination, type WriteOptions, write } from "./server/write.ts";

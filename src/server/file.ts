@@ -6,24 +6,17 @@ import type { Stats } from "node:fs";
 import { statSync } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import { open } from "../fs/open.ts";
+import { readFile } from "../fs/whole-file.ts";
 import { FileHandle } from "../handle/file-handle.ts";
 import { invalidArgType, validateInteger, validateObject } from "../node/arguments.ts";
 import { toPath } from "../node/path.ts";
+import { writeChunks } from "./chunk-writer.ts";
 import { rangeOf } from "./conditional.ts";
-import { piecesOf, type Writable, write } from "./write.ts";
+import { FileWriter, type FileWriterOptions } from "./file-writer.ts";
+import { piecesOf, type Writable } from "./pieces.ts";
+import { sinkOf, write } from "./write.ts";
 
 const CHUNK_BYTES = 256 * 1024;
-const HIGH_WATER_MARK = 1024 * 1024;
-
-/** How `file(path).writer()` opens and writes. */
-export interface FileWriterOptions {
-  /** Goes behind what is there (default false: replaces it). */
-  append?: boolean | undefined;
-  /** Bytes that may wait before `write` makes its caller wait (default 1 MiB). */
-  highWaterMark?: number | undefined;
-  /** `flush()` and `end()` sync, too (default false). */
-  flush?: boolean | undefined;
-}
 
 /** A part of a file for an answer with status 206. */
 export interface FileRange {
@@ -60,7 +53,8 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     this.#source = source;
     this.#start = start;
     this.#end = end;
-    this.type = type ?? (typeof source === "string" ? Bun.file(source).type : "application/octet-stream");
+    // What is no media type is not taken for one.
+    this.type = Bun.file(typeof source === "string" ? source : "", { type: type ?? "" }).type;
   }
 
   /** The path; undefined for a descriptor or handle. */
@@ -80,14 +74,23 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   }
 
   #statNow(): Stats | undefined {
-    const source = this.#source;
-    const path =
-      typeof source === "string" ? source : `/proc/self/fd/${typeof source === "number" ? source : source.fd}`;
-    return statSync(path, { throwIfNoEntry: false });
+    return statSync(this.#place, { throwIfNoEntry: false });
   }
 
-  /** A part, counted as Blob's slice counts: from the end where negative. */
-  slice(start = 0, end: number = Number.POSITIVE_INFINITY, type: string = this.type): UringFile {
+  /** A path that leads to it. */
+  get #place(): string {
+    const source = this.#source;
+    if (typeof source === "string") return source;
+    return `/proc/self/fd/${typeof source === "number" ? source : source.fd}`;
+  }
+
+  /** A part, counted as Blob's slice counts: from the end where negative. A string is the part's media type, as for Bun.file. */
+  slice(start?: number | string, end?: number | string, type?: string): UringFile {
+    const media = [start, end, type].find((value) => typeof value === "string") as string | undefined;
+    return this.#slice(toInteger(start, 0), toInteger(end, Number.POSITIVE_INFINITY), media ?? this.type);
+  }
+
+  #slice(start: number, end: number, type: string): UringFile {
     const length = start < 0 || end < 0 ? this.size : this.#end - this.#start;
     const from = start < 0 ? Math.max(0, length + start) : start;
     const to = end < 0 ? Math.max(0, length + end) : end;
@@ -111,15 +114,17 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     return { size: Math.max(0, Math.min(size, this.#end) - this.#start) };
   }
 
-  /** The file's Stats; rejects with ENOENT where nothing is there. */
-  stat(): Promise<Stats> {
-    return this.#with(async (handle) => handle.stat() as Promise<Stats>);
+  /** Opens nothing: of a FIFO or device, too. */
+  async stat(): Promise<Stats> {
+    const source = this.#source;
+    if (source instanceof FileHandle) return source.stat() as Promise<Stats>;
+    return (await currentBackend().stat(this.#place, false)) as Stats;
   }
 
-  /** Whether it is there and is a file, as `Bun.file(path).exists()`. */
+  /** Whether there is something that is no folder. */
   async exists(): Promise<boolean> {
     try {
-      return (await this.stat()).isFile();
+      return !(await this.stat()).isDirectory();
     } catch {
       return false;
     }
@@ -132,6 +137,8 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
 
   /** The whole contents, or those of the slice. */
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+    const isWhole = this.#start === 0 && this.#end === Number.POSITIVE_INFINITY;
+    if (isWhole && typeof this.#source === "string") return readFile(this.#source) as Promise<Buffer<ArrayBuffer>>;
     const pieces: Uint8Array[] = [];
     for await (const piece of this) pieces.push(piece);
     return Buffer.concat(pieces) as Uint8Array<ArrayBuffer>;
@@ -154,8 +161,11 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   }
 
   /** Writes behind what is there; makes the file and its folders. Resolves to the bytes written. */
-  append(data: Writable): Promise<number> {
-    return write(this.#path("append"), data, { append: true });
+  async append(data: Writable): Promise<number> {
+    const source = this.#source;
+    if (typeof source === "string") return write(source, data, { append: true });
+    const pieces = piecesOf(data);
+    return writeChunks(sinkOf(source), (await this.stat()).size, pieces, { inOrder: true, copies: true });
   }
 
   /** A stream of bytes, read as its consumer asks; `start` and `end` (exclusive) are within this file or slice. */
@@ -176,33 +186,33 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     );
   }
 
-  /** A writer; `write` resolves to true once less than `highWaterMark` waits. */
+  /** A writer, whose `write` resolves once less than `highWaterMark` waits. */
   writer(options: FileWriterOptions = {}): FileWriter {
-    return new FileWriter(this.#path("writer"), options);
+    return new FileWriter(this.#source, options);
   }
 
   /** The bytes, a chunk at a time: `new Response(file(path))` and `for await` take them so. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const handle = await this.#open();
     try {
+      let isPipe = false;
       for (let at = this.#start; at < this.#end; ) {
         const chunk = new Uint8Array(Math.min(CHUNK_BYTES, this.#end - at));
-        const { bytesRead } = await handle.read(chunk, 0, chunk.length, at);
+        const read = (position: number | null): Promise<{ bytesRead: number }> =>
+          handle.read(chunk, 0, chunk.length, position);
+        const { bytesRead } = await read(isPipe ? null : at).catch(async (error) => {
+          // A pipe or a terminal has no places, only what comes next.
+          if (error.code !== "ESPIPE" || isPipe) throw error;
+          isPipe = true;
+          await skip(handle, at);
+          return read(null);
+        });
         if (bytesRead === 0) return;
         at += bytesRead;
         yield bytesRead === chunk.length ? chunk : chunk.subarray(0, bytesRead);
       }
     } finally {
-      await this.#letGo(handle);
-    }
-  }
-
-  async #with<T>(use: (handle: FileHandle) => Promise<T>): Promise<T> {
-    const handle = await this.#open();
-    try {
-      return await use(handle);
-    } finally {
-      await this.#letGo(handle);
+      if (handle !== this.#source) await handle.close();
     }
   }
 
@@ -210,11 +220,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   async #open(): Promise<FileHandle> {
     const source = this.#source;
     if (source instanceof FileHandle) return source;
-    return open(typeof source === "number" ? `/proc/self/fd/${source}` : source);
-  }
-
-  async #letGo(handle: FileHandle): Promise<void> {
-    if (handle !== this.#source) await handle.close();
+    return open(this.#place);
   }
 
   #path(method: string): string {
@@ -223,82 +229,16 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   }
 }
 
-/** Writes pieces one after another. Its promises are its backpressure: who does not wait for them fills memory. */
-export class FileWriter implements AsyncDisposable {
-  readonly #handle: Promise<FileHandle>;
-  readonly #highWaterMark: number;
-  readonly #syncs: boolean;
-  #tail: Promise<void> = Promise.resolve();
-  #waiting = 0;
-  #failure: { error: unknown } | null = null;
-  #ended: Promise<number> | null = null;
-  /** Bytes that are in the file. */
-  bytesWritten = 0;
+/** As Blob's slice takes a number. */
+function toInteger(value: unknown, otherwise: number): number {
+  return typeof value !== "number" ? otherwise : Math.trunc(value) || 0;
+}
 
-  constructor(path: string, options: FileWriterOptions) {
-    validateObject(options, "options");
-    const { append = false, highWaterMark = HIGH_WATER_MARK, flush = false } = options;
-    validateInteger(highWaterMark, "options.highWaterMark", 1);
-    this.#highWaterMark = highWaterMark;
-    this.#syncs = flush;
-    this.#handle = open(path, append ? "a" : "w");
-    this.#handle.catch(() => {}); // each call rejects with it
-  }
-
-  /** Resolves once less than `highWaterMark` waits; rejects with what an earlier write has failed with. */
-  async write(data: string | ArrayBufferView | ArrayBuffer): Promise<void> {
-    if (this.#ended !== null) throw new TypeError("The writer has ended");
-    const pieces = piecesOf(data);
-    const length = typeof data === "string" ? Buffer.byteLength(data) : data.byteLength;
-    this.#waiting += length;
-    const done = this.#tail.then(async () => {
-      if (this.#failure !== null) return;
-      try {
-        const handle = await this.#handle;
-        for await (const piece of pieces) {
-          for (let at = 0; at < piece.byteLength; ) {
-            const { bytesWritten } = await handle.write(piece, at, piece.byteLength - at, null);
-            at += bytesWritten;
-            this.bytesWritten += bytesWritten;
-          }
-        }
-      } catch (error) {
-        this.#failure = { error };
-      } finally {
-        this.#waiting -= length;
-      }
-    });
-    this.#tail = done;
-    while (this.#waiting >= this.#highWaterMark) await Promise.race([done, this.#tail]);
-    if (this.#failure !== null) throw this.#failure.error;
-  }
-
-  /** Resolves when all that was written is in the file (with `flush`: on the device). */
-  async flush(): Promise<void> {
-    await this.#tail;
-    if (this.#failure !== null) throw this.#failure.error;
-    if (this.#syncs) await (await this.#handle).datasync();
-  }
-
-  /** Writes what waits and closes the file. Resolves to the bytes written. */
-  end(): Promise<number> {
-    this.#ended ??= this.flush().then(
-      async () => {
-        await (await this.#handle).close();
-        return this.bytesWritten;
-      },
-      async (error) => {
-        await this.#handle.then(
-          (handle) => handle.close(),
-          () => {},
-        );
-        throw error;
-      },
-    );
-    return this.#ended;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.end();
+async function skip(handle: FileHandle, bytes: number): Promise<void> {
+  const chunk = new Uint8Array(CHUNK_BYTES);
+  for (let left = bytes; left > 0; ) {
+    const { bytesRead } = await handle.read(chunk, 0, Math.min(left, chunk.length), null);
+    if (bytesRead === 0) return;
+    left -= bytesRead;
   }
 }

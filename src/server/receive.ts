@@ -1,6 +1,7 @@
 // receive: a request's body to a file, at a path or beneath a root. How it gets there is in receive-body.ts.
 // Assumes that nobody else reads the body.
 
+import { invalidArgType } from "../node/arguments.ts";
 import { toPath } from "../node/path.ts";
 import { type Received, type ReceiveOptions, receiveBody } from "./receive-body.ts";
 import { Root } from "./root.ts";
@@ -17,8 +18,11 @@ export async function receive(
   target: Target,
   options: ReceiveOptions = {},
 ): Promise<Received> {
-  if (typeof target === "object" && "root" in target && target.root instanceof Root)
-    return target.root.receive(request, target.name, options);
+  if (target !== null && typeof target === "object" && "root" in target) {
+    const { root, name } = target;
+    if (!(root instanceof Root)) throw invalidArgType("target.root", ["Root"], root);
+    return root.receive(request, name, options);
+  }
   const path = toPath(target).toString();
   return receiveBody(request, (act) => act(path), options);
 }

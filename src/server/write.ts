@@ -1,31 +1,27 @@
 // write: what Bun.write takes, to a file, through the ring and never on the JavaScript thread. Missing folders are made, unless that
 // is not wanted; with `atomic` the file is the old or the new one at every moment.
-// Assumes that streams and bodies are nobody else's. Resolves to the bytes written.
+// Opens nothing before the data's first piece has come: a source that can't be read leaves the file as it is.
 
 import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import { replaceBy } from "../durable/atomic.ts";
 import { makePath } from "../fs/mkdir-recursive.ts";
 import { open } from "../fs/open.ts";
-import type { FileHandle } from "../handle/file-handle.ts";
+import { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
-import { invalidArgType, validateAbortSignal, validateBoolean, validateObject } from "../node/arguments.ts";
+import {
+  invalidArgType,
+  invalidArgValue,
+  validateAbortSignal,
+  validateBoolean,
+  validateInteger,
+  validateObject,
+} from "../node/arguments.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
-import { ChunkWriter } from "./receive-body.ts";
-
-/** What can be written: as `Bun.write`, and arrays of it, one after the other. */
-export type Writable =
-  | string
-  | ArrayBufferView
-  | ArrayBuffer
-  | SharedArrayBuffer
-  | Blob
-  | Response
-  | Request
-  | ReadableStream<Uint8Array | string>
-  | AsyncIterable<Uint8Array | string>
-  | readonly Writable[];
+import { files } from "../streams/files.ts";
+import { type ChunkSink, writeChunks } from "./chunk-writer.ts";
+import { piecesOf, type Writable } from "./pieces.ts";
 
 /** How `write` makes or replaces its target. */
 export interface WriteOptions {
@@ -42,36 +38,46 @@ export interface WriteOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** Where to: a path, `file()` or `Bun.file()` of one; a descriptor or handle, which stays the caller's, at its own position. */
+export type Destination = string | URL | Uint8Array | { readonly name?: string | undefined } | number | FileHandle;
+
+/** What is written to. */
+export interface Sink extends ChunkSink {
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
 const FILE_MODE = 0o666;
 const FOLDER_MODE = 0o777;
 
-/** Writes `data` to the file at `dest`. */
-export async function write(
-  dest: string | URL | Uint8Array,
-  data: Writable,
-  options: WriteOptions = {},
-): Promise<number> {
-  const path = toPath(dest).toString();
+/** Writes `data` to a file. Resolves to the bytes written. */
+export async function write(dest: Destination, data: Writable, options: WriteOptions = {}): Promise<number> {
+  const target = targetOf(dest);
   validateObject(options, "options");
   const { createPath = true, mode, flush = false, atomic = false, append = false, signal } = options;
   for (const [key, value] of Object.entries({ createPath, flush, atomic, append }))
     validateBoolean(value, `options.${key}`);
+  if (atomic && append) throw invalidArgValue("options.append", append, "can't be true together with atomic");
   validateAbortSignal(signal, "options.signal");
   const permissions = parseMode(mode, "options.mode", FILE_MODE);
   throwIfAborted(signal);
-  const pieces = piecesOf(data);
+  const pieces = await begun(piecesOf(data, signal));
+  if (typeof target !== "string") return writeTo(sinkOf(target), pieces, flush);
+  const isAtomic = atomic || (!append && (await isSourceOf(target, data)));
   let bytes = 0;
-  const fill = async (handle: FileHandle): Promise<void> => {
-    bytes = await writePieces(handle, append ? (await handle.stat()).size : 0, pieces, signal);
-  };
   const begin = async (): Promise<void> => {
-    if (atomic && !append) {
+    if (isAtomic) {
       const own = mode === undefined ? {} : { mode: permissions };
-      return replaceBy(path, { durability: flush ? "full" : "none", signal, ...own }, fill);
+      await replaceBy(target, { durability: flush ? "full" : "none", signal, ...own }, async (handle) => {
+        bytes = await writeChunks(handle, 0, pieces, { copies: true });
+      });
+      return;
     }
-    const handle = await open(path, append ? "a" : "w", permissions);
+    const handle = await open(target, append ? "a" : "w", permissions);
     try {
-      await fill(handle);
+      // In order behind what is there: the kernel puts each write at the end.
+      bytes = await writeChunks(handle, 0, pieces, { inOrder: append, copies: true });
+      throwIfAborted(signal);
       if (flush) await handle.sync();
     } catch (error) {
       await handle.close().catch(() => {});
@@ -83,71 +89,87 @@ export async function write(
     await begin();
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
-    if (!createPath || code !== "ENOENT" || syscall !== "open") throw error;
-    await makePath(currentBackend(), dirname(path), FOLDER_MODE);
-    await begin(); // nothing of the data had been read
-  }
-  return bytes;
-}
-
-/** Writes all pieces from a position on, gathered to chunks. Resolves to their bytes. */
-async function writePieces(
-  handle: FileHandle,
-  position: number,
-  pieces: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
-): Promise<number> {
-  const writer = new ChunkWriter(handle, position);
-  let bytes = 0;
-  try {
-    for await (const piece of pieces) {
-      throwIfAborted(signal);
-      bytes += piece.byteLength;
-      await writer.add(piece);
+    if (!createPath || code !== "ENOENT" || syscall !== "open") {
+      await pieces.return(undefined);
+      throw error;
     }
-    throwIfAborted(signal);
-    await writer.end();
-  } catch (error) {
-    await writer.settle();
-    throw error;
+    await makePath(currentBackend(), dirname(target), FOLDER_MODE);
+    await begin(); // nothing of the data had been taken
   }
   return bytes;
 }
 
-const encoder = new TextEncoder();
-
-/** Checks the kind at the call, so that a wrong one rejects before anything is opened. */
-export function piecesOf(data: Writable): AsyncIterable<Uint8Array> {
-  if (typeof data === "string") return one(encoder.encode(data));
-  // Taken as they are now: what is written later is not what they become.
-  if (ArrayBuffer.isView(data)) return one(new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice());
-  if (data instanceof ArrayBuffer || data instanceof SharedArrayBuffer) return one(new Uint8Array(data).slice());
-  if (Array.isArray(data)) return chained(data.map(piecesOf));
-  if (data instanceof Response || data instanceof Request) return data.body === null ? none() : bytesOf(data.body);
-  if (data instanceof Blob) return bytesOf(data.stream());
-  if (data !== null && typeof data === "object" && Symbol.asyncIterator in data)
-    return bytesOf(data as AsyncIterable<Uint8Array | string>);
-  throw invalidArgType(
-    "data",
-    ["string", "TypedArray", "ArrayBuffer", "Blob", "Response", "Request", "ReadableStream"],
-    data,
-  );
-}
-
-async function* none(): AsyncGenerator<Uint8Array> {}
-
-async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  if (bytes.byteLength > 0) yield bytes;
-}
-
-async function* chained(sources: AsyncIterable<Uint8Array>[]): AsyncGenerator<Uint8Array> {
-  for (const source of sources) yield* source;
-}
-
-async function* bytesOf(source: AsyncIterable<Uint8Array | string>): AsyncGenerator<Uint8Array> {
-  for await (const piece of source) {
-    if (typeof piece === "string") yield encoder.encode(piece);
-    else if (ArrayBuffer.isView(piece)) yield new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
-    else throw invalidArgType("chunk", ["string", "Uint8Array"], piece);
+/** A path, or a descriptor or handle. */
+function targetOf(dest: Destination): string | number | FileHandle {
+  if (typeof dest === "number") {
+    validateInteger(dest, "dest", 0);
+    return dest;
   }
+  if (dest instanceof FileHandle) return dest;
+  if (dest !== null && typeof dest === "object" && !(dest instanceof Uint8Array) && !(dest instanceof URL)) {
+    // Bun.file() or file(): of all that have a name, those can be written to.
+    const { name, writer } = dest as { name?: unknown; writer?: unknown };
+    if (typeof writer !== "function" || typeof name !== "string" || dest instanceof File)
+      throw invalidArgType("dest", ["a path", "a file with one", "a descriptor"], dest);
+    return name;
+  }
+  return toPath(dest, "dest").toString();
+}
+
+/** What a descriptor or handle is written through. */
+export function sinkOf(target: number | FileHandle): Sink {
+  return target instanceof FileHandle ? target : files().adopt(target).handle;
+}
+
+async function writeTo(sink: Sink, pieces: AsyncIterable<Uint8Array>, flush: boolean): Promise<number> {
+  let bytes = 0;
+  for await (const piece of pieces) bytes += await writePiece(sink, piece);
+  if (flush) await sink.sync();
+  return bytes;
+}
+
+/** All of a piece, at the sink's own position. */
+export async function writePiece(sink: Sink, piece: Uint8Array): Promise<number> {
+  const length = piece.byteLength;
+  for (let at = 0; at < length; ) at += (await sink.write(piece, at, length - at, null)).bytesWritten;
+  return length;
+}
+
+/** The same pieces, of which the first has come. */
+async function begun(pieces: AsyncIterable<Uint8Array>): Promise<AsyncGenerator<Uint8Array>> {
+  const iterator = pieces[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  let isFirst = true;
+  const all: AsyncGenerator<Uint8Array> = {
+    async next() {
+      if (!isFirst) return iterator.next();
+      isFirst = false;
+      return first;
+    },
+    async return(value) {
+      await iterator.return?.();
+      return { done: true, value };
+    },
+    throw: (error) => Promise.reject(error),
+    [Symbol.asyncIterator]: () => all,
+    [Symbol.asyncDispose]: async () => void (await all.return(undefined)),
+  };
+  return all;
+}
+
+/** Whether the data is read from the file that is written: to be emptied only when it has been read. */
+async function isSourceOf(target: string, data: unknown): Promise<boolean> {
+  if (Array.isArray(data)) {
+    for (const part of data) if (await isSourceOf(target, part)) return true;
+    return false;
+  }
+  const { stream, stat } = (data ?? {}) as { stream?: unknown; stat?: () => unknown };
+  if (typeof data !== "object" || typeof stream !== "function" || typeof stat !== "function") return false;
+  type Identity = { dev: number; ino: number } | null | undefined; // of a Blob in memory there is none
+  const stats = (await (async () => stat.call(data))().catch(() => null)) as Identity;
+  if (typeof stats?.ino !== "number") return false;
+  const own = (await currentBackend()
+    .stat(target, false)
+    .catch(() => null)) as Identity;
+  return own != null && own.dev === stats.dev && own.ino === stats.ino;
 }

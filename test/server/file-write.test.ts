@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { open as nodeOpen } from "node:fs/promises";
 import { join } from "node:path";
 import { open } from "../../src/index.ts";
 import { file, type Writable, write } from "../../src/server.ts";
@@ -82,7 +83,159 @@ describe("write", () => {
   });
 });
 
+describe("write, where it could go wrong", () => {
+  test("a source that can't be read leaves the file as it is, though it is not atomic", async () => {
+    const path = tmp.file("old");
+    const used = new Response("used");
+    await used.text();
+    const locked = new Blob(["x"]).stream();
+    locked.getReader();
+    const lockedAnswer = new Response("x");
+    lockedAnswer.body!.getReader();
+    const broken = new ReadableStream({
+      pull: () => Promise.reject(Object.assign(new Error("mine"), { code: "MINE" })),
+    });
+    const gone = tmp.path();
+    const sources: [Writable, string][] = [
+      [used, "ERR_BODY_ALREADY_USED"],
+      [lockedAnswer, "ERR_BODY_ALREADY_USED"],
+      [broken, "MINE"],
+      [Bun.file(gone), "ENOENT"],
+      [file(gone), "ENOENT"],
+    ];
+    for (const [data, expected] of sources) {
+      expect(await code(write(path, data))).toBe(expected);
+      expect(readFileSync(path, "utf8")).toBe("old");
+    }
+    expect(await code(write(path, locked))).not.toBe("resolved");
+    expect(await code(write(path, "x", { atomic: true, append: true }))).toBe("ERR_INVALID_ARG_VALUE");
+    expect(readFileSync(path, "utf8")).toBe("old");
+  });
+
+  test("a file may be its own source, by any of its names", async () => {
+    for (const source of [
+      (path: string) => file(path),
+      (path: string) => Bun.file(path),
+      (path: string) => Bun.file(`${path}/../${path.slice(path.lastIndexOf("/") + 1)}`.replace(/[^/]+\/\.\.\//, "./")),
+      (path: string) => ["", file(path)],
+    ]) {
+      const path = tmp.file(big);
+      expect(await write(path, source(path) as Writable)).toBe(big.length);
+      expect(readFileSync(path).equals(big)).toBe(true);
+    }
+    const path = tmp.file("0123456789");
+    expect(await write(path, [file(path).slice(5), file(path)])).toBe(15);
+    expect(readFileSync(path, "utf8")).toBe("567890123456789");
+    expect(await write(path, file(path), { append: true })).toBeGreaterThanOrEqual(15);
+  });
+
+  test("what is appended comes in its order, however long it is", async () => {
+    const path = tmp.file("begin");
+    const long = patternBytes(9_000_001, 5);
+    const pieces = async function* (): AsyncGenerator<Uint8Array> {
+      for (let at = 0; at < long.length; at += 70_001) yield long.subarray(at, at + 70_001);
+    };
+    expect(await write(path, pieces(), { append: true })).toBe(long.length);
+    expect(await file(path).append(long as Buffer<ArrayBuffer>)).toBe(long.length);
+    expect(readFileSync(path).equals(Buffer.concat([Buffer.from("begin"), long, long]))).toBe(true);
+  });
+
+  test("an abort ends a source that is silent, and lets go of it", async () => {
+    const dir = tmp.folder();
+    for (const atomic of [false, true]) {
+      for (const begun of [false, true]) {
+        const { promise: cancelled, resolve } = Promise.withResolvers<void>();
+        const stream = new ReadableStream({
+          start: (controller) => void (begun && controller.enqueue(new Uint8Array(10))),
+          pull: () => new Promise(() => {}),
+          cancel: () => resolve(),
+        });
+        const controller = new AbortController();
+        const writing = write(join(dir, "value"), stream, { atomic, signal: controller.signal });
+        setTimeout(() => controller.abort(), 5);
+        expect(await code(writing)).toBe("ABORT_ERR");
+        await cancelled;
+      }
+    }
+    async function* silent(): AsyncGenerator<string> {
+      yield "x";
+      await new Promise(() => {});
+    }
+    const controller = new AbortController();
+    const writing = write(join(dir, "other"), silent(), { atomic: true, signal: controller.signal });
+    setTimeout(() => controller.abort(), 5);
+    expect(await code(writing)).toBe("ABORT_ERR");
+    expect(readdirSync(dir)).toEqual(["value"]);
+  });
+
+  test("goes to what file() and Bun.file() name, and to nothing else that has a name", async () => {
+    const path = tmp.path();
+    await write(file(path), "1");
+    expect(readFileSync(path, "utf8")).toBe("1");
+    await write(Bun.file(path), "2");
+    expect(readFileSync(path, "utf8")).toBe("2");
+    for (const wrong of [new File(["x"], path), { name: path }, new Blob(["x"]), -1, 1.5, null, undefined, {}])
+      expect(await code(write(wrong as never, "3"))).toStartWith("ERR_");
+    expect(readFileSync(path, "utf8")).toBe("2");
+  });
+
+  test("a writer that has failed rejects, and goes on doing so", async () => {
+    const path = tmp.file("full");
+    await using handle = await open(path);
+    const writer = file(handle).writer({ highWaterMark: 1 }); // it is open for reading only
+    for (let i = 0; i < 3; i++) expect(await code(writer.write("x"))).toBe("EBADF");
+    expect(await code(writer.flush())).toBe("EBADF");
+    expect(await code(writer.end())).toBe("EBADF");
+    await using sound = file(path).writer({ append: true });
+    for (const wrong of [5, null, {}, new Blob([])])
+      expect(await code(sound.write(wrong as never))).toBe("ERR_INVALID_ARG_TYPE");
+  });
+});
+
 describe("file", () => {
+  test("slices, types and times as Bun.file does", async () => {
+    const path = join(tmp.folder(), "page.html");
+    writeFileSync(path, "0123456789");
+    const [ours, buns] = [file(path), Bun.file(path)] as [any, any];
+    for (const given of [
+      [1.7, 3.2],
+      [Number.NaN, 3],
+      ["text/plain"],
+      [null, null],
+      [undefined, 3],
+      ["2", "4"],
+      [2, 5, "a/b"],
+      [0, Infinity],
+    ])
+      expect([given, await ours.slice(...given).text(), ours.slice(...given).type]).toEqual([
+        given,
+        await buns.slice(...given).text(),
+        buns.slice(...given).type,
+      ]);
+    for (const type of ["a/b", "ä", "", undefined, "A/B; C=D"])
+      expect([type, file(path, { type: type! }).type]).toEqual([type, Bun.file(path, { type: type! }).type]);
+    const folder = tmp.folder();
+    for (const at of [path, folder, tmp.path(), "/proc/self/stat"]) {
+      expect([at, await file(at).exists()]).toEqual([at, await Bun.file(at).exists()]);
+      expect([at, await code(file(at).stat())]).toEqual([at, await code(Bun.file(at).stat())]);
+    }
+    expect(await file("/proc/self/status").text()).toContain("Name:");
+    expect([await code(file(tmp.path()).delete()), await code(file(folder).bytes())]).toEqual(["ENOENT", "EISDIR"]);
+    writeFileSync(path, "\ufeffü");
+    expect(await file(path).text()).toBe(await Bun.file(path).text());
+    expect(await file(Buffer.from(path)).text()).toBe(await file(Bun.pathToFileURL(path)).text());
+    expect(() => file("a\0b")).toThrow(TypeError);
+  });
+
+  test("a FIFO is looked at without being opened, and read as it comes", async () => {
+    const path = tmp.path();
+    expect(Bun.spawnSync(["mkfifo", path]).success).toBe(true);
+    expect([await file(path).exists(), (await file(path).stat()).isFIFO(), file(path).size]).toEqual([true, true, 0]);
+    const writing = Bun.spawn(["sh", "-c", `printf 0123456789 > ${path}`]);
+    expect(await file(path).slice(2, 7).text()).toBe("23456");
+    await writing.exited;
+  });
+
   test("reads as Bun.file does: whole, sliced, as text, JSON, bytes, in an answer", async () => {
     const path = join(tmp.dir, "data.json");
     writeFileSync(path, JSON.stringify({ a: "ü" }));
@@ -145,7 +298,18 @@ describe("file", () => {
       7,
     ]);
     expect((await handle.stat()).size).toBe(7);
-    expect(() => file(handle).writer()).toThrow(TypeError);
+    await using writable = await open(path, "r+");
+    for (const of of [file(writable), file(writable.fd)]) {
+      const writer = of.writer();
+      await writer.write("CON");
+      expect(await writer.end()).toBe(3);
+      expect(await of.append(["!", "?"])).toBe(2);
+    }
+    expect(await write(writable, "-")).toBe(1);
+    expect(await write(writable.fd, new Blob(["-"]))).toBe(1);
+    // At the handle's own position, which both have.
+    expect(readFileSync(path, "utf8")).toBe("CONCON--?!?");
+    expect([(await writable.stat()).size, await code(file(handle).delete())]).toEqual([11, "ERR_INVALID_ARG_TYPE"]);
   });
 
   test("range answers a Range header", async () => {
@@ -191,18 +355,15 @@ describe("differences from Bun.file and Bun.write", () => {
     ["bytes()", async ({ file }) => Buffer.isBuffer(await file(tmp.file("x")).bytes()), false, true],
     ["writer() on a longer file", ({ file }) => written(file, {}), "!ld text", "!"],
     ["writer({ append })", ({ file }) => written(file, { append: true }), "!ld text", "old text!"],
+    ["slice(-3)", ({ file }) => file(tmp.file("0123456789")).slice(-3).text(), "012", "789"],
+    ["a file that is its own source", ({ write }) => ownSource(write), "0 ", "3 old"],
+    ["lastModified of a missing file", async ({ file }) => file(tmp.path()).lastModified > 0, true, false],
+    ["a descriptor", ({ file }) => twice(file), "rest+", "the rest+the rest"],
+    ["an object", ({ write }) => outcome(write(tmp.path(), {})), 15, "ERR_INVALID_ARG_TYPE"],
+    ["an async iterable", ({ write }) => write(tmp.path(), lines()), 23, 2],
     ["a number", ({ write }) => outcome(write(tmp.path(), 5)), 1, "ERR_INVALID_ARG_TYPE"],
     ["mode", ({ write }) => modeOf(write), 0o666 & ~process.umask(), 0o600],
     ["a folder", ({ file }) => outcome(file(tmp.folder()).text()), "EISDIR Directories", "EISDIR directory"],
-    [
-      "stat() of a missing file",
-      ({ file }) =>
-        file(tmp.path())
-          .stat()
-          .catch((e: any) => e.syscall),
-      "stat",
-      "open",
-    ],
   ];
 
   async function written(make: Ways["file"], options: object): Promise<string> {
@@ -211,6 +372,20 @@ describe("differences from Bun.file and Bun.write", () => {
     await writer.write("!");
     await writer.end();
     return readFileSync(path, "utf8");
+  }
+  async function ownSource(writeTo: Ways["write"]): Promise<string> {
+    const path = tmp.file("old");
+    const bytes = await writeTo(path, Bun.file(path));
+    return `${bytes} ${readFileSync(path, "utf8")}`;
+  }
+  async function twice(make: (fd: any) => any): Promise<string> {
+    await using handle = await nodeOpen(tmp.file("the rest"));
+    await handle.read(Buffer.alloc(4));
+    return `${await make(handle.fd).text()}+${await make(handle.fd).text()}`;
+  }
+  async function* lines(): AsyncGenerator<string> {
+    yield "a";
+    yield "b";
   }
   async function modeOf(writeTo: Ways["write"]): Promise<number> {
     const path = tmp.path();

@@ -118,6 +118,106 @@ describe("receive", () => {
     expect(readFileSync(path).equals(bytes)).toBe(true);
   });
 
+  test("all that arrived of a cut upload is kept, in order, and nothing behind a gap", async () => {
+    const path = tmp.path();
+    const bytes = patternBytes(3 * MIB + 12_345);
+    await code(receive(request(pieces(bytes, [99_999], new Error("cut"))), path, { offset: 0 }));
+    expect(readFileSync(path).equals(bytes)).toBe(true);
+    const small = tmp.path();
+    await code(
+      receive(request(pieces(bytes.subarray(0, 10), [3], new Error("cut")), { "content-length": "20" }), small, {
+        offset: 0,
+      }),
+    );
+    expect(readFileSync(small).equals(bytes.subarray(0, 10))).toBe(true);
+  });
+
+  test("one upload at a time goes on with a file; the file may not grow over maxBytes by many of them", async () => {
+    const path = tmp.path();
+    const { promise: goOn, resolve } = Promise.withResolvers<void>();
+    const slow = new ReadableStream({
+      async pull(controller) {
+        await goOn;
+        controller.enqueue(patternBytes(10));
+        controller.close();
+      },
+    });
+    const first = receive(request(slow), path, { offset: 0 });
+    while (!existsSync(path)) await Bun.sleep(1);
+    let second: any;
+    // Until the first has its lock, the second may be the faster one.
+    do second = await receive(request(patternBytes(0)), path, { offset: 0 }).catch((error) => error);
+    while (second.status === undefined);
+    expect([second.code, second.status]).toEqual(["ERR_BODY_LOCKED", 423]);
+    resolve();
+    expect((await first).size).toBe(10);
+    const most = { maxBytes: 15 };
+    const over = await receive(request(patternBytes(6)), path, { offset: 10, ...most }).catch((error) => error);
+    expect([over.code, over.status]).toEqual(["ERR_BODY_TOO_LONG", 413]);
+    const comes = request(pieces(patternBytes(6), [2]));
+    expect(((await receive(comes, path, { offset: 10, ...most }).catch((error) => error)) as any).status).toBe(413);
+    expect(statSync(path).size).toBeLessThanOrEqual(15);
+    expect(((await receive(request(patternBytes(1)), tmp.path(), { offset: 5 }).catch((e) => e)) as any).status).toBe(
+      409,
+    );
+    expect(((await receive(request(patternBytes(1)), tmp.folder(), { offset: 0 }).catch((e) => e)) as any).code).toBe(
+      "EISDIR",
+    );
+    const fifo = tmp.path();
+    Bun.spawnSync(["mkfifo", fifo]);
+    expect(((await receive(request(patternBytes(1)), fifo, { offset: 0 }).catch((e) => e)) as any).status).toBe(409);
+  });
+
+  test("an abort ends an upload whose client is silent, small or large, new or gone on with", async () => {
+    const dir = tmp.folder();
+    for (const headers of [{}, { "content-length": "100" }] as Record<string, string>[])
+      for (const offset of [undefined, 0]) {
+        const controller = new AbortController();
+        const silent = new ReadableStream({ pull: () => new Promise(() => {}) });
+        const receiving = receive(request(silent, headers), join(dir, "file"), { offset, signal: controller.signal });
+        setTimeout(() => controller.abort(), 5);
+        expect(await code(receiving)).toBe("ABORT_ERR");
+        const late = receive(request(patternBytes(10), headers), join(dir, "file"), {
+          offset,
+          signal: controller.signal,
+        });
+        expect(await code(late)).toBe("ABORT_ERR");
+      }
+    for (const name of readdirSync(dir)) expect([name, statSync(join(dir, name)).size]).toEqual(["file", 0]);
+  });
+
+  test("options: mode, durability, overwrite, and a body that somebody has read", async () => {
+    for (const durability of ["none", "data", "full"] as const) {
+      const path = tmp.path();
+      await receive(request(patternBytes(10)), path, { durability, mode: 0o604 });
+      expect(statSync(path).mode & 0o777).toBe(0o604);
+      const resumed = tmp.path();
+      await receive(request(patternBytes(10)), resumed, { durability, mode: 0o666, offset: 0 });
+      expect(statSync(resumed).mode & 0o777).toBe(0o666);
+      const taken = await receive(request(patternBytes(10)), path, { durability, overwrite: false }).catch((e) => e);
+      expect([taken.code, taken.status]).toEqual(["EEXIST", 409]);
+    }
+    const used = request(patternBytes(10));
+    await used.bytes();
+    expect(await code(receive(used, tmp.path()))).toBe("ERR_BODY_ALREADY_USED");
+    const wrong = request(patternBytes(10), { "content-length": "11" });
+    expect(((await receive(wrong, tmp.path()).catch((e) => e)) as any).status).toBe(400);
+    expect(
+      ((await receive(request(patternBytes(1), { "content-length": "-1" }), tmp.path()).catch((e) => e)) as any).status,
+    ).toBe(400);
+  });
+
+  test("takes an answer that was compressed on its way", async () => {
+    const bytes = Buffer.from("again and again ".repeat(10_000));
+    await using server = Bun.serve({
+      port: 0,
+      fetch: () => new Response(Bun.gzipSync(bytes), { headers: { "content-encoding": "gzip" } }),
+    });
+    const path = tmp.path();
+    expect((await receive(await fetch(server.url), path)).bytes).toBe(bytes.length);
+    expect(readFileSync(path).equals(bytes)).toBe(true);
+  });
+
   test("wrong arguments are refused before a byte is read", async () => {
     const path = tmp.path();
     for (const [target, options] of [
@@ -126,6 +226,12 @@ describe("receive", () => {
       [path, { hash: "none" }],
       [path, { onProgress: 1 }],
       [path, { signal: {} }],
+      [path, { offset: 0, signal: {} }],
+      [path, { offset: 0, durability: "some" }],
+      [path, { offset: 0, mode: "x" }],
+      [path, { offset: -1 }],
+      [{ root: {}, name: "x" }, {}],
+      [null, {}],
     ] as const) {
       const asked = request(patternBytes(10));
       expect(await code(receive(asked, target as never, options as never))).toStartWith("ERR_");

@@ -1,0 +1,117 @@
+// What comes in: a body's chunks as its reader takes them, and the error that says why a body was not taken, with the status to
+// answer. An abort or a client that went away ends a read that is waiting.
+// Assumes that nobody else reads the body. Never holds a chunk.
+
+import { throwIfAborted } from "../node/abort.ts";
+import { codedError, invalidArgType } from "../node/arguments.ts";
+import { offAbort, onAbort } from "../node/signal.ts";
+import { StreamReader } from "./stream-reader.ts";
+
+/**
+ * Why a body was not taken, with the status to answer: 400 broken off or malformed, 409 another offset or a name that is taken, 413 too
+ * long, 415 no form, 423 somebody else goes on with the same file, 507 no room.
+ */
+export class ReceiveError extends Error {
+  override name: string = "ReceiveError";
+  readonly code: string;
+  readonly status: number;
+
+  constructor(code: string, status: number, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.status = status;
+  }
+
+  /** The answer to the request. */
+  toResponse(): Response {
+    return new Response(`${this.message}\n`, {
+      status: this.status,
+      // What is left of a body that nobody reads.
+      headers: this.status === 413 ? { connection: "close" } : {},
+    });
+  }
+}
+
+const brokenOff = (error: unknown): ReceiveError =>
+  new ReceiveError("ERR_BODY_BROKEN_OFF", 400, "The client broke off", error);
+
+/** What went wrong while a body was written, as the client is to hear it. */
+export function received(error: unknown): unknown {
+  if (error instanceof ReceiveError) return error;
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "ENOSPC" || code === "EDQUOT")
+    return new ReceiveError("ERR_NO_ROOM", 507, "There is no room for it", error);
+  if (code === "EFBIG") return new ReceiveError("ERR_BODY_TOO_LONG", 413, "The file would be too large", error);
+  if (code === "EEXIST") return new ReceiveError("EEXIST", 409, "There is a file of that name", error);
+  return error;
+}
+
+/** The length that the body is announced to have; null where nothing is said. */
+export function announcedLength(request: Request | Response): number | null {
+  const { headers } = request;
+  const text = headers.get("content-length");
+  // Of a fetched answer that was compressed the header tells another length.
+  if (text === null || (request instanceof Response && headers.has("content-encoding"))) return null;
+  if (!/^\d+$/.test(text)) throw new ReceiveError("ERR_BODY_LENGTH", 400, "Content-Length is no number");
+  return Number(text);
+}
+
+/** Throws where somebody has read the body, or does. */
+export function mustBeUnread(request: Request | Response): void {
+  if (request.bodyUsed || request.body?.locked)
+    throw codedError(TypeError, "ERR_BODY_ALREADY_USED", "Body already used");
+}
+
+/** The whole body at once; rejects as a BodyReader's read does. */
+export async function wholeBody(request: Request | Response, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  const bytes = request.bytes().catch((error) => {
+    throw brokenOff(error);
+  });
+  if (signal === undefined) return bytes;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const stop = (): void => reject(undefined);
+  onAbort(signal, stop);
+  try {
+    return await Promise.race([bytes, promise]);
+  } catch (error) {
+    throwIfAborted(signal);
+    throw error;
+  } finally {
+    offAbort(signal, stop);
+    bytes.catch(() => {}); // who aborted does not wait for it
+  }
+}
+
+/** A body's chunks. */
+export class BodyReader implements AsyncIterable<Uint8Array> {
+  readonly #reader: StreamReader;
+
+  constructor(body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined) {
+    this.#reader = new StreamReader(body, signal);
+  }
+
+  /** The next chunk, or null at the body's end. */
+  async read(): Promise<Uint8Array | null> {
+    const { done, value } = await this.#reader.next().catch((error) => {
+      throw this.#reader.isAborted ? error : brokenOff(error);
+    });
+    if (done) return null;
+    // A stream that the program made itself may give anything.
+    if (!(value instanceof Uint8Array)) throw invalidArgType("chunk", ["Uint8Array"], value);
+    return value;
+  }
+
+  /** All chunks; leaving the loop closes. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    try {
+      for (let chunk = await this.read(); chunk !== null; chunk = await this.read()) yield chunk;
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Lets go of the body; what has not been read of it is not wanted any more. */
+  close(): void {
+    this.#reader.close();
+  }
+}
