@@ -26,7 +26,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault test-kernels mutants soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
+.PHONY: build setup demo test test-fault test-kernels mutants soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-uploads bench-forms bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -68,6 +68,12 @@ bench-serve: setup-bench build ## serveFile beside Bun's own ways and nginx (if 
 
 bench-log: setup build bench-c ## AppendLog beside write + datasync by hand, bun:sqlite and C; log lines beside FileSink and sonic-boom
 	@$(BUN) bench/log.ts
+
+bench-uploads: setup build bench-c ## receive beside C, FileSink and Bun.write: 1 GiB over one connection, 500 times 1 MiB over 32
+	@$(BUN) bench/uploads.ts
+
+bench-forms: setup build ## multipart beside busboy and @remix-run/multipart-parser
+	@$(BUN) bench/forms.ts
 
 bench-%: setup-bench build bench-c
 	@$(BUN) bench/run.ts $*
