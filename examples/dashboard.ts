@@ -1,14 +1,12 @@
 // What the ring does while a server is under load: live charts of `stats()`, and the same for Prometheus at /metrics.
 // Run it: bun examples/dashboard.ts, then open the address that it prints. LOAD=0 leaves the load out that it makes itself.
 
-import { join } from "node:path";
 import { createHistogram } from "node:perf_hooks";
 import { open, stats } from "../src/index.ts";
-import { serveFile } from "../src/server.ts";
+import page from "./pages/dashboard.html";
 
 const SAMPLE_MS = 500;
 const SAMPLES = 240;
-const page = join(import.meta.dir, "pages", "dashboard.html");
 
 /* ---- the load: readers of random blocks; each read is timed ---------------------------------------------------------- */
 
@@ -100,8 +98,9 @@ function metrics(): string {
 
 const server = Bun.serve({
   port: Number(process.env["PORT"] ?? 3000),
+  development: false,
   routes: {
-    "/": (request) => serveFile(request, page),
+    "/": page, // bundled by Bun, with the charts' library
     "/samples": () => Response.json(samples),
     "/metrics": () =>
       new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } }),

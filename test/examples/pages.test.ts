@@ -163,14 +163,14 @@ describe.skipIf(chromiumPath === null)(`in Chromium${reason}`, () => {
     async () => {
       await using server = await startExample("dashboard.ts", []);
       await using page = await openPage(`${server.url}/`, tmp.folder(), [1000, 660]);
-      const points = `Array.from(document.querySelectorAll("polyline"), (line) => line.getAttribute("points"))`;
+      const points = `Array.from(document.querySelectorAll("g[aria-label=line] path"), (line) => line.getAttribute("d"))`;
       await page.until(`${points}.length === 8`);
       const first = await page.evaluate<string[]>(points);
-      await page.until(`${points}.every((text) => text.split(" ").length > ${pictures ? 40 : 5})`);
+      await page.until(`${points}.every((text) => text.split("L").length > ${pictures ? 40 : 5})`);
       await page.until(`${points}.every((text, i) => text !== ${JSON.stringify(first)}[i])`);
       const later = await page.evaluate<string[]>(points);
       expect(later.filter((text, i) => text === first[i])).toEqual([]);
-      expect(later.some((text) => new Set(text.split(" ").map((point) => point.split(",")[1])).size > 3)).toBe(true);
+      expect(later.some((text) => new Set(text.split("L").map((point) => point.split(",")[1])).size > 3)).toBe(true);
       if (pictures) await page.screenshot(join(pictures, "dashboard.png"));
     },
     TIMEOUT_MS,
