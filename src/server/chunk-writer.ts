@@ -3,11 +3,11 @@
 // Assumes an open file that nobody else writes. Large pieces are written from where they are, unless they are to be copied: then
 // their owner may use their memory again as soon as it is asked for the next.
 
-/** What all writers hold together, in what is gathered and what is under way. */
-const WRITERS_BYTES = 12 * 1024 * 1024;
+/** What all writers hold together, gathered and under way; beyond it each waits for what it has before it takes more. */
+const WRITERS_BYTES = 8 * 1024 * 1024;
 /** Not more: what has just come is still in the processor's cache when it is written. */
 const WRITES_AT_ONCE = 2;
-const [MIN_WRITE, MAX_WRITE] = [64 * 1024, 512 * 1024];
+const WRITE_BYTES = 512 * 1024;
 /** Smaller pieces are copied together: each piece of a write costs its memory and a part of the call. */
 const COPIED_BYTES = 16 * 1024;
 
@@ -27,13 +27,7 @@ export interface ChunkOptions {
   copies?: boolean | undefined;
 }
 
-let writers = 0;
-
-/** Of a write: less where many share what there is. */
-function writeBytes(): number {
-  const share = WRITERS_BYTES / Math.max(1, writers) / (WRITES_AT_ONCE + 1);
-  return Math.min(MAX_WRITE, Math.max(MIN_WRITE, Math.floor(share)));
-}
+let held = 0;
 
 /** Writes all pieces from a position on. Resolves to their bytes, rejects with the first error of a write or of the source. */
 export async function writeChunks(
@@ -44,7 +38,6 @@ export async function writeChunks(
 ): Promise<number> {
   const writer = new ChunkWriter(sink, position, options);
   let bytes = 0;
-  writers++;
   try {
     for await (const piece of pieces) {
       bytes += piece.byteLength;
@@ -57,7 +50,7 @@ export async function writeChunks(
     await writer.settle();
     throw error;
   } finally {
-    writers--;
+    writer.drop();
   }
 }
 
@@ -82,28 +75,27 @@ class ChunkWriter {
   }
 
   async add(bytes: Uint8Array): Promise<void> {
-    const most = writeBytes();
-    for (let at = 0; at < bytes.length; ) {
-      // There may be more already, of when there were fewer writers.
-      const take = Math.min(bytes.length - at, Math.max(0, most - this.#gatheredBytes));
-      if (take > 0) this.#gather(bytes.subarray(at, at + take));
+    for (let at = 0; at < bytes.length && this.#failure === null; ) {
+      const take = Math.min(bytes.length - at, WRITE_BYTES - this.#gatheredBytes);
+      this.#gather(bytes.subarray(at, at + take));
       at += take;
-      if (this.#gatheredBytes < most) continue;
-      while (this.#writing.size === WRITES_AT_ONCE && this.#failure === null) await Promise.race(this.#writing);
-      if (this.#failure !== null) break;
-      this.#send();
+      if (this.#gatheredBytes < WRITE_BYTES) continue;
+      while (this.#writing.size === WRITES_AT_ONCE) await Promise.race(this.#writing);
+      if (this.#failure === null) this.#send();
     }
+    if (held > WRITERS_BYTES) await this.end();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
   #gather(piece: Uint8Array): void {
     this.#gatheredBytes += piece.length;
+    held += piece.length;
     if (piece.length > COPIED_BYTES && !this.#copies) {
       this.#gathered.push(piece);
       return;
     }
     if (this.#room === null || this.#room.length < piece.length)
-      this.#room = Buffer.allocUnsafeSlow(Math.max(piece.length, this.#copies ? writeBytes() : 4 * COPIED_BYTES));
+      this.#room = Buffer.allocUnsafeSlow(Math.max(piece.length, this.#copies ? WRITE_BYTES : 4 * COPIED_BYTES));
     this.#room.set(piece);
     const last = this.#gathered.at(-1);
     const copied = this.#room.subarray(0, piece.length);
@@ -129,15 +121,25 @@ class ChunkWriter {
     while (this.#writing.size > 0) await Promise.all(this.#writing);
   }
 
+  /** What was gathered after a failure is not written any more. */
+  drop(): void {
+    held -= this.#gatheredBytes;
+    this.#gatheredBytes = 0;
+  }
+
   #send(): void {
+    const bytes = this.#gatheredBytes;
     const written = this.#write(this.#gathered, this.#position, this.#tail)
       .catch((error) => {
         this.#failure ??= { error };
       })
-      .finally(() => this.#writing.delete(written));
+      .finally(() => {
+        held -= bytes;
+        this.#writing.delete(written);
+      });
     this.#tail = written;
     this.#writing.add(written);
-    this.#position += this.#gatheredBytes;
+    this.#position += bytes;
     this.#gathered = [];
     this.#gatheredBytes = 0;
   }

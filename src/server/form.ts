@@ -229,6 +229,7 @@ export class Form {
 
   async *#untilDelimiter(): AsyncGenerator<Buffer> {
     const delimiter = this.#delimiter;
+    const most = delimiter.length - 1;
     for (;;) {
       const at = this.#bytes.indexOf(delimiter);
       if (at >= 0) {
@@ -238,13 +239,29 @@ export class Form {
         return;
       }
       // All but what may be a delimiter's beginning.
-      const sure = this.#bytes.length - delimiter.length + 1;
+      const sure = this.#bytes.length - most;
       if (sure > 0) {
         const piece = this.#bytes.subarray(0, sure);
         this.#bytes = this.#bytes.subarray(sure);
         yield piece;
       }
-      await this.#more();
+      const rest = this.#bytes;
+      const chunk = await this.#chunk();
+      if (chunk.length < most) {
+        this.#bytes = Buffer.concat([rest, chunk]);
+        continue;
+      }
+      // One that begins in the rest ends in here: else the chunk is not copied.
+      const seam = Buffer.concat([rest, chunk.subarray(0, most)]);
+      const within = seam.indexOf(delimiter);
+      this.#bytes = chunk;
+      if (within < 0) {
+        if (rest.length > 0) yield rest;
+        continue;
+      }
+      if (within > 0) yield seam.subarray(0, within);
+      this.#leave(within - rest.length);
+      return;
     }
   }
 
@@ -256,12 +273,16 @@ export class Form {
   }
 
   async #more(): Promise<void> {
+    const chunk = await this.#chunk();
+    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
+  }
+
+  async #chunk(): Promise<Buffer> {
     const chunk = await this.#body.read();
     if (chunk === null) throw malformed("it ends before its last boundary");
     this.#total += chunk.length;
     if (this.#total > this.#limits.bodyBytes) throw tooMuch("bytes", this.#limits.bodyBytes);
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-    this.#bytes = this.#bytes.length === 0 ? bytes : Buffer.concat([this.#bytes, bytes]);
+    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
   }
 
   /** Reads an epilogue, so that the connection can be used again; not one that is long. */
