@@ -31,7 +31,7 @@ const { parseMultipartStream } = await import(
 /* ---- forms --------------------------------------------------------------------------------------------------------- */
 
 const random = Buffer.from(crypto.getRandomValues(new Uint8Array(64 * KIB)));
-const content = (bytes: number): Buffer => Buffer.alloc(bytes, random);
+const content = (bytes: number, isText: boolean): Buffer => Buffer.alloc(bytes, isText ? "a value " : random);
 const part = (name: string, filename: string | null, bytes: Buffer): Buffer[] => [
   Buffer.from(
     `--${BOUNDARY}\r\nContent-Disposition: form-data; name="${name}"${
@@ -43,7 +43,7 @@ const part = (name: string, filename: string | null, bytes: Buffer): Buffer[] =>
 ];
 const formOf = (count: number, filename: string | null, bytes: number): Buffer =>
   Buffer.concat([
-    ...Array.from({ length: count }, (_, i) => part(`part${i}`, filename, content(bytes))).flat(),
+    ...Array.from({ length: count }, (_, i) => part(`part${i}`, filename, content(bytes, filename === null))).flat(),
     Buffer.from(`--${BOUNDARY}--\r\n`),
   ]);
 const FORMS: [title: string, form: Buffer, parts: number][] = [

@@ -34,6 +34,7 @@ const server = Bun.serve({
   port: 0,
   hostname: "127.0.0.1",
   development: false,
+  idleTimeout: 255,
   maxRequestBodySize: MAX_BYTES,
   async fetch(request) {
     const name = request.url.slice(request.url.indexOf("/", 8) + 1);

@@ -66,7 +66,8 @@ export class FileWriter implements AsyncDisposable {
       }
     });
     this.#tail = done;
-    while (this.#waiting >= this.#highWaterMark) await Promise.race([done, this.#tail]);
+    // All that came before it is written by then; what came later makes its own caller wait.
+    if (this.#waiting >= this.#highWaterMark) await done;
     if (this.#failure !== null) throw this.#failure.error;
   }
 

@@ -38,7 +38,7 @@ const brokenOff = (error: unknown): ReceiveError =>
 /** What went wrong while a body was written, as the client is to hear it. */
 export function received(error: unknown): unknown {
   if (error instanceof ReceiveError) return error;
-  const { code } = error as NodeJS.ErrnoException;
+  const code = (error as NodeJS.ErrnoException | null | undefined)?.code;
   if (code === "ENOSPC" || code === "EDQUOT")
     return new ReceiveError("ERR_NO_ROOM", 507, "There is no room for it", error);
   if (code === "EFBIG") return new ReceiveError("ERR_BODY_TOO_LONG", 413, "The file would be too large", error);

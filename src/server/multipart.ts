@@ -16,6 +16,7 @@ import {
 import { writeChunks } from "./chunk-writer.ts";
 import { boundaryOf, Form, malformed, tooMuch } from "./form.ts";
 import { announcedLength, BodyReader, mustBeUnread, received } from "./intake.ts";
+import { checkName } from "./names.ts";
 import { inParentOf, Root } from "./root.ts";
 
 /** How much a request may send before it is refused with a `ReceiveError` of status 413. */
@@ -131,7 +132,7 @@ export async function* multipart(
 async function store(form: Form, root: Root, name: string, limit: number, durability: Durability): Promise<number> {
   let bytes = 0;
   try {
-    await inParentOf(root, name, (path) =>
+    await inParentOf(root, checkName(name), (path) =>
       replaceBy(String(path), { durability, overwrite: false }, async (handle) => {
         bytes = await writeChunks(handle, 0, limited(form.content(), limit));
       }),

@@ -3,6 +3,7 @@
 // Assumes that nobody else reads the body. Memory is bounded whatever the client sends.
 
 import { createHash, type Hash } from "node:crypto";
+import { currentBackend } from "../backend/choose.ts";
 import { type AtomicOptions, DURABILITIES, type Durability, replaceBy } from "../durable/atomic.ts";
 import { syncFolderOf } from "../durable/directory-sync.ts";
 import { open } from "../fs/open.ts";
@@ -13,6 +14,7 @@ import {
   invalidArgType,
   invalidArgValue,
   validateAbortSignal,
+  validateBoolean,
   validateInteger,
   validateObject,
   validateOneOf,
@@ -64,7 +66,8 @@ export async function receiveBody(
   if (offset !== undefined) validateInteger(offset, "options.offset", 0);
   if (onProgress !== undefined && typeof onProgress !== "function")
     throw invalidArgType("options.onProgress", ["Function"], onProgress);
-  const { durability = "none", mode, signal } = atomic;
+  const { durability = "none", mode, overwrite = true, signal } = atomic;
+  validateBoolean(overwrite, "options.overwrite");
   validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
   validateAbortSignal(signal, "options.signal");
   const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
@@ -76,7 +79,7 @@ export async function receiveBody(
   const announced = announcedLength(request);
   const intake: Intake = { request, announced, most: maxBytes - (offset ?? 0), maxBytes, hasher, onProgress, signal };
   if (intake.most < (announced ?? 0)) throw tooLong(maxBytes);
-  const publishing = { ...atomic, durability, mode: permissions };
+  const publishing = { ...atomic, durability, mode: permissions, overwrite };
   const bytes = await atPath((path) =>
     offset === undefined ? publish(path, publishing, intake) : goOn(path, offset, publishing, intake),
   ).catch((error) => {
@@ -114,6 +117,9 @@ const tooLong = (maxBytes: number): ReceiveError =>
 
 async function publish(path: string, options: Publishing, intake: Intake): Promise<number> {
   const { announced, request, signal } = intake;
+  // Said before the body is taken; a name that is taken meanwhile is refused at the end.
+  if (options.overwrite === false && (await isTaken(path)))
+    throw new ReceiveError("EEXIST", 409, "There is a file of that name");
   // A small body is there before there is a file: a client that is slow, or goes away, takes no descriptor.
   if (announced !== null && announced <= SMALL_BYTES && request.body !== null) {
     const whole = await wholeBody(request, signal);
@@ -127,6 +133,15 @@ async function publish(path: string, options: Publishing, intake: Intake): Promi
     bytes = await fill(handle, 0, intake, false);
   });
   return bytes;
+}
+
+async function isTaken(path: string): Promise<boolean> {
+  try {
+    await currentBackend().lstat(path, false);
+    return true;
+  } catch {
+    return false; // what else is wrong is said by opening
+  }
 }
 
 async function goOn(path: string, offset: number, options: Publishing, intake: Intake): Promise<number> {

@@ -179,6 +179,13 @@ describe("write, where it could go wrong", () => {
     expect(readFileSync(path, "utf8")).toBe("2");
   });
 
+  test("writes that nobody waited for one after another do not hold the loop", async () => {
+    const path = tmp.path();
+    await using writer = file(path).writer({ highWaterMark: 1 });
+    await Promise.all([writer.write("a"), writer.write("b".repeat(100_000)), writer.write("c")]);
+    expect(readFileSync(path).length).toBe(100_002);
+  });
+
   test("a writer that has failed rejects, and goes on doing so", async () => {
     const path = tmp.file("full");
     await using handle = await open(path);

@@ -37,6 +37,8 @@ const server = Bun.serve({
   port: 0,
   hostname: "127.0.0.1",
   development: false,
+  // Bun's 10 s would end an upload for which the disk makes it wait so long.
+  idleTimeout: 255,
   maxRequestBodySize: 2 * 1024 ** 3,
   async fetch(request) {
     const url = new URL(request.url);

@@ -197,6 +197,16 @@ describe("receive", () => {
       const taken = await receive(request(patternBytes(10)), path, { durability, overwrite: false }).catch((e) => e);
       expect([taken.code, taken.status]).toEqual(["EEXIST", 409]);
     }
+    const taken = tmp.file("old");
+    const unread = request(pieces(patternBytes(MIB), [1000]));
+    expect(((await receive(unread, taken, { overwrite: false }).catch((e) => e)) as any).status).toBe(409);
+    expect([unread.bodyUsed, readFileSync(taken, "utf8")]).toEqual([false, "old"]);
+    for (const thrown of [null, undefined, 1, "x"]) {
+      const onProgress = (): never => {
+        throw thrown;
+      };
+      expect(await receive(request(patternBytes(10)), taken, { onProgress }).catch((e) => e)).toBe(thrown);
+    }
     const used = request(patternBytes(10));
     await used.bytes();
     expect(await code(receive(used, tmp.path()))).toBe("ERR_BODY_ALREADY_USED");
@@ -226,6 +236,7 @@ describe("receive", () => {
       [path, { hash: "none" }],
       [path, { onProgress: 1 }],
       [path, { signal: {} }],
+      [path, { overwrite: 1 }],
       [path, { offset: 0, signal: {} }],
       [path, { offset: 0, durability: "some" }],
       [path, { offset: 0, mode: "x" }],
@@ -396,7 +407,11 @@ describe("multipart", () => {
     const upload = form([[file("f", "name.txt"), "x"]]);
     const { dir } = await parse(upload, { nameFor: ({ filename }) => filename });
     expect(readdirSync(dir)).toEqual(["name.txt"]);
-    expect(await code(parse(upload, { nameFor: () => "../out" }))).toBe("ERR_OUTSIDE_ROOT");
+    for (const outside of ["../out", "/tmp/out", "a\0b"])
+      expect([outside, await code(parse(upload, { nameFor: () => outside }))]).toEqual([outside, "ERR_OUTSIDE_ROOT"]);
+    for (const none of [5, null, undefined, {}])
+      expect(await code(parse(upload, { nameFor: () => none as never }))).toBe("ERR_INVALID_ARG_TYPE");
+    for (const none of ["", "."]) expect(await code(parse(upload, { nameFor: () => none }))).not.toBe("resolved");
     const taken = form([
       [file("f", "a"), "1"],
       [file("f", "a"), "2"],
