@@ -10,6 +10,7 @@ import { type Sink, sinkOf, writePiece } from "./write.ts";
 
 const HIGH_WATER_MARK = 1024 * 1024;
 
+/** How `file(path).writer()` opens and writes. */
 export interface FileWriterOptions {
   /** Goes behind what is there (default false: replaces it). Of a descriptor or handle its own flags and position decide. */
   append?: boolean | undefined;
@@ -19,6 +20,7 @@ export interface FileWriterOptions {
   flush?: boolean | undefined;
 }
 
+/** Writes pieces one after another. Its promises are its backpressure: who does not wait for them fills memory. */
 export class FileWriter implements AsyncDisposable {
   readonly #sink: Promise<Sink>;
   readonly #isOwn: boolean;

@@ -6,7 +6,8 @@ import { createHash, type Hash } from "node:crypto";
 import { currentBackend } from "../backend/choose.ts";
 import { type AtomicOptions, DURABILITIES, type Durability, replaceBy } from "../durable/atomic.ts";
 import { syncFolderOf } from "../durable/directory-sync.ts";
-import { open } from "../fs/open.ts";
+import { isBypass, open } from "../fs/open.ts";
+import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { constants } from "../kernel/constants.ts";
 import { throwIfAborted } from "../node/abort.ts";
@@ -28,6 +29,7 @@ const SMALL_BYTES = 1024 * 1024;
 const DEFAULT_MAX_BYTES = 1024 * 1024 * 1024;
 const FILE_MODE = 0o666;
 
+/** How `receive` writes a body, and what it refuses. */
 export interface ReceiveOptions extends Omit<AtomicOptions, "encoding"> {
   /** The most that the file may have (default 1 GiB): a longer announced body is refused before a byte of it is read. */
   maxBytes?: number | undefined;
@@ -42,6 +44,7 @@ export interface ReceiveOptions extends Omit<AtomicOptions, "encoding"> {
   onProgress?: ((received: number, total: number | null) => void) | undefined;
 }
 
+/** What has been written, once it is as durable as was asked for. */
 export interface Received {
   /** Bytes of the body. */
   bytes: number;
@@ -68,6 +71,7 @@ export async function receiveBody(
     throw invalidArgType("options.onProgress", ["Function"], onProgress);
   const { durability = "none", mode, overwrite = true, signal } = atomic;
   validateBoolean(overwrite, "options.overwrite");
+  isBypass(atomic.cache);
   validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
   validateAbortSignal(signal, "options.signal");
   const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
@@ -145,8 +149,17 @@ async function isTaken(path: string): Promise<boolean> {
 }
 
 async function goOn(path: string, offset: number, options: Publishing, intake: Intake): Promise<number> {
-  const { durability, mode } = options;
-  await using handle = await openForMore(path, offset, mode);
+  const handle = await openForMore(path, offset, options);
+  return thenClose(handle, goOnIn(handle, path, offset, options, intake));
+}
+
+async function goOnIn(
+  handle: FileHandle,
+  path: string,
+  offset: number,
+  { durability, mode }: Publishing,
+  intake: Intake,
+): Promise<number> {
   // The lock goes with the handle. Where a file system has none, or there is no native library, it is the caller's to keep
   // uploads apart.
   await handle.lock({ wait: false }).catch((error) => {
@@ -158,24 +171,22 @@ async function goOn(path: string, offset: number, options: Publishing, intake: I
   if (stats.size !== offset)
     throw new ReceiveError("ERR_BODY_OFFSET", 409, `The file has ${stats.size} bytes, not ${offset}`);
   if (offset === 0 && mode !== undefined) await handle.chmod(mode); // whatever the umask is
-  let bytes: number;
-  try {
-    bytes = await fill(handle, offset, intake, true);
-  } catch (error) {
+  const bytes = await fill(handle, offset, intake, true).catch(async (error) => {
     // What has arrived stays, and the client is told how much when it asks.
     if (durability !== "none") await handle.datasync().catch(() => {});
     throw error;
-  }
+  });
   if (durability !== "none") await handle.datasync();
   if (durability === "full" && offset === 0) await syncFolderOf(path);
   return bytes;
 }
 
-async function openForMore(path: string, offset: number, mode: number | undefined): Promise<FileHandle> {
+async function openForMore(path: string, offset: number, { mode, cache }: Publishing): Promise<FileHandle> {
   const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = constants;
+  const flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | (offset === 0 ? O_CREAT : 0);
   try {
     // Non-blocking: a FIFO that nobody reads is an error, not a wait.
-    return await open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | (offset === 0 ? O_CREAT : 0), mode ?? FILE_MODE);
+    return await open(path, flags, mode ?? FILE_MODE, { cache });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if ((code === "ENOENT" && offset > 0) || code === "ENXIO")
