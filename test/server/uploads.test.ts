@@ -135,19 +135,21 @@ describe("receive", () => {
   test("one upload at a time goes on with a file; the file may not grow over maxBytes by many of them", async () => {
     const path = tmp.path();
     const { promise: goOn, resolve } = Promise.withResolvers<void>();
-    const slow = new ReadableStream({
-      async pull(controller) {
-        await goOn;
-        controller.enqueue(patternBytes(10));
-        controller.close();
+    const { promise: isRead, resolve: read } = Promise.withResolvers<void>();
+    const slow = new ReadableStream(
+      {
+        async pull(controller) {
+          read();
+          await goOn;
+          controller.enqueue(patternBytes(10));
+          controller.close();
+        },
       },
-    });
+      { highWaterMark: 0 },
+    );
     const first = receive(request(slow), path, { offset: 0 });
-    while (!existsSync(path)) await Bun.sleep(1);
-    let second: any;
-    // Until the first has its lock, the second may be the faster one.
-    do second = await receive(request(patternBytes(0)), path, { offset: 0 }).catch((error) => error);
-    while (second.status === undefined);
+    await isRead; // it has its lock
+    const second: any = await receive(request(patternBytes(1)), path, { offset: 0 }).catch((error) => error);
     expect([second.code, second.status]).toEqual(["ERR_BODY_LOCKED", 423]);
     resolve();
     expect((await first).size).toBe(10);
