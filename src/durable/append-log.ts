@@ -1,43 +1,26 @@
 // AppendLog: records appended to a file, many callers at a time, each promise resolved when its record is as durable as was asked
 // for. Two buffers: one gathers while the other is written and synced, so that all who wait share one write and one sync.
 // A failed sync is final. What is rejected is not in the file; what is acknowledged is.
-// Opening and recovery are in recover.ts, ended segments in segments.ts, reading in read-log.ts.
+// Opening and recovery are in recover.ts, changes of the file in exchange.ts, ended segments in segments.ts, reading in read-log.ts.
 
 import { EventEmitter } from "node:events";
+import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
 import { pause } from "../backend/loops.ts";
-import { codedError, invalidArgType, outOfRange } from "../node/arguments.ts";
+import { invalidArgType } from "../node/arguments.ts";
 import { setImmediate, setTimeout } from "../node/clock.ts";
+import { isBytes } from "../node/views.ts";
 import { atExit, notAtExit } from "./at-exit.ts";
-import { FRAME_HEADER_BYTES } from "./frames.ts";
+import { sweepTemp } from "./atomic.ts";
+import { nextSegment, openAnew } from "./exchange.ts";
 import { Group, type LogRecord } from "./group.ts";
+import { logClosed, logFailed } from "./log-errors.ts";
 import { LogFile } from "./log-file.ts";
-import { type AppendLogOptions, type Checked, logOptions, maxRecordBytes } from "./log-options.ts";
-import { type Opened, openSegment, type Recovered } from "./recover.ts";
+import { type AppendLogOptions, type Checked, type LogStats, logOptions } from "./log-options.ts";
+import { holdLog, type Opened, openSegment, type Recovered } from "./recover.ts";
+import { Room } from "./room.ts";
 import { Segments } from "./segments.ts";
-
-/** Counts of one log since it was opened. */
-export interface LogStats {
-  /** Records and bytes that are as durable as was asked for, and the groups in which they were written. */
-  records: number;
-  bytes: number;
-  groups: number;
-  /** Bytes that wait. */
-  pendingBytes: number;
-  /** Records that were let go because the log was full. */
-  dropped: number;
-  /** Offset behind the last durable record. */
-  end: number;
-  /** What has ended the log; null while it works. */
-  failure: Error | null;
-}
-
-interface Waiter {
-  record: LogRecord;
-  resolve: (offset: Promise<number>) => void;
-  reject: (error: unknown) => void;
-}
 
 /**
  * A log's one writer. Events: "drain" (after `write` said false), "drop" (with a count), "error" (where somebody listens: what
@@ -50,33 +33,34 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
   readonly #options: Checked;
   readonly #backend: Backend;
   readonly #segments: Segments;
-  readonly #maxRecordBytes: number;
+  readonly #room: Room;
   #file: LogFile;
-  /** Sequence number of the next record to be gathered. */
-  #sequence = 1;
-  #gathering: Group = new Group();
+  #gathering: Group;
   #flying: Group | null = null;
-  /** Bytes that flushSync has put behind the group under way. */
-  #ahead = 0;
+  /** What flushSync has put behind the group under way. */
+  readonly #ahead: Group[] = [];
   #scheduled = false;
   #pumping: Promise<void> | null = null;
-  /** Work on the file itself: rotating, reopening, closing. Groups wait for it. */
-  #upkeep: Promise<void> = Promise.resolve();
+  /** The last of the works on the file itself, which wait for each other: rotating, reopening, closing. */
+  #upkeep: Promise<unknown> = Promise.resolve();
+  /** Such a work is under way, or waits for the group that is: no other group begins. */
+  #isHeld = false;
   #failure: Error | null = null;
   #closing: Promise<void> | null = null;
-  readonly #waiting: Waiter[] = [];
-  #needsDrain = false;
-  #dropped = 0;
-  #toldDropped = 0;
   readonly #totals = { records: 0, bytes: 0, groups: 0 };
 
   /** Opens a log, makes it if it is not there, recovers it. Rejects with ERR_LOCKED where it has a writer. */
   static async open(path: string | URL, options: AppendLogOptions = {}): Promise<AppendLog> {
     const checked = logOptions(path, options);
     const backend = currentBackend();
-    const segments = await Segments.find(backend, checked);
-    const opened = await openSegment(backend, checked, segments.next);
-    segments.resume();
+    const held = await holdLog(backend, checked);
+    const segments = await Segments.find(backend, checked, held.stats).catch(async (error) => {
+      await backend.close(held.file);
+      throw error;
+    });
+    const opened = await openSegment(backend, checked, held, () => segments.next());
+    segments.tidy();
+    sweepTemp(dirname(checked.path)).catch(() => {}); // what crashes have left: nobody waits for it
     return new AppendLog(backend, checked, segments, opened);
   }
 
@@ -88,19 +72,21 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     this.#backend = backend;
     this.#options = options;
     this.#segments = segments;
-    this.#maxRecordBytes = maxRecordBytes(options);
+    this.#room = new Room(options);
     this.#file = new LogFile(backend, options, opened);
-    this.#sequence = opened.sequence;
+    this.#gathering = new Group(options.framing, opened.sequence, opened.salt);
     atExit(this);
   }
 
   /** Offset in the log behind the last record that was taken. */
   get endOffset(): number {
-    return this.#file.end + this.#ahead + this.pendingBytes;
+    return this.#file.end + this.pendingBytes;
   }
 
   get pendingBytes(): number {
-    return this.#gathering.used + (this.#flying?.used ?? 0);
+    let bytes = this.#gathering.used + (this.#flying?.used ?? 0);
+    for (const { used } of this.#ahead) bytes += used;
+    return bytes;
   }
 
   /**
@@ -110,23 +96,19 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
   append(record: LogRecord): Promise<number> {
     try {
       this.#check(record);
-      if (this.#waiting.length === 0 && this.#hasRoom(record)) return this.#taken(record);
-      if (this.#options.onFull !== "wait") throw this.#drop();
-      const copy = typeof record === "string" ? record : Buffer.from(record);
-      return new Promise((resolve, reject) => {
-        this.#waiting.push({ record: copy, resolve, reject });
-      });
+      if (this.#room.isOpen && this.#room.fits(record, this.pendingBytes)) return this.#taken(record);
+      return this.#room.wait(record);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
   #taken(record: LogRecord): Promise<number> {
-    const offset = this.endOffset;
-    const { done } = this.#gathering;
-    this.#gather(record);
+    const group = this.#gathering;
+    const at = group.used;
+    group.add(record);
     this.#schedule();
-    return done.then(() => offset);
+    return group.done.then(() => group.base + at);
   }
 
   /**
@@ -134,66 +116,80 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
    * record is let go, counted and told by "drop"; with "reject" ERR_LOG_FULL is thrown.
    */
   write(record: LogRecord): boolean {
+    if (typeof record === "string" && this.#gathering.addLine(record)) return true;
     this.#check(record);
-    if (!this.#hasRoom(record)) {
-      const full = this.#drop();
-      if (this.#options.onFull === "reject") throw full;
-      this.#needsDrain = true;
-      return false;
-    }
-    this.#gather(record);
+    if (!this.#room.fits(record, this.pendingBytes)) return this.#room.drop();
+    this.#gathering.add(record);
     this.#schedule();
-    const goesOn = this.pendingBytes < this.#options.maxPendingBytes / 2;
-    if (!goesOn) this.#needsDrain = true;
-    return goesOn;
+    const left = this.#room.beforeDrain(this.pendingBytes);
+    if (left > 0 && this.#options.framing === "lines") this.#gathering.allowLines(left);
+    return left > 0;
   }
 
-  /** Resolves when all that was appended so far is durable (with "none": written). Rejects where the log has failed. */
+  /** Resolves when all that was appended so far is durable (with "none": written). Rejects where that fails. */
   async flush(): Promise<void> {
-    while (this.#waiting.length > 0 || this.pendingBytes > 0) {
-      if (this.#failure !== null) throw this.#failed();
-      const last = this.#gathering.used > 0 ? this.#gathering : this.#flying;
-      this.#begin();
-      await last?.done;
-      if (this.#waiting.length > 0) await pause();
-    }
     if (this.#failure !== null) throw this.#failed();
+    const group = this.#gathering.used > 0 ? this.#gathering : (this.#ahead.at(-1) ?? this.#flying);
+    const { lastWaiting } = this.#room;
+    this.#begin();
+    await group?.done;
+    await lastWaiting;
   }
 
-  /** Writes what waits with blocking calls: for the end of a process, which does it by itself. */
+  /**
+   * Writes what waits with blocking calls: for the end of a process, which does it by itself. Throws what has failed. Does nothing
+   * for the moment in which the log's file is being exchanged.
+   */
   flushSync(): void {
     const group = this.#gathering;
     if (group.used === 0 || this.#failure !== null) return;
-    const ahead = this.#ahead + (this.#flying?.used ?? 0);
-    if (!this.#file.putSync(group.pieces, group.used, ahead)) return;
-    this.#gathering = new Group();
-    if (this.#flying === null) this.#file.skip(group.used);
-    else this.#ahead += group.used;
+    const ahead = this.pendingBytes - group.used;
+    try {
+      if (!this.#file.putSync(group.pieces, group.used, ahead)) return;
+    } catch (error) {
+      // A write can be tried again, unless it may have mixed with another; a sync can't.
+      if ((error as NodeJS.ErrnoException).syscall === "write" && ahead === 0) throw error;
+      this.#fail(error as Error);
+      throw this.#failed();
+    }
+    this.#gather();
+    group.base = this.#file.end + ahead;
+    if (this.#flying !== null) {
+      this.#ahead.push(group); // what is before it may fail yet
+      return;
+    }
+    this.#file.skip(group.used);
     this.#count(group);
   }
 
-  /** Ends this segment once all that was appended is in it, and begins the next one. */
+  /** Ends this segment, unless it is empty, once all that was appended is in it, and begins the next one. */
   rotate(): Promise<void> {
     return this.#keepUp(() => this.#rotateNow());
   }
 
-  /** Opens the path anew, for logrotate: a file that was renamed is let go, and a new one made. */
+  /**
+   * Opens the path anew, for logrotate: a file that was renamed is let go, and a new one made. Where it fails the log goes on in
+   * the file that it has.
+   */
   reopen(): Promise<void> {
-    return this.#keepUp(async () => {
-      const next = { base: this.#file.end, sequence: this.#sequence };
-      await this.#file.letGo();
-      this.#enter(await openSegment(this.#backend, this.#options, next));
-    });
+    return this.#keepUp(() => this.#reopenNow());
   }
 
   /** What the log has done since it was opened. */
   stats(): LogStats {
     const { end } = this.#file;
-    return { ...this.#totals, pendingBytes: this.pendingBytes, dropped: this.#dropped, end, failure: this.#failure };
+    return {
+      ...this.#totals,
+      pendingBytes: this.pendingBytes,
+      dropped: this.#room.dropped,
+      end,
+      failure: this.#failure,
+    };
   }
 
   /** Writes all that waits, cuts what was filled ahead, lets go of the file. Rejects where the log has failed. */
   close(): Promise<void> {
+    this.#gathering.allowLines(0);
     this.#closing ??= this.#close();
     return this.#closing;
   }
@@ -204,7 +200,11 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   /** A node:stream's `end`: a last record, then `close`. */
   end(record?: LogRecord): void {
-    if (record !== undefined) this.write(record);
+    try {
+      if (record !== undefined) this.write(record);
+    } catch (error) {
+      this.#tell(error);
+    }
     this.close().catch((error) => this.#tell(error));
   }
 
@@ -212,64 +212,42 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   #check(record: LogRecord): void {
     if (this.#failure !== null) throw this.#failed();
-    if (this.#closing !== null) throw codedError(Error, "ERR_LOG_CLOSED", `${this.path} is closed`);
-    if (typeof record !== "string" && !(record instanceof Uint8Array))
+    if (this.#closing !== null) throw logClosed(this.path);
+    if (typeof record !== "string" && !isBytes(record))
       throw invalidArgType("record", ["string", "Buffer", "Uint8Array"], record);
   }
 
-  /** The most that a record can take: a string's length is known when it is encoded. */
-  #hasRoom(record: LogRecord): boolean {
-    const length = typeof record === "string" ? record.length * 3 : record.byteLength;
-    if (length > this.#maxRecordBytes) {
-      const exact = typeof record === "string" ? Buffer.byteLength(record) : length;
-      if (exact > this.#maxRecordBytes) throw outOfRange("record.length", `<= ${this.#maxRecordBytes} bytes`, exact);
-    }
-    const { maxPendingBytes } = this.#options;
-    if (this.pendingBytes + length + FRAME_HEADER_BYTES <= maxPendingBytes) return true;
-    if (typeof record !== "string") return false;
-    return this.pendingBytes + Buffer.byteLength(record) + FRAME_HEADER_BYTES <= maxPendingBytes;
-  }
-
-  #gather(record: LogRecord): void {
-    this.#gathering.add(record, this.#options.framing, this.#sequence++);
-  }
-
-  #drop(): Error {
-    this.#dropped++;
-    const { maxPendingBytes } = this.#options;
-    return codedError(Error, "ERR_LOG_FULL", `${this.path}: ${maxPendingBytes} bytes wait to be written`);
+  /** The next group gathers. */
+  #gather(): void {
+    this.#gathering = new Group(this.#options.framing, this.#gathering.next, this.#file.salt);
   }
 
   /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
   /** Begins a group at the end of the turn, or after the time for which records are gathered. */
   #schedule(): void {
-    if (this.#scheduled || this.#pumping !== null) return;
+    if (this.#scheduled || this.#pumping !== null || this.#isHeld) return;
     this.#scheduled = true;
-    const begin = (): void => {
-      this.#scheduled = false;
-      this.#begin();
-    };
     const { durability, flushIntervalMs } = this.#options;
-    if (durability === "none" && flushIntervalMs > 0) setTimeout(begin, flushIntervalMs);
-    else setImmediate(begin);
+    if (durability === "none" && flushIntervalMs > 0) setTimeout(this.#begin, flushIntervalMs);
+    else setImmediate(this.#begin);
   }
 
-  #begin(): void {
+  readonly #begin = (): void => {
+    this.#scheduled = false;
+    if (this.#isHeld) return;
     this.#pumping ??= this.#pump().finally(() => {
       this.#pumping = null;
       if (this.#gathering.used > 0 && this.#failure === null) this.#schedule();
     });
-  }
+  };
 
   async #pump(): Promise<void> {
-    while (this.#gathering.used > 0 && this.#failure === null) {
-      await this.#upkeep;
-      if (this.#gathering.used === 0) break;
+    while (this.#gathering.used > 0 && this.#failure === null && !this.#isHeld) {
       await this.#writeGroup();
       this.#admit();
       const { maxAgeMs, maxBytes } = this.#options;
-      if (this.#file.position >= maxBytes || this.#file.ageMs >= maxAgeMs)
+      if (this.#failure === null && (this.#file.position >= maxBytes || this.#file.ageMs >= maxAgeMs))
         await this.#rotateNow().catch((error) => this.#tell(error));
       // Whoever waited has its turn to append before the next group is closed.
       await pause();
@@ -278,17 +256,23 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   async #writeGroup(): Promise<void> {
     const group = this.#gathering;
-    this.#gathering = new Group();
+    this.#gather();
     this.#flying = group;
+    group.base = this.#file.end;
+    const landed = { bytes: 0 };
     try {
-      await this.#file.put(group.pieces, group.used);
-      this.#file.skip(this.#ahead);
-      this.#ahead = 0;
-      this.#flying = null;
-      this.#count(group);
+      await this.#file.put(group.pieces, group.used, landed);
+      // A sync beside it has failed: the kernel says so to one of the two.
+      if (this.#failure !== null) throw this.#failure;
     } catch (error) {
       this.#flying = null;
-      await this.#giveUp(group, error as NodeJS.ErrnoException);
+      return this.#giveUp(group, error as NodeJS.ErrnoException, landed.bytes);
+    }
+    this.#flying = null;
+    this.#count(group);
+    for (const behind of this.#ahead.splice(0)) {
+      this.#file.skip(behind.used);
+      this.#count(behind);
     }
   }
 
@@ -301,14 +285,13 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
   }
 
   /** A group that was not written is cut off; after a failed sync nobody knows what is there, and the log ends. */
-  async #giveUp(group: Group, error: NodeJS.ErrnoException): Promise<void> {
-    let isFinal = error.syscall !== "write" || this.#ahead > 0;
+  async #giveUp(group: Group, error: NodeJS.ErrnoException, landed: number): Promise<void> {
+    let isFinal = error.syscall !== "write" || this.#ahead.length > 0 || this.#failure !== null;
     if (!isFinal) {
       try {
-        await this.#file.cut();
-        // What has been gathered meanwhile counts on from there.
-        this.#sequence -= group.records;
-        if (this.#options.framing === "records") this.#gathering.renumber(this.#sequence - this.#gathering.records);
+        await this.#file.cut(landed);
+        // What has been gathered meanwhile comes in its place.
+        this.#gathering.renumber(group.first, this.#file.salt);
       } catch {
         isFinal = true;
       }
@@ -322,35 +305,25 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
   #fail(error: Error): void {
     this.#failure ??= error;
     const failed = this.#failed();
-    this.#gathering.reject(failed);
-    for (const { reject } of this.#waiting.splice(0)) reject(failed);
+    for (const group of [...this.#ahead.splice(0), this.#gathering]) group.reject(failed);
+    this.#gather(); // which lets no line in by itself
+    this.#room.refuseAll(failed);
   }
 
   #failed(): Error {
-    const cause = this.#failure!;
-    const error = codedError(
-      Error,
-      "ERR_LOG_FAILED",
-      `${this.path}: a sync failed, nothing more is appended: ${cause.message}`,
-    );
-    return Object.assign(error, { cause, safeOffset: this.#file.end });
+    return logFailed(this.path, this.#failure!, this.#file.end);
   }
 
   /** Takes those in who wait for room, and tells what there is to tell. */
   #admit(): void {
-    while (this.#waiting.length > 0 && this.#failure === null && this.#hasRoom(this.#waiting[0]!.record)) {
-      const { record, resolve } = this.#waiting.shift()!;
-      resolve(this.#taken(record));
-    }
-    if (this.#dropped > this.#toldDropped) {
-      const count = this.#dropped - this.#toldDropped;
-      this.#toldDropped = this.#dropped;
-      this.emit("drop", count);
-    }
-    if (this.#needsDrain && this.pendingBytes < this.#options.maxPendingBytes / 2) {
-      this.#needsDrain = false;
-      this.emit("drain");
-    }
+    if (this.#failure !== null) return;
+    this.#room.admit(
+      () => this.pendingBytes,
+      (record) => this.#taken(record),
+    );
+    const { untoldDrops } = this.#room;
+    if (untoldDrops > 0) this.emit("drop", untoldDrops);
+    if (this.#room.hasDrained(this.pendingBytes)) this.emit("drain");
   }
 
   #tell(error: unknown): void {
@@ -359,40 +332,68 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   /* ---- the file ---------------------------------------------------------------------------------------------------- */
 
-  /** Work that no group is under way beside; all that was appended before it is written. */
-  async #keepUp(work: () => Promise<void>): Promise<void> {
-    await this.flush();
-    while (this.#pumping !== null) await this.#pumping;
-    const done = this.#upkeep.then(work);
+  /** Work that no group is under way beside; all that was appended before is written. One after the other. */
+  #keepUp(work: () => Promise<void>): Promise<void> {
+    if (this.#closing !== null) return Promise.reject(logClosed(this.path));
+    const done = this.#upkeep.then(async () => {
+      await this.flush();
+      await this.#alone(work);
+    });
     this.#upkeep = done.catch(() => {});
     return done;
   }
 
+  async #alone(work: () => Promise<void>): Promise<void> {
+    this.#isHeld = true;
+    try {
+      await this.#pumping;
+      await work();
+    } finally {
+      this.#isHeld = false;
+      if (this.#gathering.used > 0 && this.#failure === null) this.#schedule();
+    }
+  }
+
   async #rotateNow(): Promise<void> {
-    await this.#file.letGo(() => this.#segments.end());
-    const next = { base: this.#file.end, sequence: this.#sequence - this.#gathering.records };
-    this.#enter(await openSegment(this.#backend, this.#options, next));
+    const old = this.#file;
+    if (old.isEmpty) return;
+    try {
+      this.#enter(await nextSegment(this.#backend, this.#options, this.#segments, old, this.#gathering.first));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).syscall === "fsync") this.#fail(error as Error);
+      throw error;
+    }
+    await old.close();
     this.#segments.tidy();
+  }
+
+  async #reopenNow(): Promise<void> {
+    const old = this.#file;
+    const opened = await openAnew(this.#backend, this.#options, old, this.#gathering.first);
+    if (opened === null) return;
+    this.#enter(opened);
+    await old.close();
   }
 
   #enter(opened: Opened): void {
     this.#file = new LogFile(this.#backend, this.#options, opened);
-    // Another's file may have come to the path: its numbers go on.
-    this.#sequence = Math.max(this.#sequence, opened.sequence);
+    // Another's file may have come to the path: what was gathered counts on from there.
+    this.#gathering.renumber(opened.sequence, opened.salt);
   }
 
   async #close(): Promise<void> {
     let failure: unknown = null;
-    try {
-      await this.flush();
-    } catch (error) {
-      failure = error;
-    }
-    while (this.#pumping !== null) await this.#pumping;
+    const keep = (error: unknown): void => {
+      failure ??= error;
+    };
     await this.#upkeep;
-    notAtExit(this);
-    await this.#file.letGo();
-    await this.#segments.close();
+    await this.flush().catch(keep);
+    await this.#alone(async () => {
+      await this.#file.complete().catch(keep);
+      notAtExit(this);
+      await this.#file.close().catch(keep);
+      await this.#segments.close();
+    });
     this.emit("close");
     if (failure !== null) throw failure;
   }

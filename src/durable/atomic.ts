@@ -198,7 +198,7 @@ async function keepAttributes(
   else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));
 }
 
-const temporaryName = (): string => `${PREFIX}${epochMs().toString(36)}-${randomBytes(6).toString("hex")}.tmp`;
+export const temporaryName = (): string => `${PREFIX}${epochMs().toString(36)}-${randomBytes(6).toString("hex")}.tmp`;
 
 /** Removes temporary files that a crash has left in a folder: those older than a minute. Resolves to how many. */
 export async function sweepTemp(folder: string | URL): Promise<number> {

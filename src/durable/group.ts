@@ -1,7 +1,8 @@
 // A group of an AppendLog: records that share one write and one sync, gathered in the form they have on disk.
 // Knows nothing of files. Its promise settles for all of its records at once.
 
-import { FRAME_HEADER_BYTES, sealFrame } from "./frames.ts";
+import { byteLengthOf } from "../node/views.ts";
+import { FRAME_HEADER_BYTES, frameLength, sealFrame } from "./frames.ts";
 import type { Framing } from "./log-options.ts";
 
 /** Text is written as UTF-8. */
@@ -11,7 +12,6 @@ export type LogRecord = string | Uint8Array;
 const PIECE_BYTES = 256 * 1024;
 /** Pieces that are kept for the next groups of any log: their pages are there already. */
 const SPARE_PIECES = 16;
-const spare: Buffer[] = [];
 const NEWLINE = 0x0a;
 
 /** `write` without looking at its arguments, at half its price for a short line; Node and Bun have it, the types don't. */
@@ -19,19 +19,45 @@ interface Utf8Buffer extends Buffer {
   utf8Write(text: string, offset: number, length: number): number;
 }
 
+/** Memory that records are gathered in. */
+interface Piece {
+  bytes: Utf8Buffer;
+  view: DataView;
+  /** Bytes that records have. */
+  used: number;
+}
+
+const spare: Piece[] = [];
+
+function newPiece(length: number): Piece {
+  const bytes = Buffer.allocUnsafeSlow(length) as Buffer as Utf8Buffer;
+  return { bytes, view: new DataView(bytes.buffer), used: 0 };
+}
+
 export class Group {
-  /** Bytes of all records. */
-  used = 0;
   records = 0;
+  /** Sequence number of its first record. */
+  #first: number;
+  #salt: number;
+  readonly #framing: Framing;
+  /** Offset in the log of its first byte: known once it is written. */
+  base = 0;
   readonly done: Promise<void>;
   resolve!: () => void;
   reject!: (error: unknown) => void;
-  /** Pieces that are full, as far as they are, and the one that is being filled; none holds part of a record. */
-  readonly #full: Buffer[] = [];
-  #piece: Buffer = spare.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
+  /** Pieces that are full, and the one that is being filled; none holds part of a record. */
+  readonly #full: Piece[] = [];
+  #fullBytes = 0;
+  #piece: Piece = spare.pop() ?? newPiece(PIECE_BYTES);
+  #bytes: Utf8Buffer = this.#piece.bytes;
   #at = 0;
+  /** Up to where `addLine` fills the piece. */
+  #limit = 0;
 
-  constructor() {
+  constructor(framing: Framing, first: number, salt: number) {
+    this.#framing = framing;
+    this.#first = first;
+    this.#salt = salt;
     this.done = new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;
@@ -39,46 +65,83 @@ export class Group {
     this.done.catch(() => {}); // whoever waits has a promise of its own
   }
 
-  /** The records as they are to be on disk. */
-  get pieces(): Buffer[] {
-    return [...this.#full, this.#piece.subarray(0, this.#at)];
+  /** Sequence number of its first record. */
+  get first(): number {
+    return this.#first;
   }
 
-  /** Adds a record; `sequence` numbers it ("records" only). */
-  add(record: LogRecord, framing: Framing, sequence: number): void {
-    const head = framing === "records" ? FRAME_HEADER_BYTES : 0;
-    let room = this.#piece.length - this.#at - head - 1;
-    // Three bytes a UTF-16 unit at the most; a string that may not fit is measured.
-    let most = typeof record === "string" ? record.length * 3 : record.byteLength;
-    if (most > room && typeof record === "string") most = Buffer.byteLength(record);
+  /** Sequence number of the first record behind it. */
+  get next(): number {
+    return this.#first + this.records;
+  }
+
+  /** Bytes of all records. */
+  get used(): number {
+    return this.#fullBytes + this.#at;
+  }
+
+  /** The records as they are to be on disk. */
+  get pieces(): Buffer[] {
+    this.#piece.used = this.#at;
+    return [...this.#full, this.#piece].map(({ bytes, used }) => bytes.subarray(0, used));
+  }
+
+  /** Adds a line, which gets its newline, as far as `allowLines` has said: false where it has to be added by `add`. */
+  addLine(line: string): boolean {
+    const at = this.#at;
+    // Three bytes a UTF-16 unit at the most.
+    const most = line.length * 3;
+    if (at + most >= this.#limit) return false;
+    const bytes = this.#bytes;
+    let end = at + bytes.utf8Write(line, at, most);
+    if (end === at || bytes[end - 1] !== NEWLINE) bytes[end++] = NEWLINE;
+    this.#at = end;
+    this.records++;
+    return true;
+  }
+
+  /** Lets `addLine` take so many bytes, in this piece. */
+  allowLines(bytes: number): void {
+    this.#limit = Math.min(this.#at + bytes, this.#bytes.length);
+  }
+
+  /** Adds a record. */
+  add(record: LogRecord): void {
+    const isText = typeof record === "string";
+    const head = this.#framing === "records" ? FRAME_HEADER_BYTES : 0;
+    let room = this.#bytes.length - this.#at - head - 1;
+    // A string that may not fit is measured.
+    let most = isText ? record.length * 3 : byteLengthOf(record);
+    if (most > room && isText) most = Buffer.byteLength(record);
     if (most > room) {
       this.#nextPiece(head + most + 1);
-      room = this.#piece.length - head - 1;
+      room = this.#bytes.length - head - 1;
     }
-    const bytes = this.#piece;
+    const bytes = this.#bytes;
     const start = this.#at;
-    let length: number;
-    if (typeof record === "string") {
-      length = (bytes as Utf8Buffer).utf8Write(record, start + head, room);
-    } else {
-      length = record.byteLength;
-      bytes.set(record, start + head);
-    }
-    if (framing === "records") sealFrame(bytes, start, length, sequence, this.records);
-    else if (framing === "lines" && (length === 0 || bytes[start + length - 1] !== NEWLINE))
+    let length = most;
+    if (isText) length = bytes.utf8Write(record, start + head, room);
+    else bytes.set(record, start + head);
+    if (head > 0)
+      sealFrame(bytes, this.#piece.view, start, length, this.#first + this.records, this.records, this.#salt);
+    else if (this.#framing === "lines" && (length === 0 || bytes[start + length - 1] !== NEWLINE))
       bytes[start + length++] = NEWLINE;
     this.#at = start + head + length;
-    this.used += head + length;
     this.records++;
   }
 
-  /** Numbers the records anew: those before them are not in the log. */
-  renumber(first: number): void {
+  /** Numbers the records anew, those before them are not in the log, or for a segment with another salt. */
+  renumber(first: number, salt: number): void {
+    if (first === this.#first && salt === this.#salt) return;
+    this.#first = first;
+    this.#salt = salt;
+    if (this.#framing !== "records") return;
+    this.#piece.used = this.#at;
     let index = 0;
-    for (const bytes of this.pieces) {
-      for (let at = 0; at < bytes.length; index++) {
-        const length = bytes.readUInt32LE(at);
-        sealFrame(bytes, at, length, first + index, index);
+    for (const { bytes, view, used } of [...this.#full, this.#piece]) {
+      for (let at = 0; at < used; index++) {
+        const length = frameLength(bytes, at);
+        sealFrame(bytes, view, at, length, first + index, index, salt);
         at += FRAME_HEADER_BYTES + length;
       }
     }
@@ -86,13 +149,19 @@ export class Group {
 
   /** After it was written: nobody looks at its bytes any more. */
   release(): void {
-    for (const { buffer } of [...this.#full, this.#piece])
-      if (spare.length < SPARE_PIECES && buffer.byteLength === PIECE_BYTES) spare.push(Buffer.from(buffer));
+    for (const piece of [...this.#full, this.#piece])
+      if (spare.length < SPARE_PIECES && piece.bytes.length === PIECE_BYTES) spare.push(piece);
   }
 
   #nextPiece(needed: number): void {
-    if (this.#at > 0) this.#full.push(this.#piece.subarray(0, this.#at));
-    this.#piece = (needed <= PIECE_BYTES && spare.pop()) || Buffer.allocUnsafeSlow(Math.max(needed, PIECE_BYTES));
+    if (this.#at > 0) {
+      this.#piece.used = this.#at;
+      this.#full.push(this.#piece);
+      this.#fullBytes += this.#at;
+    }
+    this.#piece = (needed <= PIECE_BYTES && spare.pop()) || newPiece(Math.max(needed, PIECE_BYTES));
+    this.#bytes = this.#piece.bytes;
     this.#at = 0;
+    this.#limit = 0;
   }
 }

@@ -2,35 +2,41 @@
 // again, and the file completed and let go.
 // Assumes one group at a time. Knows nothing of who waits for a group.
 
-import { fdatasyncSync } from "node:fs";
+import { fdatasyncSync, fstatSync, ftruncateSync, type Stats, writeSync } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { writeThenSync } from "../backend/loops.ts";
-import { epochMs } from "../node/clock.ts";
-import { writeAllSync } from "./at-exit.ts";
+import { clockMs } from "../node/clock.ts";
+import { SEGMENT_HEADER_BYTES } from "./frames.ts";
 import type { Checked } from "./log-options.ts";
 import type { Opened } from "./recover.ts";
 import { ZeroFill } from "./zero-fill.ts";
 
 export class LogFile {
   readonly #backend: Backend;
-  readonly #file: OpenFile;
+  readonly file: OpenFile;
   readonly #isDurable: boolean;
   /** Records stand where they are put, everything else at the end. */
   readonly #isPlaced: boolean;
-  readonly #openedAt: number = epochMs();
+  /** On a clock that nobody sets. */
+  readonly #openedAt: number = clockMs();
   #zeros: ZeroFill | null;
   /** Of the next group. */
   #position: number;
   /** Offset in the log of the file's beginning. */
   readonly base: number;
+  /** What the checksums of its records begin with. */
+  readonly salt: number;
+  /** While it is cut, or its end stands written in another: nothing may be put behind it. */
+  isClosedOff = false;
 
-  constructor(backend: Backend, options: Checked, { file, position, base }: Opened) {
+  constructor(backend: Backend, options: Checked, { file, position, base, salt }: Opened) {
     this.#backend = backend;
-    this.#file = file;
+    this.file = file;
     this.#isDurable = options.durability !== "none";
     this.#isPlaced = options.framing === "records";
     this.#position = position;
     this.base = base;
+    this.salt = salt;
     this.#zeros = options.preallocate > 0 ? new ZeroFill(backend, file, options.preallocate, position) : null;
   }
 
@@ -44,17 +50,20 @@ export class LogFile {
     return this.base + this.#position;
   }
 
-  get ageMs(): number {
-    return epochMs() - this.#openedAt;
+  get isEmpty(): boolean {
+    return this.#position === (this.#isPlaced ? SEGMENT_HEADER_BYTES : 0);
   }
 
-  /** Writes a group, and syncs it if the log is durable. Where it fails the position stays. */
-  async put(pieces: readonly Buffer[], length: number): Promise<void> {
-    await this.#zeros?.before(this.#position + length);
+  get ageMs(): number {
+    return clockMs() - this.#openedAt;
+  }
+
+  /** Writes a group, and syncs it if the log is durable. Where it fails the position stays; `landed` tells what is there. */
+  async put(pieces: readonly Buffer[], length: number, landed: { bytes: number }): Promise<void> {
+    if (this.#zeros !== null) await this.#zeros.before(this.#position + length);
     const position = this.#isPlaced ? this.#position : -1;
-    const landed = { bytes: 0 };
-    if (this.#isDurable) await this.#backend.writeSynced(this.#file, pieces, position, landed);
-    else await writeThenSync(this.#backend, this.#file, pieces, position, landed, async () => {});
+    if (this.#isDurable) await this.#backend.writeSynced(this.file, pieces, position, landed);
+    else await writeThenSync(this.#backend, this.file, pieces, position, landed, async () => {});
     this.#position += length;
   }
 
@@ -63,36 +72,55 @@ export class LogFile {
     this.#position += length;
   }
 
-  /** Writes bytes `ahead` of the position, holding the thread; false where zeros may be on their way there. */
+  /**
+   * Writes bytes `ahead` of the position, holding the thread; false where somebody else writes there now. What fails throws with
+   * its syscall.
+   */
   putSync(pieces: readonly Buffer[], length: number, ahead: number): boolean {
-    let place = this.#position + ahead;
-    if (this.#file.fd < 0 || this.#zeros?.overlaps(place + length)) return false;
-    for (const bytes of pieces) {
-      writeAllSync(this.#file.fd, bytes, this.#isPlaced ? place : null);
-      place += bytes.length;
+    const start = this.#position + ahead;
+    if (this.file.fd < 0 || this.isClosedOff || this.#zeros?.overlaps(start + length)) return false;
+    let done = 0;
+    try {
+      for (const bytes of pieces)
+        for (let at = 0, count = 0; at < bytes.length; at += count, done += count)
+          count = writeSync(this.file.fd, bytes, at, bytes.length - at, this.#isPlaced ? start + done : null);
+    } catch (error) {
+      // What is placed is written over by the next try. Behind a group under way nobody knows whose bytes are the last.
+      if (!this.#isPlaced && ahead === 0) ftruncateSync(this.file.fd, fstatSync(this.file.fd).size - done);
+      throw error;
     }
-    if (this.#isDurable) fdatasyncSync(this.#file.fd);
+    if (this.#isDurable) fdatasyncSync(this.file.fd);
     return true;
   }
 
   /** Cuts off what a failed write has left behind the position. */
-  async cut(): Promise<void> {
+  async cut(landed: number): Promise<void> {
+    this.isClosedOff = true;
     const zeros = this.#zeros;
-    this.#zeros = null; // where there is no room nothing is filled ahead
     await zeros?.settle();
-    await this.#backend.ftruncate(this.#file, this.#position);
+    this.#zeros = null; // where there is no room nothing is filled ahead
+    if (this.#isPlaced) await this.#backend.ftruncate(this.file, this.#position);
+    else if (landed > 0) {
+      // Not at the position: lines may have been cut or added from outside.
+      const { size } = (await this.#backend.fstat(this.file, false)) as Stats;
+      await this.#backend.ftruncate(this.file, Math.max(0, size - landed));
+    }
+    this.isClosedOff = false;
   }
 
-  /** Completes the file on the device, runs `then` while it is still locked, and closes it. */
-  async letGo(then?: () => Promise<void>): Promise<void> {
+  /** Ends what was filled ahead: the file is as long as its records, on the device. */
+  async complete(): Promise<void> {
     const zeros = this.#zeros;
+    if (zeros === null) return;
+    this.isClosedOff = true;
+    await zeros.settle();
     this.#zeros = null;
-    if (zeros !== null) {
-      await zeros.settle();
-      await this.#backend.ftruncate(this.#file, this.#position);
-      if (this.#isDurable) await this.#backend.fsync(this.#file);
-    }
-    await then?.();
-    await this.#backend.close(this.#file);
+    await this.#backend.ftruncate(this.file, this.#position);
+    if (this.#isDurable) await this.#backend.fsync(this.file);
+    this.isClosedOff = false;
+  }
+
+  close(): Promise<void> {
+    return this.#backend.close(this.file);
   }
 }

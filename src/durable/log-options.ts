@@ -1,4 +1,4 @@
-// The options of AppendLog, read once and checked.
+// The options of AppendLog, read once and checked, and what it says of itself.
 // Assumes nothing of what it is given. Opens nothing.
 
 import { resolve } from "node:path";
@@ -22,7 +22,7 @@ export type Framing = "records" | "lines" | "raw";
 /** A segment that is complete and on the device. */
 export interface SegmentInfo {
   path: string;
-  /** Offsets in the log: of its first record, and behind its last. */
+  /** Offsets in the log: of its first record, and behind its last (of lines and raw bytes: in the file). */
   from: number;
   to: number;
   /** CRC-32 of the file as it was written (before compression). */
@@ -68,7 +68,23 @@ export interface AppendLogOptions {
   onSegment?: ((segment: SegmentInfo) => Promise<void> | void) | undefined;
 }
 
-/** The same with defaults, in memory of its own. */
+/** Counts of one log since it was opened. */
+export interface LogStats {
+  /** Records and bytes that are as durable as was asked for, and the groups in which they were written. */
+  records: number;
+  bytes: number;
+  groups: number;
+  /** Bytes that wait. */
+  pendingBytes: number;
+  /** Records that were let go because the log was full. */
+  dropped: number;
+  /** Offset behind the last durable record. */
+  end: number;
+  /** What has ended the log; null while it works. */
+  failure: Error | null;
+}
+
+/** The options with defaults, in memory of its own. */
 export interface Checked {
   readonly path: string;
   readonly durability: Durability;

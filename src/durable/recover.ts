@@ -30,8 +30,8 @@ export interface Opened {
   base: number;
   /** Sequence number of the next record. */
   sequence: number;
-  /** Of the file up to `position`. */
-  crc: number;
+  /** What the checksums of its records begin with. */
+  salt: number;
 }
 
 /**
@@ -42,25 +42,89 @@ const DEAD_HOLDER_MS = 10_000;
 const NEWLINE = 0x0a;
 const LOOK_BACK_BYTES = 64 * 1024;
 
-/** Opens the segment at the log's path, or makes one that begins at `next`. */
-export async function openSegment(backend: Backend, options: Checked, next: SegmentStart): Promise<Opened> {
-  const { O_APPEND, O_CREAT, O_RDWR } = constants;
-  // Several writers' worth of bytes in one place is what the lock is against; lines are appended all the same, so that a
-  // file that is cut or rotated from outside stays a file of lines.
-  const flags = O_RDWR | O_CREAT | (options.framing === "records" ? 0 : O_APPEND);
-  const file = await backend.open(options.path, flags, options.mode);
-  if (options.bypass) bypassCache(file);
+const { O_APPEND, O_CREAT, O_EXCL, O_RDWR } = constants;
+// The lock is against several writers' bytes in one place; lines are appended all the same, so that a file that is cut or
+// rotated from outside stays a file of lines.
+const flagsFor = ({ framing }: Checked): number => O_RDWR | (framing === "records" ? 0 : O_APPEND);
+
+/** A file and what it is: two opens of one path may be two files. */
+export interface Held {
+  file: OpenFile;
+  stats: Stats;
+}
+
+/** Opens the file at a log's path, makes it if it is not there, and locks it. */
+export async function holdLog(backend: Backend, options: Checked): Promise<Held> {
+  for (;;) {
+    const file = await backend.open(options.path, flagsFor(options) | O_CREAT, options.mode);
+    if (options.bypass) bypassCache(file);
+    try {
+      await takeLock(backend, file, options.path);
+      const stats = (await backend.fstat(file, false)) as Stats;
+      // Ended by its writer while it was being opened: the log goes on in another file.
+      if (isSame(stats, await whatIsAt(backend, options.path))) return { file, stats };
+    } catch (error) {
+      await backend.close(file);
+      throw error;
+    }
+    await backend.close(file);
+  }
+}
+
+export const isSame = (a: Stats, b: Stats | null): boolean => b !== null && a.ino === b.ino && a.dev === b.dev;
+
+/** What a path leads to; null for nothing. */
+export async function whatIsAt(backend: Backend, path: string): Promise<Stats | null> {
+  return backend.stat(path, false).then(
+    (stats) => stats as Stats,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+      return null;
+    },
+  );
+}
+
+/**
+ * Recovers a file that is held, or begins it where `next` says. What is found is on the device when it resolves, and with "full"
+ * so is the file's name: whoever died here may have left both to the page cache.
+ */
+export async function openSegment(
+  backend: Backend,
+  options: Checked,
+  { file, stats }: Held,
+  next: () => Promise<SegmentStart>,
+): Promise<Opened> {
   try {
-    await takeLock(backend, file, options.path);
-    const size = ((await backend.fstat(file, false)) as Stats).size;
     const opened =
       options.framing === "records"
-        ? await openRecords(backend, file, options, next, size)
-        : await openBytes(backend, file, options, next, size);
-    if (size === 0 && options.durability === "full") await syncFolderOf(options.path);
+        ? await openRecords(backend, file, options, next, stats.size)
+        : await openBytes(backend, file, options, stats.size);
+    if (stats.size > 0 && options.durability !== "none") await backend.fsync(file);
+    if (options.durability === "full") await syncFolderOf(options.path);
     return opened;
   } catch (error) {
     await backend.close(file);
+    throw error;
+  }
+}
+
+/** A new segment that begins at `next`, under a name of its own, locked: to take the log's path from the one before it. */
+export async function prepareSegment(
+  backend: Backend,
+  options: Checked,
+  path: string,
+  next: SegmentStart,
+): Promise<Opened> {
+  const file = await backend.open(path, flagsFor(options) | O_CREAT | O_EXCL, options.mode);
+  if (options.bypass) bypassCache(file);
+  try {
+    await takeLock(backend, file, path);
+    return options.framing === "records"
+      ? await beginSegment(backend, file, options, next)
+      : await openBytes(backend, file, options, 0);
+  } catch (error) {
+    await backend.close(file);
+    await backend.unlink(path).catch(() => {});
     throw error;
   }
 }
@@ -95,7 +159,7 @@ async function openRecords(
   backend: Backend,
   file: OpenFile,
   options: Checked,
-  next: SegmentStart,
+  next: () => Promise<SegmentStart>,
   size: number,
 ): Promise<Opened> {
   const window = Window.of(backend, file);
@@ -106,7 +170,7 @@ async function openRecords(
     const { torn } = await tailOf(window, { ...scan, end: 0 });
     if (torn > SEGMENT_HEADER_BYTES)
       throw codedError(Error, "ERR_LOG_FORMAT", `${options.path} is not a log of records`);
-    return beginSegment(backend, file, options, next);
+    return beginSegment(backend, file, options, await next());
   }
   const tail = await tailOf(window, scan);
   if (tail.damaged)
@@ -117,7 +181,7 @@ async function openRecords(
     );
   if (tail.torn > 0 && options.recover === "error")
     throw codedError(Error, "ERR_LOG_TORN", `${options.path} ends in ${tail.torn} torn bytes at ${scan.end}`);
-  await cut(backend, file, options, scan.end, size);
+  if (size > scan.end) await backend.ftruncate(file, scan.end);
   const base = scan.start.base - SEGMENT_HEADER_BYTES;
   return {
     file,
@@ -125,7 +189,7 @@ async function openRecords(
     position: scan.end,
     base,
     sequence: scan.sequence,
-    crc: scan.crc,
+    salt: scan.start.salt,
   };
 }
 
@@ -140,24 +204,18 @@ async function beginSegment(backend: Backend, file: OpenFile, options: Checked, 
     position: SEGMENT_HEADER_BYTES,
     base: next.base - SEGMENT_HEADER_BYTES,
     sequence: next.sequence,
-    crc: Bun.hash.crc32(header) as number,
+    salt: next.salt,
   };
 }
 
-/** Lines are whole up to the last newline; of raw bytes nothing can be said. */
-async function openBytes(
-  backend: Backend,
-  file: OpenFile,
-  options: Checked,
-  next: SegmentStart,
-  size: number,
-): Promise<Opened> {
+/** Lines are whole up to the last newline; of raw bytes nothing can be said. Offsets are those in the file. */
+async function openBytes(backend: Backend, file: OpenFile, options: Checked, size: number): Promise<Opened> {
   const end = options.framing === "lines" ? await endOfLines(backend, file, size) : size;
   const cutBytes = size - end;
   if (cutBytes > 0 && options.recover === "error")
     throw codedError(Error, "ERR_LOG_TORN", `${options.path} ends in a torn line of ${cutBytes} bytes`);
-  await cut(backend, file, options, end, size);
-  return { file, recovered: { records: 0, bytes: end, cutBytes }, position: end, base: next.base, sequence: 1, crc: 0 };
+  if (cutBytes > 0) await backend.ftruncate(file, end);
+  return { file, recovered: { records: 0, bytes: end, cutBytes }, position: end, base: 0, sequence: 1, salt: 0 };
 }
 
 async function endOfLines(backend: Backend, file: OpenFile, size: number): Promise<number> {
@@ -170,11 +228,4 @@ async function endOfLines(backend: Backend, file: OpenFile, size: number): Promi
     end = start;
   }
   return 0;
-}
-
-/** On the device, before anything is appended in its place. */
-async function cut(backend: Backend, file: OpenFile, options: Checked, end: number, size: number): Promise<void> {
-  if (size === end) return;
-  await backend.ftruncate(file, end);
-  if (options.durability !== "none") await backend.fsync(file);
 }

@@ -10,6 +10,8 @@ import {
   FRAME_HEADER_BYTES,
   type Frame,
   frameAt,
+  frameLength,
+  frameSequence,
   MAX_RECORD_BYTES,
   parseSegmentHeader,
   SEGMENT_HEADER_BYTES,
@@ -17,6 +19,7 @@ import {
 } from "./frames.ts";
 
 const CHUNK_BYTES = 256 * 1024;
+const zeros = Buffer.alloc(CHUNK_BYTES);
 /** Milliseconds of decoding in one go. */
 const SLICE_MS = 1;
 /** How far ahead of what is expected the sequence number of a frame behind a damage can be. */
@@ -29,6 +32,7 @@ export class Window {
   bytes: Buffer = Buffer.alloc(0);
   position = 0;
   ended = false;
+  #sliceEnds = clockMs() + SLICE_MS;
 
   constructor(read: (into: Buffer, position: number) => Promise<number>) {
     this.#read = read;
@@ -41,6 +45,12 @@ export class Window {
     });
   }
 
+  /** Forgets what was read: it may have been written over since. */
+  rewind(): void {
+    this.bytes = Buffer.alloc(0);
+    this.ended = false;
+  }
+
   /** Lets the first `length` bytes go. */
   skip(length: number): void {
     this.bytes = this.bytes.subarray(length);
@@ -50,6 +60,11 @@ export class Window {
   /** Reads until there are `length` bytes, or the file has ended. */
   async need(length: number): Promise<void> {
     while (this.bytes.length < length && !this.ended) {
+      // What is cached is read at once: whoever takes long to look at it lets the event loop have its turn here.
+      if (clockMs() > this.#sliceEnds) {
+        await pause();
+        this.#sliceEnds = clockMs() + SLICE_MS;
+      }
       const chunk = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, length - this.bytes.length));
       const got = await this.#read(chunk, this.position + this.bytes.length);
       if (got === 0) this.ended = true;
@@ -72,24 +87,28 @@ export interface Scan {
   crc: number;
 }
 
-/**
- * Yields each record of a segment with its place; returns what stands behind the last one. Not whole: the iteration ends
- * there, the window standing on it.
- */
-export async function* framesOf(window: Window, scan: Scan): AsyncGenerator<{ frame: Frame; payload: Buffer }> {
+/** Reads a segment's header; false where it is none, or not whole. */
+export async function readStart(window: Window, scan: Scan): Promise<boolean> {
   await window.need(SEGMENT_HEADER_BYTES);
   scan.start = parseSegmentHeader(window.bytes);
-  if (scan.start === null) return;
+  if (scan.start === null) return false;
   scan.crc = Bun.hash.crc32(window.bytes.subarray(0, SEGMENT_HEADER_BYTES)) as number;
   scan.sequence = scan.start.sequence;
   window.skip(SEGMENT_HEADER_BYTES);
   scan.end = window.position;
+  return true;
+}
+
+/** Goes over the records behind what was scanned, up to the first that is not whole: the window stands on it then. */
+export async function* framesOf(window: Window, scan: Scan): AsyncGenerator<{ frame: Frame; payload: Buffer }> {
+  if (scan.start === null && !(await readStart(window, scan))) return;
+  const { salt } = scan.start!;
   for (;;) {
-    let frame = frameAt(window.bytes, 0);
+    let frame = frameAt(window.bytes, 0, salt);
     if (frame === "short") {
-      const known = window.bytes.length >= FRAME_HEADER_BYTES ? window.bytes.readUInt32LE(0) : 0;
+      const known = window.bytes.length >= FRAME_HEADER_BYTES ? frameLength(window.bytes, 0) : 0;
       await window.need(FRAME_HEADER_BYTES + Math.min(known, MAX_RECORD_BYTES));
-      frame = frameAt(window.bytes, 0);
+      frame = frameAt(window.bytes, 0, salt);
       if (frame === "short" && !window.ended) continue; // its header was not whole before
     }
     if (frame === null || frame === "short" || frame.sequence !== scan.sequence) return;
@@ -118,30 +137,31 @@ export interface Tail {
 /** Looks at all that stands behind the end of a scan. A group's first record tells which group a record is of. */
 export async function tailOf(window: Window, scan: Scan): Promise<Tail> {
   const tail: Tail = { torn: 0, damaged: false };
-  let sliceEnds = clockMs() + SLICE_MS;
+  const salt = scan.start?.salt ?? 0;
   for (let at = 0; ; at++) {
     if (at + FRAME_HEADER_BYTES > window.bytes.length) {
       window.skip(at);
       at = 0;
       await window.need(CHUNK_BYTES);
-      if (clockMs() > sliceEnds) {
-        await pause();
-        sliceEnds = clockMs() + SLICE_MS;
+      // What was filled ahead, a chunk at a time.
+      while (window.bytes.length >= CHUNK_BYTES && window.bytes.subarray(0, CHUNK_BYTES).equals(zeros)) {
+        window.skip(CHUNK_BYTES);
+        await window.need(CHUNK_BYTES);
       }
     }
     const { bytes } = window;
     if (at >= bytes.length) return tail;
     if (bytes[at] !== 0) tail.torn = window.position + at + 1 - scan.end;
     if (!mayBeFrame(bytes, at, scan)) continue;
-    await window.need(at + FRAME_HEADER_BYTES + bytes.readUInt32LE(at));
-    const frame = frameAt(window.bytes, at);
+    await window.need(at + FRAME_HEADER_BYTES + frameLength(bytes, at));
+    const frame = frameAt(window.bytes, at, salt);
     if (frame !== null && frame !== "short" && frame.sequence - frame.index > scan.sequence) tail.damaged = true;
   }
 }
 
 /** A cheap look, before a checksum is computed. */
 function mayBeFrame(bytes: Buffer, at: number, scan: Scan): boolean {
-  if (bytes.length - at < FRAME_HEADER_BYTES || bytes.readUInt32LE(at) > MAX_RECORD_BYTES) return false;
-  const sequence = bytes.readUInt32LE(at + 12) * 2 ** 32 + bytes.readUInt32LE(at + 8);
+  if (bytes.length - at < FRAME_HEADER_BYTES || frameLength(bytes, at) > MAX_RECORD_BYTES) return false;
+  const sequence = frameSequence(bytes, at);
   return sequence > scan.sequence && sequence - scan.sequence < MAX_AHEAD;
 }

@@ -2,16 +2,19 @@
 // `onSegment`, and which may be removed. What has been handed on is kept in LOG.shipped, so that a restart goes on there.
 // Assumes that the log's writer holds its lock. Never removes a segment that `onSegment` has not had.
 
+import type { Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Backend } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
 import { open } from "../fs/open.ts";
 import { readFile, thenClose } from "../fs/whole-file.ts";
+import type { FileHandle } from "../handle/file-handle.ts";
 import { setTimeout } from "../node/clock.ts";
 import { replaceBy, writeFileAtomic } from "./atomic.ts";
 import { syncFolderOf } from "./directory-sync.ts";
-import { SEGMENT_HEADER_BYTES, type SegmentStart } from "./frames.ts";
+import { newSalt, SEGMENT_HEADER_BYTES, type SegmentStart } from "./frames.ts";
 import type { Checked, SegmentInfo } from "./log-options.ts";
+import { isSame, whatIsAt } from "./recover.ts";
 import { framesOf, newScan, Window } from "./scan.ts";
 
 const DIGITS = 6;
@@ -41,86 +44,123 @@ export async function segmentsOf(path: string): Promise<Segment[]> {
     .sort((a, b) => a.number - b.number);
 }
 
+/** File systems without hard links say one of these. */
+const NO_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK", "EINVAL"]);
+
 export class Segments {
   readonly #backend: Backend;
   readonly #options: Checked;
   readonly #known: Segment[];
-  /** Where a new current segment begins. */
-  next: SegmentStart = { base: 0, sequence: 1 };
+  /** The highest number that a segment has had. */
+  #last = 0;
   /** Number of the last segment that `onSegment` has had. */
   #shipped = 0;
-  #shipping: Promise<void> | null = null;
-  #wakeShipper: (() => void) | null = null;
+  #tidying: Promise<void> | null = null;
+  #again = false;
+  #wake: (() => void) | null = null;
   #closed = false;
 
-  private constructor(backend: Backend, options: Checked, known: Segment[]) {
+  private constructor(backend: Backend, options: Checked, known: Segment[], shipped: number) {
     this.#backend = backend;
     this.#options = options;
     this.#known = known;
+    this.#shipped = shipped;
+    this.#last = Math.max(known.at(-1)?.number ?? 0, shipped);
   }
 
-  static async find(backend: Backend, options: Checked): Promise<Segments> {
-    const segments = new Segments(backend, options, await segmentsOf(options.path));
-    const last = segments.#known.at(-1);
-    // A crash between ending a segment and beginning the next one leaves none at the log's path.
-    if (last !== undefined && options.framing === "records") {
-      const info = await describe(last);
-      segments.next = { base: info.to, sequence: info.sequence };
+  /** `current` is the file at the log's path, which is locked. */
+  static async find(backend: Backend, options: Checked, current: Stats): Promise<Segments> {
+    const known = await segmentsOf(options.path);
+    const last = known.at(-1);
+    // A crash in the middle of `succeed` leaves the current file two names: it has not ended.
+    if (last !== undefined && isSame(current, await whatIsAt(backend, last.path))) {
+      await backend.unlink(last.path);
+      known.pop();
     }
-    segments.#shipped = await readFile(`${options.path}.shipped`, "utf8").then(Number, () => 0);
-    return segments;
+    const text = await readFile(`${options.path}.shipped`, "utf8").catch(() => "");
+    const shipped = Number(text);
+    return new Segments(backend, options, known, Number.isSafeInteger(shipped) ? shipped : 0);
   }
 
-  /** Hands on what was not before a restart. */
-  resume(): void {
-    this.#ship();
+  /** Where a file begins that is new: behind the last segment, if there is one (where there are no links, a crash leaves that). */
+  async next(): Promise<SegmentStart> {
+    const last = this.#known.at(-1);
+    if (last === undefined) return { base: 0, sequence: 1, salt: newSalt() };
+    const { to, sequence } = await describe(last, this.#options.framing === "records");
+    return { base: to, sequence, salt: newSalt() };
   }
 
-  /** Gives the current segment, which is complete and on the device, its number. */
-  async end(): Promise<void> {
+  /**
+   * Gives the current file, which is complete and on the device, its number, and the log's path to the next one: there is no
+   * moment at which it leads nowhere, or to a file that nobody has locked.
+   */
+  async succeed(next: string): Promise<void> {
     const { path, durability } = this.#options;
-    const number = (this.#known.at(-1)?.number ?? 0) + 1;
-    const ended = `${path}.${String(number).padStart(DIGITS, "0")}`;
-    await this.#backend.rename(path, ended);
+    let ended = "";
+    let hasLink = false;
+    while (ended === "") {
+      const name = `${path}.${String(++this.#last).padStart(DIGITS, "0")}`;
+      try {
+        await this.#backend.link(path, name);
+        hasLink = true;
+      } catch (error) {
+        const { code } = error as { code: string };
+        if (code === "EEXIST") continue;
+        if (!NO_LINKS.has(code)) throw error;
+        await this.#backend.rename(path, name);
+      }
+      ended = name;
+    }
+    try {
+      await this.#backend.rename(next, path);
+    } catch (error) {
+      if (hasLink) await this.#backend.unlink(ended).catch(() => {});
+      else await this.#backend.rename(ended, path).catch(() => {});
+      throw error;
+    }
+    this.#known.push({ path: ended, number: this.#last, compressed: false });
     if (durability === "full") await syncFolderOf(path);
-    this.#known.push({ path: ended, number, compressed: false });
   }
 
-  /** After the next one has begun: compresses, hands on, removes what is too old. In the background. */
+  /** Compresses, hands on, removes what is too old. In the background. */
   tidy(): void {
-    this.#ship();
-  }
-
-  #ship(): void {
-    this.#shipping ??= this.#shipAll().finally(() => {
-      this.#shipping = null;
+    this.#again = true;
+    this.#tidying ??= this.#tidyAll().finally(() => {
+      this.#tidying = null;
+      if (this.#again && !this.#closed) this.tidy();
     });
   }
 
-  async #shipAll(): Promise<void> {
-    const { compress, onSegment } = this.#options;
+  async #tidyAll(): Promise<void> {
     let pause = FIRST_RETRY_MS;
-    for (let at = 0; at < this.#known.length && !this.#closed; ) {
+    while (this.#again && !this.#closed) {
+      this.#again = false;
       try {
-        let segment = this.#known[at]!;
-        if (compress && !segment.compressed) {
-          segment = await compressed(this.#backend, segment);
-          this.#known[at] = segment;
-        }
-        if (onSegment !== undefined && segment.number > this.#shipped) {
-          const { from, to, crc } = await describe(segment);
-          await onSegment({ path: segment.path, from, to, crc });
-          await writeFileAtomic(`${this.#options.path}.shipped`, String(segment.number));
-          this.#shipped = segment.number;
-        }
+        for (let at = 0; at < this.#known.length && !this.#closed; at++) await this.#tidyOne(at);
         pause = FIRST_RETRY_MS;
-        at++;
       } catch {
-        await this.#sleep(pause);
-        pause = Math.min(pause * 2, LAST_RETRY_MS);
+        this.#again = true;
       }
+      // Also where compressing or handing on fails: it may be for want of the room that this gives.
+      await this.#removeOld();
+      if (!this.#again || this.#closed) continue;
+      await this.#sleep(pause);
+      pause = Math.min(pause * 2, LAST_RETRY_MS);
     }
-    await this.#removeOld();
+  }
+
+  async #tidyOne(at: number): Promise<void> {
+    const { compress, framing, onSegment, path } = this.#options;
+    let segment = this.#known[at]!;
+    if (compress && !segment.compressed) {
+      segment = await compressed(this.#backend, segment);
+      this.#known[at] = segment;
+    }
+    if (onSegment === undefined || segment.number <= this.#shipped) return;
+    const { from, to, crc } = await describe(segment, framing === "records");
+    await onSegment({ path: segment.path, from, to, crc });
+    await writeFileAtomic(`${path}.shipped`, String(segment.number));
+    this.#shipped = segment.number;
   }
 
   /** Does not keep the process alive: what is not handed on now is at the next start. */
@@ -128,7 +168,7 @@ export class Segments {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, ms);
       timer.unref();
-      this.#wakeShipper = resolve;
+      this.#wake = resolve;
     });
   }
 
@@ -145,8 +185,8 @@ export class Segments {
   /** Ends what runs in the background: what is being handed on is waited for, nothing new begins. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#wakeShipper?.();
-    await this.#shipping;
+    this.#wake?.();
+    await this.#tidying;
   }
 }
 
@@ -165,31 +205,37 @@ async function compressed(backend: Backend, segment: Segment): Promise<Segment> 
 }
 
 /** Reads a segment through: where it begins and ends, and its checksum. */
-async function describe(segment: Segment): Promise<SegmentInfo & { sequence: number }> {
+async function describe(segment: Segment, hasFrames: boolean): Promise<SegmentInfo & { sequence: number }> {
   const { path } = segment;
   const source = await openWindow(segment);
   try {
+    const { window } = source;
     const scan = newScan();
-    for await (const _ of framesOf(source.window, scan));
+    if (hasFrames) for await (const _ of framesOf(window, scan));
+    else
+      for (;;) {
+        await window.need(1);
+        if (window.bytes.length === 0) break;
+        scan.crc = Bun.hash.crc32(window.bytes, scan.crc) as number;
+        window.skip(window.bytes.length);
+        scan.end = window.position;
+      }
     const from = scan.start?.base ?? 0;
-    return {
-      path,
-      from,
-      to: scan.end === 0 ? from : from + scan.end - SEGMENT_HEADER_BYTES,
-      crc: scan.crc,
-      sequence: scan.sequence,
-    };
+    const to = scan.start === null ? scan.end : from + scan.end - SEGMENT_HEADER_BYTES;
+    return { path, from, to, crc: scan.crc, sequence: scan.sequence };
   } finally {
     await source.close();
   }
 }
 
+export const windowOf = (handle: FileHandle): Window =>
+  new Window(async (into, position) => (await handle.read(into, 0, into.length, position)).bytesRead);
+
 /** A segment's bytes from the front, whether it is compressed or not. */
 export async function openWindow(segment: Segment): Promise<{ window: Window; close(): Promise<void> }> {
   const handle = await open(segment.path);
   if (!segment.compressed) {
-    const window = new Window(async (into, position) => (await handle.read(into, 0, into.length, position)).bytesRead);
-    return { window, close: () => handle.close() };
+    return { window: windowOf(handle), close: () => handle.close() };
   }
   const { createGunzip } = process.getBuiltinModule("node:zlib");
   const { pipeline } = process.getBuiltinModule("node:stream/promises");

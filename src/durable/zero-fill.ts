@@ -1,8 +1,10 @@
 // Zeros written ahead of a log, in steps: an append into blocks that are written already changes neither the file's size nor its
 // extents, so that its sync needs no journal commit (fallocate alone leaves both to do). Off the groups' path; where a group
 // comes near a step that is being written, it waits for it.
+// By a descriptor of its own: the kernel reports lost data once to each open file, and the log's own syncs have to hear of it.
 // Never writes where a record may be.
 
+import { constants } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -15,6 +17,7 @@ export class ZeroFill {
   /** All before it is written, with records or zeros. */
   #filledTo: number;
   #filling: Promise<void> | null = null;
+  #own: OpenFile | null = null;
   /** Where it failed nothing is filled ahead any more; appending says what is wrong. */
   #failed = false;
 
@@ -42,6 +45,8 @@ export class ZeroFill {
   async settle(): Promise<void> {
     this.#failed = true; // nothing new begins
     await this.#filling;
+    if (this.#own !== null) await this.#backend.close(this.#own).catch(() => {}); // zeros that are lost are no loss
+    this.#own = null;
   }
 
   #begin(): void {
@@ -56,14 +61,16 @@ export class ZeroFill {
   }
 
   async #fill(): Promise<void> {
+    this.#own ??= await this.#backend.open(`/proc/self/fd/${this.#file.fd}`, constants.O_WRONLY, 0);
+    const file = this.#own;
     const start = this.#filledTo;
     const end = start + this.#step;
     for (let at = start; at < end; ) {
-      const { bytesWritten } = await this.#backend.write(this.#file, zeros, 0, Math.min(CHUNK_BYTES, end - at), at);
+      const { bytesWritten } = await this.#backend.write(file, zeros, 0, Math.min(CHUNK_BYTES, end - at), at);
       if (bytesWritten === 0) return;
       at += bytesWritten;
     }
-    await this.#backend.fdatasync(this.#file);
+    await this.#backend.fdatasync(file);
     this.#filledTo = end;
   }
 }

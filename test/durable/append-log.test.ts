@@ -92,10 +92,12 @@ describe("records", () => {
   });
 
   test("are numbered anew over all pieces of a group", () => {
-    const group = new Group();
-    for (let i = 0; i < 3; i++) group.add("x".repeat(200_000), "records", 100 + i);
-    group.renumber(7);
-    const frames = group.pieces.map((bytes) => frameAt(bytes, 0));
+    const group = new Group("records", 100, 5);
+    for (let i = 0; i < 3; i++) group.add("x".repeat(200_000));
+    expect(frameAt(group.pieces[2]!, 0, 5)).toMatchObject({ sequence: 102, index: 2 });
+    group.renumber(7, 99);
+    expect(frameAt(group.pieces[2]!, 0, 5)).toBe(null);
+    const frames = group.pieces.map((bytes) => frameAt(bytes, 0, 99));
     expect(frames.map((frame) => typeof frame === "object" && frame && [frame.sequence, frame.index])).toEqual([
       [7, 0],
       [8, 1],
@@ -286,6 +288,8 @@ describe("segments", () => {
     expect(first).toBeGreaterThanOrEqual(3);
     for (const [i, segment] of seen.entries()) expect(segment.from).toBe(i === 0 ? 0 : seen[i - 1]!.to);
     const again = await AppendLog.open(path, options);
+    await again.rotate(); // it is empty: nothing to end
+    await again.append("x");
     await again.rotate();
     for (let i = 0; i < 100 && seen.length === first; i++) await Bun.sleep(20);
     await again.close();
