@@ -12,15 +12,15 @@ import { invalidArgType } from "../node/arguments.ts";
 import { setImmediate, setTimeout } from "../node/clock.ts";
 import { isBytes } from "../node/views.ts";
 import { atExit, notAtExit } from "./at-exit.ts";
-import { sweepTemp } from "./atomic.ts";
 import { nextSegment, openAnew } from "./exchange.ts";
 import { Group, type LogRecord } from "./group.ts";
 import { logClosed, logFailed } from "./log-errors.ts";
 import { LogFile } from "./log-file.ts";
 import { type AppendLogOptions, type Checked, type LogStats, logOptions } from "./log-options.ts";
-import { holdLog, type Opened, openSegment, type Recovered } from "./recover.ts";
+import type { Opened, Recovered } from "./recover.ts";
 import { Room } from "./room.ts";
-import { Segments } from "./segments.ts";
+import { openLog, type Segments } from "./segments.ts";
+import { sweepTemp } from "./temporary.ts";
 
 /**
  * A log's one writer. Events: "drain" (after `write` said false), "drop" (with a count), "error" (where somebody listens: what
@@ -53,13 +53,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
   static async open(path: string | URL, options: AppendLogOptions = {}): Promise<AppendLog> {
     const checked = logOptions(path, options);
     const backend = currentBackend();
-    const held = await holdLog(backend, checked);
-    const segments = await Segments.find(backend, checked, held.stats).catch(async (error) => {
-      await backend.close(held.file);
-      throw error;
-    });
-    const opened = await openSegment(backend, checked, held, () => segments.next());
-    segments.tidy();
+    const { segments, opened } = await openLog(backend, checked);
     sweepTemp(dirname(checked.path)).catch(() => {}); // what crashes have left: nobody waits for it
     return new AppendLog(backend, checked, segments, opened);
   }
@@ -107,6 +101,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     const group = this.#gathering;
     const at = group.used;
     group.add(record);
+    group.awaited++;
     this.#schedule();
     return group.done.then(() => group.base + at);
   }
@@ -126,8 +121,17 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     return left > 0;
   }
 
-  /** Resolves when all that was appended so far is durable (with "none": written). Rejects where that fails. */
-  async flush(): Promise<void> {
+  /**
+   * Resolves when all that was appended so far is durable (with "none": written). Rejects where that fails; with a callback, as
+   * pino gives one, that hears of it instead.
+   */
+  flush(done?: (error?: Error | null) => void): Promise<void> {
+    const flushed = this.#flush();
+    if (typeof done !== "function") return flushed;
+    return flushed.then(() => done(), done);
+  }
+
+  async #flush(): Promise<void> {
     if (this.#failure !== null) throw this.#failed();
     const group = this.#gathering.used > 0 ? this.#gathering : (this.#ahead.at(-1) ?? this.#flying);
     const { lastWaiting } = this.#room;
@@ -177,14 +181,13 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   /** What the log has done since it was opened. */
   stats(): LogStats {
-    const { end } = this.#file;
-    return {
-      ...this.#totals,
-      pendingBytes: this.pendingBytes,
-      dropped: this.#room.dropped,
-      end,
-      failure: this.#failure,
-    };
+    const [pendingBytes, dropped, end, failure] = [
+      this.pendingBytes,
+      this.#room.dropped,
+      this.#file.end,
+      this.#failure,
+    ];
+    return { ...this.#totals, pendingBytes, dropped, end, failure };
   }
 
   /** Writes all that waits, cuts what was filled ahead, lets go of the file. Rejects where the log has failed. */
@@ -207,8 +210,6 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     }
     this.close().catch((error) => this.#tell(error));
   }
-
-  /* ---- gathering --------------------------------------------------------------------------------------------------- */
 
   #check(record: LogRecord): void {
     if (this.#failure !== null) throw this.#failed();
@@ -297,6 +298,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
       }
     }
     const told = Object.assign(error, { safeOffset: this.#file.end });
+    this.#room.dropped += group.records - group.awaited;
     if (isFinal) this.#fail(told);
     group.reject(isFinal ? this.#failed() : told);
     this.#tell(told);
@@ -316,13 +318,13 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   /** Takes those in who wait for room, and tells what there is to tell. */
   #admit(): void {
+    const { untoldDrops } = this.#room;
+    if (untoldDrops > 0) this.emit("drop", untoldDrops);
     if (this.#failure !== null) return;
     this.#room.admit(
       () => this.pendingBytes,
       (record) => this.#taken(record),
     );
-    const { untoldDrops } = this.#room;
-    if (untoldDrops > 0) this.emit("drop", untoldDrops);
     if (this.#room.hasDrained(this.pendingBytes)) this.emit("drain");
   }
 
@@ -330,13 +332,11 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     if (this.listenerCount("error") > 0) this.emit("error", error);
   }
 
-  /* ---- the file ---------------------------------------------------------------------------------------------------- */
-
   /** Work that no group is under way beside; all that was appended before is written. One after the other. */
   #keepUp(work: () => Promise<void>): Promise<void> {
     if (this.#closing !== null) return Promise.reject(logClosed(this.path));
     const done = this.#upkeep.then(async () => {
-      await this.flush();
+      await this.#flush();
       await this.#alone(work);
     });
     this.#upkeep = done.catch(() => {});
@@ -387,7 +387,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
       failure ??= error;
     };
     await this.#upkeep;
-    await this.flush().catch(keep);
+    await this.#flush().catch(keep);
     await this.#alone(async () => {
       await this.#file.complete().catch(keep);
       notAtExit(this);

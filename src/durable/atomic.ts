@@ -1,35 +1,30 @@
 // writeFileAtomic: a file that is, at every moment and after every crash, the old one or the new one. A temporary name beside
 // the target, write, sync, rename, sync of the folder; with `overwrite: false` a link in place of the rename, which refuses
 // a name that is taken.
-// Never leaves a temporary name behind but in a crash; `sweepTemp` removes those.
+// Never leaves a temporary name behind but in a crash; `sweepTemp` removes those. Nobody can read it before it has its permissions.
 
-import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
-import { dirname, join } from "node:path";
+import { isAbsolute } from "node:path";
 import { bypassCache, currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
-import { readdir } from "../fs/directory.ts";
 import { adopt, type CacheUse, isBypass } from "../fs/open.ts";
 import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
-import { validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
+import { dataTaken, validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
-import { epochMs } from "../node/clock.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { type DataPieces, fileOptions, isPieces, viewOf, type WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { bytesOf } from "../node/views.ts";
 import { writeAllSync } from "./at-exit.ts";
-import { syncFolderOf } from "./directory-sync.ts";
+import { syncFolderHere, syncFolderOf } from "./directory-sync.ts";
+import { keepFromSweeps, temporaryBeside } from "./temporary.ts";
 
-/** Name of a temporary file: hidden, the target's, when it was made, and which. */
-const PREFIX = ".bun-uring-";
-const TEMPORARY = /^\.bun-uring-([0-9a-z]+)-[0-9a-f]{12}\.tmp$/;
-/** Older temporary files are of a process that is gone. */
-const STALE_MS = 60_000;
 const FILE_MODE = 0o666;
+/** Of a file that gets its permissions when it is whole: what it replaces may be nobody else's to read. */
+const UNFINISHED_MODE = 0o600;
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
 /** With and without set-user-ID and set-group-ID, which are the owner's alone. */
 const [ALL_MODE_BITS, PERMISSIONS] = [0o7777, 0o777];
@@ -59,7 +54,7 @@ export interface AtomicOptions {
 
 /** What an attempt has left, if it does not come to its end: the temporary file. */
 interface Progress {
-  temporary: string | null;
+  temporary: string | Buffer | null;
 }
 
 /** Writes a whole file in one step: see the file's head. Follows no link at the target: a link is replaced. */
@@ -68,7 +63,7 @@ export async function writeFileAtomic(
   data: WholeData | DataPieces,
   options: AtomicOptions = {},
 ): Promise<void> {
-  const target = toPath(path).toString();
+  const target = fromHere(toPath(path));
   validateObject(options, "options");
   const checked = { ...options }; // read once: at the end of the thread nothing of the caller's runs
   const { encoding } = fileOptions({ encoding: checked.encoding });
@@ -78,7 +73,10 @@ export async function writeFileAtomic(
   const work = replaceBy(
     target,
     checked,
-    (handle, signal) => handle.writeFile(bytes ?? data, { encoding, signal }),
+    (handle, signal) => {
+      if (bytes?.length !== length) throw dataTaken(); // while the file was being opened
+      return handle.writeFile(bytes ?? data, { encoding, signal });
+    },
     progress,
   );
   if (bytes === null || checked.signal) return work;
@@ -88,25 +86,31 @@ export async function writeFileAtomic(
 }
 
 /** At the end of the thread, again from the beginning, by blocking calls; what the unfinished attempt has left goes. */
-function replaceHere(target: string, bytes: Uint8Array, options: AtomicOptions, { temporary: left }: Progress): void {
+function replaceHere(
+  target: string | Buffer,
+  bytes: Uint8Array,
+  options: AtomicOptions,
+  { temporary: left }: Progress,
+): void {
   const { durability = "full", mode, owner, overwrite = true } = options;
-  const temporary = join(dirname(target), temporaryName());
+  const temporary = temporaryBeside(target);
   const old = bunFs.lstatSync(target, { throwIfNoEntry: false });
   try {
-    const fd = bunFs.openSync(temporary, CREATE, mode ?? FILE_MODE);
+    const fd = bunFs.openSync(temporary, CREATE, old?.isFile() || mode !== undefined ? UNFINISHED_MODE : FILE_MODE);
     try {
       writeAllSync(fd, bytes, null);
-      let isOldOwners = true;
+      let isOldOwners = owner === undefined || (owner.uid === old?.uid && owner.gid === old.gid);
       if (owner !== undefined) bunFs.fchownSync(fd, owner.uid, owner.gid);
       else if (old?.isFile()) isOldOwners = giveTo(fd, old);
       if (mode !== undefined) bunFs.fchmodSync(fd, mode);
       else if (old?.isFile()) bunFs.fchmodSync(fd, old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));
-      if (durability !== "none") bunFs.fdatasyncSync(fd);
+      if (durability !== "none") bunFs.fsyncSync(fd);
     } finally {
       bunFs.closeSync(fd);
     }
     if (overwrite) bunFs.renameSync(temporary, target);
     else bunFs.linkSync(temporary, target);
+    if (durability === "full") syncFolderHere(target);
   } finally {
     for (const path of [temporary, left]) if (path !== null) bunFs.rmSync(path, { force: true });
   }
@@ -125,7 +129,7 @@ function giveTo(fd: number, { uid, gid }: Stats): boolean {
 
 /** The same, with the content from whoever fills the open file. */
 export async function replaceBy(
-  target: string,
+  path: string | Buffer,
   options: AtomicOptions,
   fill: (handle: FileHandle, signal: AbortSignal | undefined) => Promise<unknown>,
   progress: Progress = { temporary: null },
@@ -139,18 +143,22 @@ export async function replaceBy(
   const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
   throwIfAborted(signal);
   const backend = currentBackend();
+  const target = fromHere(path);
   const old = await statOf(backend, target);
-  const temporary = join(dirname(target), temporaryName());
+  const temporary = temporaryBeside(target);
   progress.temporary = temporary;
-  const file = await backend.open(temporary, CREATE, permissions ?? FILE_MODE);
+  const isPlain = old === null && permissions === undefined;
+  const file = await backend.open(temporary, CREATE, isPlain ? FILE_MODE : UNFINISHED_MODE);
   if (bypass) bypassCache(file);
+  const letSweep = keepFromSweeps(backend, file);
   let isThere = true;
   try {
     const handle = await adopt(file);
     const filled = async (): Promise<void> => {
       await fill(handle, signal);
       await keepAttributes(handle, old, permissions, owner);
-      if (durability !== "none") await handle.datasync();
+      // Not only the data: permissions are to survive as well.
+      if (durability !== "none") await handle.sync();
     };
     // What close says (a file server's quota) comes before the old file is gone.
     await thenClose(handle, filled());
@@ -162,17 +170,28 @@ export async function replaceBy(
       await backend.link(temporary, target);
     }
   } finally {
+    letSweep();
     if (isThere) await backend.unlink(temporary).catch(() => {});
   }
   if (durability === "full") await syncFolderOf(target);
 }
 
-async function statOf(backend: Backend, path: string): Promise<Stats | null> {
+/** Where a relative path leads now: the program may go to another folder before the last of the steps. */
+function fromHere<P extends string | Buffer>(path: P): P {
+  if (isAbsolute(path.toString("latin1"))) return path;
+  const cwd = process.cwd();
+  return (typeof path === "string" ? `${cwd}/${path}` : Buffer.concat([Buffer.from(`${cwd}/`), path])) as P;
+}
+
+/** The file that is to be replaced; null where there is none. Whose permissions can't be told is not replaced. */
+async function statOf(backend: Backend, path: string | Buffer): Promise<Stats | null> {
   try {
     const stats = (await backend.lstat(path, false)) as Stats;
     return stats.isFile() ? stats : null;
-  } catch {
-    return null; // renaming says what is wrong
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ENOENT" && code !== "ENOTDIR") throw error;
+    return null; // opening says what is wrong
   }
 }
 
@@ -182,7 +201,7 @@ async function keepAttributes(
   mode: number | undefined,
   owner: { uid: number; gid: number } | undefined,
 ): Promise<void> {
-  let isOldOwners = true;
+  let isOldOwners = owner === undefined || (owner.uid === old?.uid && owner.gid === old.gid);
   if (owner !== undefined) {
     await handle.chown(owner.uid, owner.gid);
   } else if (old !== null) {
@@ -196,22 +215,4 @@ async function keepAttributes(
   if (mode !== undefined)
     await handle.chmod(mode); // whatever the umask is
   else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));
-}
-
-export const temporaryName = (): string => `${PREFIX}${epochMs().toString(36)}-${randomBytes(6).toString("hex")}.tmp`;
-
-/** Removes temporary files that a crash has left in a folder: those older than a minute. Resolves to how many. */
-export async function sweepTemp(folder: string | URL): Promise<number> {
-  const path = toPath(folder).toString();
-  const backend = currentBackend();
-  let removed = 0;
-  for (const name of await readdir(path)) {
-    const made = TEMPORARY.exec(name)?.[1];
-    if (made === undefined || epochMs() - Number.parseInt(made, 36) < STALE_MS) continue;
-    await backend.unlink(join(path, name)).then(
-      () => removed++,
-      () => {}, // somebody else was faster
-    );
-  }
-  return removed;
 }

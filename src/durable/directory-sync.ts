@@ -5,6 +5,7 @@
 import { constants } from "node:fs";
 import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
+import { bunFs } from "../node/bun-fs.ts";
 
 interface Rounds {
   running: Promise<void>;
@@ -14,11 +15,9 @@ interface Rounds {
 const folders = new Map<string, Rounds>();
 
 /** Resolves when the folder of `path` is on the device, as it is at the call. */
-export function syncFolderOf(path: string): Promise<void> {
-  return syncFolder(dirname(path));
-}
-
-export function syncFolder(folder: string): Promise<void> {
+export function syncFolderOf(path: string | Buffer): Promise<void> {
+  // By its bytes: each is one of this string's characters.
+  const folder = dirname(Buffer.from(path as string).toString("latin1"));
   const known = folders.get(folder);
   if (known === undefined) {
     const rounds: Rounds = { running: Promise.resolve(), next: null };
@@ -43,10 +42,20 @@ function begin(folder: string, rounds: Rounds): Promise<void> {
 
 async function syncOnce(folder: string): Promise<void> {
   const backend = currentBackend();
-  const file = await backend.open(folder, constants.O_DIRECTORY, 0);
+  const file = await backend.open(Buffer.from(folder, "latin1"), constants.O_DIRECTORY, 0);
   try {
     await backend.fsync(file);
   } finally {
     await backend.close(file);
+  }
+}
+
+/** The same, holding the thread. */
+export function syncFolderHere(path: string | Buffer): void {
+  const fd = bunFs.openSync(Buffer.from(dirname(Buffer.from(path as string).toString("latin1")), "latin1"), "r");
+  try {
+    bunFs.fsyncSync(fd);
+  } finally {
+    bunFs.closeSync(fd);
   }
 }

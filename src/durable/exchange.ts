@@ -3,13 +3,12 @@
 // the device is unknown: that error's syscall is "fsync".
 
 import type { Stats } from "node:fs";
-import { dirname, join } from "node:path";
 import type { Backend } from "../backend/interface.ts";
-import { temporaryName } from "./atomic.ts";
 import type { LogFile } from "./log-file.ts";
 import type { Checked } from "./log-options.ts";
 import { holdLog, isSame, type Opened, openSegment, prepareSegment, whatIsAt } from "./recover.ts";
 import type { Segments } from "./segments.ts";
+import { temporaryBeside } from "./temporary.ts";
 
 /** Ends a segment; resolves to the next one, whose first record has that sequence number. */
 export async function nextSegment(
@@ -19,7 +18,7 @@ export async function nextSegment(
   old: LogFile,
   sequence: number,
 ): Promise<Opened> {
-  const temporary = join(dirname(options.path), temporaryName());
+  const temporary = temporaryBeside(options.path);
   await old.complete();
   old.isClosedOff = true; // the next one says where it ends
   let next: Opened | null = null;

@@ -36,6 +36,8 @@ function newPiece(length: number): Piece {
 
 export class Group {
   records = 0;
+  /** Those of them that somebody waits for. */
+  awaited = 0;
   /** Sequence number of its first record. */
   #first: number;
   #salt: number;

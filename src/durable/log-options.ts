@@ -76,7 +76,7 @@ export interface LogStats {
   groups: number;
   /** Bytes that wait. */
   pendingBytes: number;
-  /** Records that were let go because the log was full. */
+  /** Records that nobody waited for and that are not in the log: it was full, or their write failed. */
   dropped: number;
   /** Offset behind the last durable record. */
   end: number;

@@ -21,7 +21,7 @@ export class Room {
   readonly #maxRecordBytes: number;
   readonly #waiting: Waiter[] = [];
   #needsDrain = false;
-  /** Records that were let go. */
+  /** Records that were let go, and those that a failed write has lost. */
   dropped = 0;
   #told = 0;
 

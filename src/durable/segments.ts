@@ -14,7 +14,7 @@ import { replaceBy, writeFileAtomic } from "./atomic.ts";
 import { syncFolderOf } from "./directory-sync.ts";
 import { newSalt, SEGMENT_HEADER_BYTES, type SegmentStart } from "./frames.ts";
 import type { Checked, SegmentInfo } from "./log-options.ts";
-import { isSame, whatIsAt } from "./recover.ts";
+import { holdLog, isSame, type Opened, openSegment, whatIsAt } from "./recover.ts";
 import { framesOf, newScan, Window } from "./scan.ts";
 
 const DIGITS = 6;
@@ -188,6 +188,18 @@ export class Segments {
     this.#wake?.();
     await this.#tidying;
   }
+}
+
+/** Opens and recovers a log, with all that is beside its file; what was not handed on before a restart is then. */
+export async function openLog(backend: Backend, options: Checked): Promise<{ segments: Segments; opened: Opened }> {
+  const held = await holdLog(backend, options);
+  const segments = await Segments.find(backend, options, held.stats).catch(async (error) => {
+    await backend.close(held.file);
+    throw error;
+  });
+  const opened = await openSegment(backend, options, held, () => segments.next());
+  segments.tidy();
+  return { segments, opened };
 }
 
 /** The segment as gzip, the plain one removed. */

@@ -7,10 +7,11 @@ import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { codedError, validateBoolean, validateObject } from "../node/arguments.ts";
-import { clockMs, setTimeout } from "../node/clock.ts";
+import { clearTimeout, clockMs, setTimeout } from "../node/clock.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
+import { offAbort, onAbort } from "../node/signal.ts";
 
 const [LOCK_SH, LOCK_EX, LOCK_UN] = [1, 2, 8];
 const [EINTR, EAGAIN, ENOSYS] = [-4, -11, -38];
@@ -43,17 +44,53 @@ export function lockedError(path: string | undefined, holder: number | null): Er
   return Object.assign(error, { holder });
 }
 
-/** Locks a file by its path; makes an empty one where there is none. The lock has a descriptor of its own. */
+/** Whether this file could be locked, for as long as it is open, without waiting; null where nothing can be. */
+export function tryLock(backend: Backend, file: OpenFile): boolean | null {
+  const rc = backend.flock(file, LOCK_EX);
+  return rc === 0 || (rc === EAGAIN ? false : null);
+}
+
+/**
+ * Locks a file by its path; makes an empty one where there is none. The lock has a descriptor of its own. Whoever removes or
+ * replaces the file takes the name away from those who wait: they go on with the file that is there then.
+ */
 export async function lock(path: string | Uint8Array | URL, options: LockOptions = {}): Promise<FileLock> {
   const target = toPath(path);
+  const checked = lockOptions(options);
+  throwIfAborted(checked.signal);
   const backend = currentBackend();
-  const file = await backend.open(target, constants.O_RDWR | constants.O_CREAT, FILE_MODE);
-  try {
-    return await lockFile(backend, file, options, target.toString(), () => backend.close(file));
-  } catch (error) {
-    await backend.close(file);
-    throw error;
+  for (;;) {
+    const file = await backend.open(target, constants.O_RDWR | constants.O_CREAT, FILE_MODE);
+    try {
+      const held = await hold(backend, file, checked, target.toString(), () => backend.close(file));
+      const [own, there] = await Promise.all([
+        backend.fstat(file, false),
+        backend.stat(target, false).catch(() => null),
+      ]);
+      if (own.ino === there?.ino && own.dev === there.dev) return held;
+      await held.release();
+    } catch (error) {
+      await backend.close(file);
+      throw error;
+    }
   }
+}
+
+/** The options, read once and checked; `until`: when waiting ends, on `clockMs`. */
+interface Checked {
+  exclusive: boolean;
+  wait: boolean;
+  signal: AbortSignal | undefined;
+  until: number;
+}
+
+function lockOptions(options: LockOptions): Checked {
+  validateObject(options, "options");
+  const { exclusive = true, wait = true, signal, timeoutMs } = options;
+  validateBoolean(exclusive, "options.exclusive");
+  validateBoolean(wait, "options.wait");
+  validateLimits({ signal, timeoutMs });
+  return { exclusive, wait, signal, until: timeoutMs === undefined ? Number.POSITIVE_INFINITY : clockMs() + timeoutMs };
 }
 
 /** Locks an open file. Locks belong to its open file description: what was duplicated from it shares them. */
@@ -62,14 +99,17 @@ export async function lockFile(
   file: OpenFile,
   options: LockOptions = {},
   path?: string,
+): Promise<FileLock> {
+  return hold(backend, file, lockOptions(options), path);
+}
+
+async function hold(
+  backend: Backend,
+  file: OpenFile,
+  { exclusive, wait, signal, until }: Checked,
+  path?: string,
   afterwards: () => Promise<void> = async () => {},
 ): Promise<FileLock> {
-  validateObject(options, "options");
-  const { exclusive = true, wait = true, signal, timeoutMs } = options;
-  validateBoolean(exclusive, "options.exclusive");
-  validateBoolean(wait, "options.wait");
-  validateLimits({ signal, timeoutMs });
-  const until = timeoutMs === undefined ? Number.POSITIVE_INFINITY : clockMs() + timeoutMs;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LAST_PAUSE_MS)) {
     throwIfAborted(signal);
     const rc = backend.flock(file, exclusive ? LOCK_EX : LOCK_SH);
@@ -96,27 +136,33 @@ export async function lockFile(
   return { exclusive, release, [Symbol.asyncDispose]: release };
 }
 
-/** The process that has a lock on the file, by /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:123456 0 EOF". */
+/**
+ * The process that has a lock on the file, by /proc/locks: "1: FLOCK  ADVISORY  WRITE 4711 fe:01:123456 0 EOF". Null where it is
+ * not of this PID namespace.
+ */
 async function holderOf(backend: Backend, file: OpenFile): Promise<number | null> {
   try {
-    const { ino } = await backend.fstat(file, false);
-    for (const line of readFileSync("/proc/locks", "utf8").split("\n")) {
-      const [, pid, place] = /FLOCK\s+\S+\s+\S+\s+(\d+)\s+(\S+)/.exec(line) ?? [];
-      if (place?.endsWith(`:${ino}`)) return Number(pid);
-    }
+    const { dev, ino } = await backend.fstat(file, false);
+    const hex = (value: number): string => value.toString(16).padStart(2, "0");
+    // glibc's major and minor of a device number below 2 ** 32. Not every file system says there what stat says: then by inode.
+    const device = `${hex((Number(dev) >> 8) & 0xfff)}:${hex((Number(dev) & 0xff) | ((Number(dev) >> 12) & 0xfff00))}:${ino}`;
+    const holders = [...readFileSync("/proc/locks", "utf8").matchAll(/^\d+: FLOCK\s+\S+\s+\S+\s+(\d+)\s+(\S+)/gm)];
+    const found =
+      holders.find(([, , place]) => place === device) ?? holders.find(([, , place]) => place!.endsWith(`:${ino}`));
+    return Number(found?.[1]) || null;
   } catch {
-    // no /proc
+    return null; // no /proc
   }
-  return null;
 }
 
 function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     const wake = (): void => {
-      signal?.removeEventListener("abort", wake);
+      clearTimeout(timer);
+      if (signal !== undefined) offAbort(signal, wake);
       resolve();
     };
-    setTimeout(wake, Math.max(ms, 0));
-    signal?.addEventListener("abort", wake);
+    const timer = setTimeout(wake, Math.max(ms, 0));
+    if (signal !== undefined) onAbort(signal, wake);
   });
 }

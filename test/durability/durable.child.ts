@@ -86,6 +86,23 @@ await runCases({
     }
   },
 
+  /** Writeback fails below: the log ends with the first sync that says so. */
+  async failedLog({ path, records }: { path: string; records: number }) {
+    const log = await AppendLog.open(path);
+    const record = Buffer.alloc(1 << 20, 7);
+    const outcomes: string[] = [];
+    let safeOffset = -1;
+    for (let i = 0; i < records; i++)
+      await log.append(record).then(
+        (offset) => outcomes.push(`at ${offset}`),
+        (error) => {
+          outcomes.push(`${error.code} ${error.cause?.code}`);
+          safeOffset = error.safeOffset;
+        },
+      );
+    return { outcomes, safeOffset, closed: await outcome(log.close()) };
+  },
+
   /** Writeback fails below: the first sync says so, and so does every later one on this handle. */
   async failedSync({ path, bytes }: { path: string; bytes: number }) {
     const handle = await fs.open(path, "w");

@@ -189,5 +189,31 @@ describe("writeback fails", () => {
         await store.unmount();
       }
     });
+
+    faultTest(
+      `${backend}: a log ends, and has acknowledged nothing behind that`,
+      { needs, timeoutMs: 60_000 },
+      async () => {
+        const store = mountTmpfs(12 << 20);
+        const mount = mountExt4({ imageDir: store.path, bytes: 64 << 20, journal: false });
+        try {
+          const { outcomes, safeOffset, closed } = await runCase<any>(fixture, "failedLog", {
+            input: { path: join(mount.path, "log"), records: 32 },
+            env: { BUN_URING_BACKEND: backend },
+          });
+          const failed = outcomes.findIndex((outcome: string) => !outcome.startsWith("at "));
+          expect(failed).toBeGreaterThan(0);
+          const size = (1 << 20) + 20;
+          expect(outcomes.slice(0, failed)).toEqual(Array.from({ length: failed }, (_, i) => `at ${i * size}`));
+          expect(outcomes[failed]).toMatch(/^ERR_LOG_FAILED (EIO|ENOSPC)$/);
+          expect(new Set(outcomes.slice(failed)).size).toBe(1);
+          expect(safeOffset).toBe(failed * size);
+          expect(closed).toMatchObject({ code: "ERR_LOG_FAILED" });
+        } finally {
+          await mount.unmount();
+          await store.unmount();
+        }
+      },
+    );
   }
 });

@@ -7,16 +7,19 @@ import {
   chownSync,
   existsSync,
   lstatSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { lock, sweepTemp, writeFileAtomic } from "../../src/durable.ts";
 import { open } from "../../src/index.ts";
 import { openRoot } from "../../src/server.ts";
+import { faultTest } from "../helpers/requirements.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -124,6 +127,103 @@ describe("writeFileAtomic", () => {
     expect(readdirSync(dir).toSorted()).toEqual(names.slice(1).toSorted());
   });
 
+  test("leaves one that somebody still fills, and finds one of a clock that was ahead", async () => {
+    const dir = tmp.folder();
+    const names = [Date.now() - 120_000, Date.now() + 9_000_000].map(
+      (made) => `.bun-uring-${made.toString(36)}-0123456789ab.tmp`,
+    );
+    for (const name of names) writeFileSync(join(dir, name), "");
+    const filling = await lock(join(dir, names[0]!));
+    expect(await sweepTemp(dir)).toBe(1);
+    expect(readdirSync(dir)).toEqual([names[0]!]);
+    await filling.release();
+    expect(await sweepTemp(dir)).toBe(1);
+  });
+
+  test("what replaces a private file is nobody else's to read at any moment", async () => {
+    const dir = tmp.folder();
+    const path = join(dir, "secret");
+    for (const given of [undefined, 0o600]) {
+      writeFileSync(path, "old");
+      chmodSync(path, 0o600);
+      let modes: number[] = [];
+      async function* pieces(): AsyncGenerator<string> {
+        yield "a new secret";
+        await Bun.sleep(1);
+        modes = readdirSync(dir).map((name) => statSync(join(dir, name)).mode & 0o777);
+        yield ".";
+      }
+      await writeFileAtomic(path, pieces(), { mode: given });
+      expect(modes).toEqual([0o600, 0o600]);
+      expect(statSync(path).mode & 0o777).toBe(0o600);
+    }
+    chmodSync(path, 0o4755);
+    if (process.getuid!() !== 0) return;
+    await writeFileAtomic(path, "x", { owner: { uid: 65534, gid: 65534 } });
+    expect(statSync(path).mode & 0o7777).toBe(0o755); // set-user-ID was its old owner's
+  });
+
+  test("data that is taken away meanwhile rejects, and the old file stays", async () => {
+    const path = tmp.file("old");
+    for (const length of [10, 2_000_000]) {
+      const data = new Uint8Array(length).fill(65);
+      const outcome = code(writeFileAtomic(path, data));
+      structuredClone(data, { transfer: [data.buffer] });
+      const said = await outcome;
+      expect(["ERR_INVALID_STATE", "resolved"]).toContain(said);
+      const now = readFileSync(path, "utf8");
+      expect(now === (said === "resolved" ? "A".repeat(length) : "old")).toBe(true);
+      writeFileSync(path, "old");
+    }
+  });
+
+  test("goes to the path as it is spelled: any bytes, links on the way, another folder to work in", async () => {
+    const dir = tmp.folder();
+    const bytes = Buffer.concat([Buffer.from(`${dir}/`), Buffer.from([0xff, 0x61, 0xc3])]);
+    await writeFileAtomic(bytes, "bytes");
+    expect(readFileSync(bytes, "utf8")).toBe("bytes");
+    mkdirSync(join(dir, "a/b"), { recursive: true });
+    mkdirSync(join(dir, "c"));
+    symlinkSync("../a/b", join(dir, "c/link"));
+    await writeFileAtomic(`${dir}/c/link/../value`, "beside b");
+    expect(readFileSync(join(dir, "a/value"), "utf8")).toBe("beside b");
+    expect(readdirSync(join(dir, "c"))).toEqual(["link"]);
+    const before = process.cwd();
+    try {
+      process.chdir(join(dir, "a"));
+      const writing = writeFileAtomic("relative", "in a");
+      process.chdir(join(dir, "c"));
+      await writing;
+    } finally {
+      process.chdir(before);
+    }
+    expect(readdirSync(join(dir, "a")).toSorted()).toEqual(["b", "relative", "value"]);
+  });
+
+  test("many writers of one name: the last is there, whole, and nothing else", async () => {
+    const path = tmp.path();
+    await Promise.all(
+      Array.from({ length: 40 }, (_, i) => writeFileAtomic(path, `${i}:`.repeat(3000), { durability: "none" })),
+    );
+    const text = readFileSync(path, "utf8");
+    expect(text).toBe(`${Number.parseInt(text, 10)}:`.repeat(3000));
+    expect(readdirSync(dirname(path)).filter((name) => name.startsWith(".bun-uring-"))).toEqual([]);
+  });
+
+  faultTest("a target that is a mount stays, and nothing is left", { needs: ["tmpfs"] }, async () => {
+    const dir = tmp.folder();
+    const path = join(dir, "value");
+    writeFileSync(path, "below");
+    const mount = (args: string[]): boolean => Bun.spawnSync(args).success;
+    if (!mount(["mount", "--bind", tmp.file("mounted"), path])) return;
+    try {
+      expect(await code(writeFileAtomic(path, "x"))).toBe("EBUSY");
+      expect([readFileSync(path, "utf8"), readdirSync(dir).length]).toEqual(["mounted", 1]);
+    } finally {
+      mount(["umount", path]);
+    }
+  });
+
   test("beneath a root", async () => {
     const dir = tmp.folder();
     await using root = await openRoot(dir);
@@ -160,6 +260,31 @@ describe("locks", () => {
     await using b = await lock(path, { exclusive: false, wait: false });
     expect([a.exclusive, b.exclusive]).toEqual([false, false]);
     expect(await code(lock(path, { wait: false }))).toBe("ERR_LOCKED");
+  });
+
+  test("with wrong options, or a signal that is aborted, make no file", async () => {
+    const path = tmp.path();
+    expect(await code(lock(path, { wait: 1 as never }))).toBe("ERR_INVALID_ARG_TYPE");
+    expect(await code(lock(path, { signal: AbortSignal.abort() }))).toBe("ABORT_ERR");
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test("of a path whose file was replaced meanwhile: who waited has what is there now, and is alone", async () => {
+    const path = tmp.path();
+    const first = await lock(path);
+    let hasIt = false;
+    const second = lock(path).then((held) => {
+      hasIt = true;
+      return held;
+    });
+    await Bun.sleep(5);
+    unlinkSync(path);
+    const third = await lock(path);
+    await first.release();
+    await Bun.sleep(200); // four tries
+    expect(hasIt).toBe(false);
+    await third.release();
+    await (await second).release();
   });
 
   test("of a handle go with it; another process's end with that", async () => {

@@ -97,6 +97,26 @@ describe("a file server that fails", () => {
     }
   });
 
+  faultTest("lines that a failed write has lost are counted and told", { needs: ["fuse"] }, async () => {
+    const fuse = await startFuse();
+    try {
+      const path = join(fuse.path, "log");
+      const log = await AppendLog.open(path, { framing: "lines", durability: "none" });
+      await fuse.mode({ mode: "error", errno: 28, ops: ["write"], count: 1 });
+      const told = new Promise((resolve) => log.once("drop", resolve));
+      for (let i = 0; i < 5; i++) log.write(`${i}`);
+      const awaited = code(log.append("awaited"));
+      expect(await told).toBe(5);
+      expect(await awaited).toBe("ENOSPC");
+      log.write("afterwards");
+      await log.close();
+      expect(log.stats()).toMatchObject({ dropped: 5, records: 1 });
+      expect(readFileSync(path, "utf8")).toBe("afterwards\n");
+    } finally {
+      await fuse.stop();
+    }
+  });
+
   faultTest("a failed write is cut off, and the next one succeeds", { needs: ["fuse"] }, async () => {
     const fuse = await startFuse();
     try {
