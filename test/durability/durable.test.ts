@@ -15,6 +15,8 @@ import { tmpDir } from "../helpers/tmp.ts";
 const fixture = join(import.meta.dir, "durable.child.ts");
 const env = { BUN_URING_BACKEND: process.env.BUN_URING_BACKEND ?? "auto" };
 const slow = missing(["slow"]) === null;
+/** For a long run in portions: so many rounds of each writer, the first of which has that seed. */
+const [asked, firstSeed] = [Number(process.env.BUN_URING_ROUNDS ?? 0), Number(process.env.BUN_URING_SEED ?? 0)];
 const RECORD = 32;
 
 /** The highest number that a writer has acknowledged in this output; -1 for none. */
@@ -113,7 +115,7 @@ function momentMs(seed: number): number {
 
 describe("the process is killed", () => {
   const root = tmpDir();
-  const rounds = slow ? 334 : 12;
+  const rounds = asked || (slow ? 334 : 12);
   for (const writer of Object.keys(check)) {
     faultTest(
       `${rounds} × while it runs ${writer}: what was acknowledged is there`,
@@ -121,7 +123,7 @@ describe("the process is killed", () => {
       async () => {
         let total = 0;
         for (let round = 0; round < rounds; round++) {
-          total += await endWriter(writer, root, round, round, async (child) => {
+          total += await endWriter(writer, root, round, firstSeed + round, async (child) => {
             child.kill("SIGKILL");
             const lastEver = lastAckIn((await child.finished()).stdout);
             return { lastAck: lastEver, lastEver };
@@ -143,7 +145,7 @@ describe("the power is cut", () => {
     await mount?.unmount();
   });
 
-  const rounds = slow ? 34 : 4;
+  const rounds = asked || (slow ? 34 : 4);
   for (const writer of Object.keys(check)) {
     faultTest(
       `${rounds} × while it runs ${writer}: what was acknowledged is there`,
@@ -151,7 +153,7 @@ describe("the power is cut", () => {
       async () => {
         let total = 0;
         for (let round = 0; round < rounds; round++) {
-          total += await endWriter(writer, mount!.path, round, round * 3 + 1, async (child) => {
+          total += await endWriter(writer, mount!.path, round, (firstSeed + round) * 3 + 1, async (child) => {
             // What was acknowledged by now has to hold. FS_IOC_SHUTDOWN is not a point in time: a sync that runs beside
             // it may return 0 with its data lost, with plain system calls too (3 of 300 rounds of a loop of
             // write and fdatasync, and never what came before it).
