@@ -22,13 +22,14 @@ const PAGE_BYTES = 4096;
 /** A local file that is not cached is read ahead up to this length; one that is longer is streamed. */
 const WARM_BYTES = 64 * MIB;
 /** How much of it is read before the answer begins, and how much at a time. */
-const WARM_FIRST_BYTES = 8 * MIB;
+const WARM_FIRST_BYTES = WINDOW_BYTES;
 const WARM_AT_ONCE = 4;
 /** Chunks under way for all answers together. */
 const WARM_BUFFERS = 16;
 /** Chunks of all streamed answers together, and of one. */
 const STREAMS_BYTES = 64 * MIB;
-const [MIN_CHUNK, MAX_CHUNK] = [64 * KIB, MIB];
+const [MIN_CHUNK, MAX_CHUNK] = [64 * KIB, 256 * KIB]; // new memory for 1 MiB costs twice as much a byte
+const STREAM_AHEAD = 4;
 
 /** One for all requests of the thread: `new Response(view)` copies at once. */
 let scratch: Uint8Array<ArrayBuffer> | null = null;
@@ -83,15 +84,14 @@ export function bodyNow(cache: FileCache, entry: Entry, start: number, end: numb
   if (!entry.local || !mayLend(entry)) return null;
   const window = Math.min(length, WINDOW_BYTES);
   const pages = Math.ceil((start + window) / PAGE_BYTES) - Math.floor(start / PAGE_BYTES);
-  return cache.cachedPages(entry, start, window) >= pages ? fileBody(entry, start, end) : null;
+  if (!cache.isCached(entry, start, window, pages)) return null;
+  return fileBody(entry, start, end); // whoever answers with it lends the descriptor at once
 }
 
-/** Bun's own way to send a file, by a path that leads to the open descriptor and nowhere else while the Blob is there. */
+/** Bun's own way to send a file, by a path that leads to the open descriptor and nowhere else while that is lent. */
 function fileBody(entry: Entry, start: number, end: number): Blob {
   const file = Bun.file(`/proc/self/fd/${entry.file!.fd}`);
-  const body = start === 0 && end === entry.size ? file : file.slice(start, end);
-  lend(entry, body);
-  return body;
+  return start === 0 && end === entry.size ? file : file.slice(start, end);
 }
 
 /** The same through the ring, when it comes. Rejects with ERR_FILE_CHANGED if it is not of the version that was seen. */
@@ -118,7 +118,9 @@ export async function bodyLater(
     await warm(backend, entry, start, first);
     if (!(await cache.isStill(entry, version, true))) throw changed(entry.name);
     if (first < end) rest = warm(backend, entry, first, end);
-    return fileBody(entry, start, end);
+    const body = fileBody(entry, start, end);
+    lend(entry, body);
+    return body;
   } finally {
     const done = (): void => release(entry);
     if (rest === null) done();
@@ -176,22 +178,15 @@ async function readAhead(backend: Backend, entry: Entry, start: number, end: num
   await Promise.all(Array.from({ length: WARM_AT_ONCE }, chunks));
 }
 
-/** What a direct stream's source is given (Bun's own kind of ReadableStream). */
-interface DirectController {
-  write(chunk: Uint8Array): number | Promise<number>;
-  flush(): number | Promise<number>;
-  end(): void;
-}
-
 /**
- * A stream that reads one chunk ahead of its consumer; all streams together hold a bounded amount of memory. A direct one: a chunk
- * has been sent or copied when it is flushed, so that two buffers serve for all of it (half the processor time of new ones).
+ * A stream that reads a few chunks ahead of its consumer; all streams together hold a bounded amount of memory. Not a direct one,
+ * which costs half: whoever takes such a body by a reader, as node:http does, is given all of it at once, however slow he is.
  */
 function streamOf(cache: FileCache, backend: Backend, entry: Entry, start: number, end: number): ReadableStream {
   const { version } = entry;
-  let at = start;
+  let next = start;
   let ended = false;
-  let last: Promise<unknown> = Promise.resolve();
+  const ahead: Promise<Uint8Array<ArrayBuffer>>[] = [];
   streams++;
   hold(entry);
   const finish = (): void => {
@@ -199,42 +194,39 @@ function streamOf(cache: FileCache, backend: Backend, entry: Entry, start: numbe
     ended = true;
     streams--;
     // What is being read still needs the file.
-    const done = (): void => release(entry);
-    last.then(done, done);
+    Promise.allSettled(ahead).then(() => release(entry));
   };
-  const readInto = async (memory: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => {
-    const { bytesRead } = await backend.read(entry.file!, memory, 0, Math.min(memory.length, end - at), at);
-    at += bytesRead;
-    if (bytesRead === 0 || !(await cache.isStill(entry, version, at >= end))) throw changed(entry.name);
-    return memory.subarray(0, bytesRead);
+  const check = async (thoroughly: boolean): Promise<void> => {
+    if (!(await cache.isStill(entry, version, thoroughly))) throw changed(entry.name);
   };
-  const read = (memory: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => {
-    const reading = readInto(memory);
-    reading.catch(() => {}); // whoever awaits it is told
-    last = reading;
-    return reading;
-  };
-  const pull = async (controller: DirectController): Promise<void> => {
-    const room = Math.min(MAX_CHUNK, Math.max(MIN_CHUNK, STREAMS_BYTES / streams / 2));
-    const length = Math.min(end - start, Math.floor(room / PAGE_BYTES) * PAGE_BYTES);
-    const memory = [new Uint8Array(length), new Uint8Array(length)] as const;
-    try {
-      let next = read(memory[0]);
-      for (let i = 1; ; i ^= 1) {
-        const chunk = await next;
-        const isLast = at >= end;
-        if (ended) return;
-        if (!isLast) next = read(memory[i as 0 | 1]);
-        await controller.write(chunk);
-        await controller.flush();
-        if (isLast) break;
-      }
-      controller.end();
-    } finally {
-      finish();
+  const readAhead = (): void => {
+    const room = Math.min(MAX_CHUNK, Math.max(MIN_CHUNK, STREAMS_BYTES / streams / STREAM_AHEAD));
+    while (ahead.length < STREAM_AHEAD && next < end) {
+      const length = Math.min(end - next, Math.floor(room / PAGE_BYTES) * PAGE_BYTES);
+      const reading = readAll(backend, entry, next, length);
+      reading.catch(() => {}); // told when its turn comes
+      ahead.push(reading);
+      next += length;
     }
   };
-  const stream = new ReadableStream({ type: "direct", pull, cancel: finish } as never);
+  const pull = async (controller: ReadableStreamDefaultController): Promise<void> => {
+    try {
+      readAhead();
+      const chunk = await ahead[0]!;
+      ahead.shift();
+      const isLast = ahead.length === 0 && next === end;
+      await check(isLast);
+      if (ended) return;
+      readAhead();
+      controller.enqueue(chunk);
+      if (!isLast) return;
+      controller.close();
+    } catch (error) {
+      if (!ended) controller.error(error);
+    }
+    finish();
+  };
+  const stream = new ReadableStream({ pull, cancel: finish }, { highWaterMark: 0 });
   abandoned.register(stream, finish);
   return stream;
 }

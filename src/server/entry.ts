@@ -55,6 +55,9 @@ export class Entry {
   version = 0;
   /** The turn of the event loop in which it was last looked at. */
   turn = -1;
+  /** The turn in which its front was last found in the page cache, and how much of it. */
+  frontTurn = -1;
+  frontBytes = 0;
   /** When the name was last looked up. */
   checkedAt = 0;
   /** Answers since the file changed. */

@@ -200,9 +200,16 @@ export class FileCache {
     wordsOf((await this.#backend.fstat(file, true)) as BigIntStats, words);
   }
 
-  /** Pages of a range that are cached; -errno where that can't be told. */
-  cachedPages(entry: Entry, offset: number, length: number): number {
-    return this.#native === null ? EAGAIN : this.#native.cachedPages(entry.file!.fd, offset, length);
+  /** Whether a range, of so many pages, is in the page cache. Requests that came together share the look at a file's front. */
+  isCached(entry: Entry, offset: number, length: number, pages: number): boolean {
+    if (this.#native === null) return false;
+    if (offset === 0 && entry.frontTurn === turn && length <= entry.frontBytes) return true;
+    if (this.#native.cachedPages(entry.file!.fd, offset, length) < pages) return false;
+    if (offset === 0) {
+      entry.frontTurn = thisTurn();
+      entry.frontBytes = length;
+    }
+    return true;
   }
 
   /** Reads cached bytes into shim or typed-array memory at once; -errno. */

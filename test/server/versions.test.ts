@@ -122,14 +122,15 @@ describe("a file that changes between the look and its bytes", () => {
     try {
       expect((await rawRequest(server.port!, "GET / HTTP/1.1")).whole).toBe(true);
       let reads = 0;
-      const third = (): void => {
-        if (++reads === 3) overwrite(k.path, patternBytes(size, 7));
-        else k.whenRead(third);
+      const twelfth = (): void => {
+        if (++reads === 12) overwrite(k.path, patternBytes(size, 7));
+        else k.whenRead(twelfth);
       };
-      k.whenRead(third);
+      k.whenRead(twelfth);
       const { whole, body } = await rawRequest(server.port!, "GET / HTTP/1.1");
-      expect([whole, reads]).toEqual([false, 3]);
+      expect([whole, reads]).toEqual([false, 12]);
       expect(body.equals(Buffer.from(patternBytes(size)).subarray(0, body.length))).toBe(true);
+      for (let i = 0; i < 500 && entry.users > 0; i++) await Bun.sleep(2); // what was being read ahead
       expect(entry.users).toBe(0);
     } finally {
       await server.stop(true);
@@ -151,6 +152,26 @@ describe("a file that changes between the look and its bytes", () => {
     }
   });
 
+  test("streamed: whoever takes it slowly holds a few chunks of it", async () => {
+    await using k = await known(patternBytes(8 * MIB));
+    const entry = await k.find();
+    entry.local = false;
+    let read = 0;
+    const count = (): void => {
+      read++;
+      k.whenRead(count);
+    };
+    k.whenRead(count);
+    const reader = ((await bodyLater(k.cache, k.backend, entry, 0, 8 * MIB)) as ReadableStream).getReader();
+    let taken = (await reader.read()).value!.length;
+    await Bun.sleep(50);
+    expect(read).toBeLessThanOrEqual(6);
+    for (let next = await reader.read(); !next.done; next = await reader.read()) taken += next.value.length;
+    expect(taken).toBe(8 * MIB);
+    for (let i = 0; i < 500 && entry.users > 0; i++) await Bun.sleep(2);
+    expect(entry.users).toBe(0);
+  });
+
   test("streamed: broken off, not mixed", async () => {
     await using k = await known(patternBytes(3 * MIB));
     const entry = await k.find();
@@ -158,7 +179,6 @@ describe("a file that changes between the look and its bytes", () => {
     const stream = (await bodyLater(k.cache, k.backend, entry, 0, 3 * MIB)) as ReadableStream;
     const reader = stream.getReader();
     expect((await reader.read()).done).toBe(false);
-    await Bun.sleep(1); // the chunk that is read ahead
     overwrite(k.path, patternBytes(3 * MIB, 7));
     const outcome = (async () => {
       while (!(await reader.read()).done);
