@@ -310,8 +310,9 @@ test.skipIf(noChains)(
     const sources = Array.from({ length: 50 }, (_, i) => tmp.file(patternBytes(1000 + i, i)));
     const before = stats().submitted;
     await Promise.all(sources.map((source) => copyFile(source, tmp.path())));
-    // The first has no company yet: the helper may have it.
-    expect(stats().submitted - before).toBeLessThanOrEqual(50 * 7); // and a look at what is not cached, before and after
+    // The first has no company yet: the helper may have it. A file server that others have mounted changes nothing: it once
+    // made all take the long way, as the targets' names are not cached.
+    expect(stats().submitted - before).toBeLessThanOrEqual(50 * 5);
     expect(stats().submitted - before).toBeGreaterThanOrEqual(49 * 5);
     const between = stats().submitted;
     await copyFile(tmp.file(), tmp.path());

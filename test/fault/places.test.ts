@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { appendFile, copyFile, backend as ours, unlink, writeFile } from "../../src/index.ts";
+import { appendFile, copyFile, backend as ours, stats, unlink, writeFile } from "../../src/index.ts";
 import { type RingThread, ringThread } from "../../src/ring/context.ts";
 import { Place } from "../../src/ring/remote-mounts.ts";
 import { outcome } from "../helpers/cases.ts";
@@ -89,6 +89,9 @@ describe.skipIf(ours !== "io_uring" || missing(needs) !== null)("while a file se
       };
       await watched(writeFile(at("made"), "made"));
       await watched(writeFile(at("cold"), "written over"));
+      const { submitted } = stats();
+      await Promise.all(Array.from({ length: 8 }, (_, i) => copyFile(at("source"), at(`copy${i}`))));
+      expect(stats().submitted - submitted).toBeLessThanOrEqual(8 * 5); // a chain each
       await watched(unlink(at("source")));
       expect(counts).toEqual([0, 0, 0]);
       expect([readFileSync(at("made"), "utf8"), readFileSync(at("cold"), "utf8")]).toEqual(["made", "written over"]);
