@@ -235,9 +235,13 @@ function names(folder: string, random: Random, count: Count): () => Promise<void
 
 function batches(folder: string, random: Random, count: Count): () => Promise<void> {
   const bytes = random.bytes(400_000);
-  const pool = new fs.BufferPool({ size: 16_384, count: 4 });
+  let pool = new fs.BufferPool({ size: 16_384, count: 4 });
   let begun = false;
   return async () => {
+    if (pool.orphaned || random.below(50) === 0) {
+      pool.close(); // its ring was shut down, or may as well have been
+      pool = new fs.BufferPool({ size: 16_384, count: 4 });
+    }
     if (!begun) await fs.writeFile(`${folder}/file`, bytes);
     begun = true;
     const handle = await fs.open(`${folder}/file`, "r");

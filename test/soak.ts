@@ -1,9 +1,9 @@
-// `make soak SECONDS=600 SEED=1 WORKERS=2`: a mixed load with every byte verified, Workers coming and going, and a rest now and then in
-// which nothing may be left: descriptors, threads, slots, cells, lanes, direct descriptors, memory. Prints what it saw and one
+// `make soak SECONDS=600 SEED=1 WORKERS=2`: a mixed load with every byte verified, Workers coming and going with reads that wait and
+// memory of pools that they give away, rings shut down and made anew, and a rest now and then in which nothing may be left: descriptors, threads, slots, cells, lanes, direct descriptors, memory. Prints what it saw and one
 // line of verdict; exits with 1 if that is not "flat and right".
 // Assumes io_uring, and a few hundred megabytes in the temporary folder. Never judges what came before the warm-up's end.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { closeSync, constants, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -13,8 +13,9 @@ import * as fs from "../src/index.ts";
 import { lastingThreads, openFds, residentBytes } from "./helpers/fds.ts";
 import { kernelLogMark, kernelTrouble } from "./helpers/kernel-log.ts";
 import { startGapMeter } from "./helpers/loop-gap.ts";
+import { run } from "./helpers/mounts.ts";
 import { actors, type Counts, Random } from "./soak.load.ts";
-import type { WorkerReport } from "./soak.worker.ts";
+import { GIVEN_BYTES, type WorkerReport } from "./soak.worker.ts";
 
 const { values } = parseArgs({
   options: {
@@ -31,6 +32,8 @@ if (!(seconds >= 1) || !Number.isInteger(seed) || !(workersAtOnce >= 0))
   throw new TypeError("--seconds and --workers take a number, --seed an integer");
 
 const WARM_UP = 0.25;
+/** What FIFOs are fed with. */
+const MARK = 0x5a;
 /**
  * What Bun keeps of a Worker that is terminated at work: nobody closes its FileHandles, and bun:ffi never frees a library's
  * functions. The Workers of this load leave 25 KiB each, and 47 KiB with BUN_URING_BACKEND=node, which makes no ring.
@@ -102,7 +105,11 @@ function endMeter(): void {
 async function workerLife(random: Random, number: number): Promise<void> {
   const own = join(dir, `worker${number}`);
   await fs.mkdir(own); // nothing here may wait for the disk on this thread
+  const fifo = join(own, "fifo");
   disturb();
+  run("mkfifo", fifo);
+  const workerSeed = random.below(1e6);
+  const given: Uint8Array[] = [];
   const worker = new Worker(new URL("./soak.worker.ts", import.meta.url));
   const gone = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
   const ready = Promise.withResolvers<void>();
@@ -110,13 +117,14 @@ async function workerLife(random: Random, number: number): Promise<void> {
   worker.on("error", (error) => fail(`worker: ${error}`));
   worker.on("message", (message: WorkerReport) => {
     if (message.ready) return ready.resolve();
+    if (message.given !== undefined) return void given.push(message.given);
     disturb(); // it ends now
     if (message.error !== undefined) fail(`worker: ${message.error}`);
     counts.operations += message.counts?.operations ?? 0;
     counts.bytes += message.counts?.bytes ?? 0;
     counts.aborts += message.counts?.aborts ?? 0;
   });
-  worker.postMessage({ dir: own, seed: random.below(1e6), ms: kill ? 60_000 : 200 + random.below(1000) });
+  worker.postMessage({ dir: own, seed: workerSeed, ms: kill ? 60_000 : 200 + random.below(1000), fifo });
   await Promise.race([ready.promise, gone]);
   calm();
   if (kill) {
@@ -126,9 +134,21 @@ async function workerLife(random: Random, number: number): Promise<void> {
     ended.terminated++;
   }
   await gone;
+  feed(fifo);
   calm();
+  const foreign = given.filter((bytes) => bytes.some((byte) => byte !== workerSeed % 256));
+  if (foreign.length > 0) fail(`memory that a Worker has given away has changed`);
   ended.workers++;
   await fs.rm(own, { recursive: true });
+}
+
+/** What a Worker's reads waited for comes after its end: it is nobody's, and in nobody's memory. */
+function feed(fifo: string): void {
+  const fd = openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+  const mine = Array.from({ length: 16 }, () => new Uint8Array(GIVEN_BYTES));
+  writeSync(fd, Buffer.alloc(GIVEN_BYTES / 2, MARK));
+  if (mine.some((bytes) => bytes.includes(MARK))) fail("a Worker's read has written into this thread's memory");
+  closeSync(fd);
 }
 
 /** What the ring has out, and the process's descriptors. */
@@ -152,6 +172,7 @@ async function rest(): Promise<void> {
   });
   while (busy > 0) await Bun.sleep(5);
   endMeter(); // the collections below take their time
+  if (rests.length % 2 === 1) await fs.shutdown(); // the next operation makes a new ring
   let now = held();
   let threads = lastingThreads();
   const expected = rests.find(isJudged) ?? rests.at(-1);
