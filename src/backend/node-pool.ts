@@ -6,7 +6,7 @@ import { constants } from "../kernel/constants.ts";
 import { clockMs } from "../node/clock.ts";
 import { closedError, systemError } from "../node/errors.ts";
 import { atExit, isExiting, Moved } from "../node/exit.ts";
-import { isFreeOrFile } from "../node/exit-calls.ts";
+import { isFreeOrFile, PoolState, poolState } from "../node/exit-calls.ts";
 import type { OpenFile, Path } from "./interface.ts";
 
 export type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
@@ -27,10 +27,13 @@ export interface AtEnd<R> {
 /** What only looks: nobody hears of its result when the thread ends. */
 const LOOKING: ReadonlySet<string> = new Set(["read", "stat", "lstat", "fstat"]);
 const EINTR = -4;
-/** At the end of the thread, what the pool has is given so long: before it counts as done, and at all; more for many bytes. */
-const [ASSUMED_MS, POOL_MS, BYTES_PER_MS] = [2, 20, 100_000];
-/** Doing things anew ends then. */
-const LIMIT_MS = 300;
+/**
+ * What the pool has at the end of the thread counts as done when its threads have nothing to do, after so long: those that were just
+ * woken are seen then. Where they can't be seen: after so long for each byte more; and all is left to it after so long.
+ */
+const [ASSUMED_MS, BYTES_PER_MS, POOL_MS] = [2, 100_000, 20];
+/** However busy the pool is, and doing things anew ends then. */
+const LIMIT_MS = 800;
 
 /** What the pool has that changes something, with the milliseconds of its bytes; null before the first. */
 let pending: Map<() => void, number> | null = null;
@@ -39,12 +42,21 @@ const looking: Set<() => void> = new Set();
 
 function endOfThread(elapsedMs: number): Moved {
   const before = pending!.size;
+  if (before === 0) {
+    for (const settle of [...looking]) settle();
+    return Moved.idle;
+  }
+  if (elapsedMs <= ASSUMED_MS) return Moved.waits;
+  const pool = poolState();
+  if (pool === PoolState.busy && elapsedMs < LIMIT_MS) return Moved.moves;
   const start = clockMs() - elapsedMs;
-  if (elapsedMs > ASSUMED_MS) for (const settle of [...looking]) settle();
+  for (const settle of [...looking]) settle();
   for (const [settle, ownMs] of [...pending!]) {
-    if (elapsedMs > ASSUMED_MS + ownMs && clockMs() - start < LIMIT_MS) settle();
+    const isDone = pool === PoolState.quiet || elapsedMs > ASSUMED_MS + ownMs;
+    if (isDone && clockMs() - start < LIMIT_MS) settle();
   }
   if (pending!.size < before) return Moved.moves;
+  if (pool === PoolState.quiet) return Moved.idle; // what is pending still is done, or nobody's to do
   for (const ownMs of pending!.values()) if (elapsedMs < POOL_MS + ownMs) return Moved.waits;
   return Moved.idle;
 }

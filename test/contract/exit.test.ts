@@ -167,9 +167,7 @@ function wrongIn(dir: string, names: readonly string[], length: number): string[
   });
 }
 
-// What the thread pool has when the process ends is written by the pool, or not, as with Bun: what can't be done anew.
-const isPool = process.env.BUN_URING_BACKEND === "node";
-const ALL = Object.keys(FILES).filter((name) => !(isPool && name === "appended"));
+const ALL = Object.keys(FILES);
 
 describe.skipIf(ours === undefined)("work of several steps, and process.exit()", () => {
   for (const [length, title] of [
