@@ -5,6 +5,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import {
   closeSync,
+  constants,
+  existsSync,
   fstatSync,
   openSync,
   readdirSync,
@@ -16,6 +18,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { uringBackend } from "../../src/backend/uring/backend.ts";
+import { copySmall } from "../../src/backend/uring/copy-small.ts";
 import { parseFlags } from "../../src/node/open-flags.ts";
 import { existingThread, type RingThread, ringThread } from "../../src/ring/context.ts";
 import { DirectTable } from "../../src/ring/direct-descriptors.ts";
@@ -207,6 +210,38 @@ test("data that is taken away while the write waits for its slot rejects", async
   if (outcome === "resolved") expect(readFileSync(join(dir, "waiting")).equals(Buffer.alloc(5000))).toBe(true);
   else expect(outcome).toContain("detached");
   await idle();
+});
+
+test("who waited for a slot, and then gets no memory, rejects alone and keeps nothing", async () => {
+  const t = thread();
+  const [path, target] = [file(), join(dir, `copy-${names++}`)];
+  const slots: number[] = [];
+  for (let slot = t.direct.tryTake(); slot >= 0; slot = t.direct.tryTake()) slots.push(slot);
+  t.loop.firstOfTurn(); // now nobody is alone, and does without a slot
+  const waiting = [
+    read(path),
+    write(join(dir, "not-made"), Buffer.from("x")),
+    copySmall(path, target, 7, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644),
+  ];
+  const other = read(path); // behind all of them
+  const settled = Promise.all(waiting.map((promise) => outcomeWithin(promise)));
+  // Each gives its slot to the next.
+  const takeForPath = t.cells.takeForPath.bind(t.cells);
+  let refusals = waiting.length;
+  t.cells.takeForPath = () => {
+    if (refusals-- > 0) throw new Error("no memory");
+    return takeForPath();
+  };
+  try {
+    t.direct.give(slots.pop()!); // nobody who gives hears of it
+  } finally {
+    delete (t.cells as Partial<typeof t.cells>).takeForPath; // the class's own again
+  }
+  expect(await settled).toEqual(Array.from(waiting, () => "rejected: no memory"));
+  for (const slot of slots) t.direct.give(slot);
+  expect((await other).toString()).toBe("content");
+  await idle();
+  expect([existsSync(target), t.ring.operations.used, t.ring.poisoned]).toEqual([false, 0, null]);
 });
 
 test("an open handle's path of more than 255 bytes opens, fails and is said as it was given", async () => {
