@@ -183,7 +183,7 @@ describe.skipIf(ours === undefined)("work of several steps, and process.exit()",
           expect(wrongIn(dir, names, length)).toEqual([]);
           expect(readdirSync(dir).filter((name) => name.startsWith(".bun-uring"))).toEqual([]);
         }
-      });
+      }, 120_000);
     }
   }
 
