@@ -26,7 +26,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault test-kernels mutants soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-uploads bench-forms bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
+.PHONY: build setup demo test test-fault test-kernels mutants soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-packages bench-uploads bench-forms bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -74,6 +74,9 @@ bench-uploads: setup build bench-c ## receive beside C, FileSink and Bun.write: 
 
 bench-forms: setup build ## multipart beside busboy and @remix-run/multipart-parser
 	@$(BUN) bench/forms.ts
+
+bench-packages: setup build $(PREBUILT) dist/index.js ## a dozen published packages with this one in the place of node:fs/promises (installs them into build/)
+	@$(BUN) bench/packages.ts
 
 bench-%: setup-bench build bench-c
 	@$(BUN) bench/run.ts $*

@@ -1,6 +1,6 @@
-// The backend of "auto": io_uring where it pays. A process's first operations are Bun's own (early.ts). Once it has a ring, calls that stand alone and change a folder or a
-// small file, which either way wait for another thread, go whichever way has been the faster here: hosts differ fivefold in what
-// a system call and a wake-up cost, and so does one host from hour to hour.
+// The backend of "auto": io_uring where it pays. A process's first operations are Bun's own (early.ts). Once it has a ring,
+// calls that stand alone and change a folder or a small file, which either way wait for another thread, go whichever way has
+// been the faster here: hosts differ fivefold in what a system call and a wake-up cost, and so does one host from hour to hour.
 // Assumes that both backends may share an open file. Never makes two operations of one, and never an operation anew.
 
 import { constants } from "node:fs";
@@ -19,6 +19,10 @@ const FIRST = [
   "unlink", "rmdir", "symlink", "link", "access", "chmod", "readlink", "realpath", "readFile", "writeFile", "removeTree", "list",
   "copyNames", "copySmall", "lookup", "info", "preallocate",
 ] as const; // biome-ignore format: a list of names
+
+/** Of which a ring gains most. */
+const TRANSFERS: ReadonlySet<string> = new Set(["read", "write", "readv", "writev"]);
+const TRANSFER_WEIGHT = 4;
 
 /** What is raced once there is one, and the longest content (bytes) of a file for which it is. */
 const RACED = ["mkdir", "rename", "unlink", "rmdir", "symlink", "link", "writeFile"] as const;
@@ -97,8 +101,9 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
   };
 
   const first = (name: string): Method => {
+    const weight = TRANSFERS.has(name) ? TRANSFER_WEIGHT : 1;
     const asked = (...args: any[]): any => {
-      const answer = settled === null && !hasSignal(name, args) && isFirst();
+      const answer = settled === null && !hasSignal(name, args) && isFirst(weight);
       if (answer === null) return lookAtPool().then(() => asked(...args));
       if (!answer) return become()[name]!(...args);
       const method = nodes[name === "readFile" ? "readFileAtOnce" : name]!;

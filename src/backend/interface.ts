@@ -219,7 +219,7 @@ export interface Backend extends Beyond {
    */
   readonly seek: ((file: OpenFile, offset: number, whence: number) => number) | null;
 
-  /** Whether the first call of `seek` has to load something: not for a small file, then. */
+  /** Whether asking for `seek` has to load something now: not for a small file, then. */
   readonly seekIsDear?: boolean;
 
   /** Copies memory of the caller's: the bytes copied, fewer or -EFAULT where it can't be read (a mapping that was cut). */

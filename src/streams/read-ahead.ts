@@ -82,6 +82,8 @@ export class ReadAhead {
   /** Up to here a regular file may be read in parallel; 0 otherwise. */
   #parallelEnd = 0;
   #looked = false;
+  /** A whole chunk has been read, so that more is likely to follow. */
+  #isLong = false;
   /** Steps under way that come before further reads: the first look, a claim of own positions, a step back. */
   #preparing = 0;
   #reading = 0;
@@ -207,7 +209,7 @@ export class ReadAhead {
   #fill(): void {
     if (this.#preparing > 0 || this.#onSettled !== null || this.#ended || this.#failure !== null) return;
     if (this.#left <= 0) return;
-    if (!this.#looked) return this.#prepare(this.#look());
+    if (!this.#looked && !this.#readsFirst) return this.#prepare(this.#look());
     const waiting = this.#pieces.length;
     if (this.#next < this.#parallelEnd) {
       if (waiting >= this.#room) return;
@@ -217,6 +219,11 @@ export class ReadAhead {
       // Only what is read tells where the next begins, or whether there is a next; and a pipe gives to who comes first.
       this.#readNext();
     }
+  }
+
+  /** Where a look is dear, a chunk is read before: most files end within it. */
+  get #readsFirst(): boolean {
+    return this.#own && !this.#isLong && this.#source.backend.seekIsDear === true;
   }
 
   /** Pieces that there may be now. */
@@ -246,7 +253,6 @@ export class ReadAhead {
     this.#looked = true;
     if (!stats.isFile()) return;
     if (this.#own) {
-      if (backend.seekIsDear && Number(stats.size) <= this.#chunkBytes) return; // one read, and one for its end
       // Without lseek it is read at its own position throughout, and only when wanted: nothing could be given back.
       if (backend.seek === null) return;
       this.#next = backend.seek(file, 0, SEEK_CUR); // only a guess while others are at it: each claim looks again
@@ -302,7 +308,7 @@ export class ReadAhead {
     if (!this.#own) return this.#readAt(this.#next, length, false);
     const piece = this.#newPiece(-1, length, false);
     const read = turns.read(-1, length, () => {
-      if (backend.seek !== null && this.#next < Infinity) piece.start = backend.seek(file, 0, SEEK_CUR);
+      if (this.#next < Infinity && backend.seek !== null) piece.start = backend.seek(file, 0, SEEK_CUR);
       return backend.read(file, piece.memory[0]!, 0, length, -1);
     });
     this.#await(piece, read);
@@ -334,6 +340,7 @@ export class ReadAhead {
     this.#reading--;
     this.#movedAt = clockMs();
     piece.filled = bytesRead;
+    this.#isLong ||= bytesRead >= this.#chunkBytes;
     // A piece that was given up says nothing of where to go on.
     if (this.#own && piece.start >= 0 && this.#pieces.includes(piece))
       this.#next = Math.max(this.#next, piece.start + bytesRead);

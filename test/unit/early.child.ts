@@ -44,15 +44,15 @@ await runCases({
 
   async many(dir: string) {
     sync.writeFileSync(`${dir}/file`, "content");
+    const handle = await ours.open(`${dir}/file`);
+    const buffer = Buffer.alloc(4);
     const had = [];
     for (let i = 0; i < 5100; i++) {
-      await ours.chmod(`${dir}/file`, 0o600);
-      if (i === 4000 || i === 5099) {
-        await ours.stat(`${dir}/file`);
-        had.push(hasRing());
-      }
+      await handle.read(buffer, 0, 4, 0);
+      if (i === 4000) had.push(hasRing());
     }
-    return had;
+    await handle.close();
+    return [...had, hasRing()];
   },
 
   /** A thread that is busy does not hear of what has ended: nothing is stuck for that. */
