@@ -108,16 +108,17 @@ const USUAL = new Set(["ENOENT", "EEXIST", "ENOTDIR", "EISDIR", "EACCES", "EPERM
 
 /** The error of one of Bun's functions as Node's, whose keys come in another order. Its stack names who has waited. */
 function nodeError(error: Failure, syscall: string, path: string, dest?: string): unknown {
-  const { errno, code, message, stack } = error;
+  const { errno, code, message } = error;
   if (typeof errno !== "number") return error;
-  let made: Error;
-  if (USUAL.has(code!) && error.syscall === syscall && error.path === path && error.dest === dest) {
-    made = Object.assign(new Error(message), { errno, code, syscall, path }, dest === undefined ? null : { dest });
-  } else {
-    made = systemError(errno, syscall, path, dest);
-    if (made.message !== message) return made;
-  }
-  made.stack = stack!;
+  const isUsual = USUAL.has(code!) && error.syscall === syscall && error.path === path && error.dest === dest;
+  if (!isUsual) return systemError(errno, syscall, path, dest);
+  const made = Object.assign(new Error(message), { errno, code, syscall, path }, dest === undefined ? null : { dest });
+  // Made when it is asked for: text, lines by their source maps, take longer than the operation.
+  Object.defineProperty(made, "stack", {
+    configurable: true,
+    get: () => error.stack,
+    set: (value: unknown) => Object.defineProperty(made, "stack", { value, writable: true, configurable: true }),
+  });
   return made;
 }
 
