@@ -116,7 +116,7 @@ function nodeError(error: Failure, syscall: string, path: string, dest?: string)
   // Made when it is asked for: text, lines by their source maps, take longer than the operation.
   Object.defineProperty(made, "stack", {
     configurable: true,
-    get: () => error.stack,
+    get: () => error.stack ?? `Error: ${message}`, // Bun gives none where no function awaits
     set: (value: unknown) => Object.defineProperty(made, "stack", { value, writable: true, configurable: true }),
   });
   return made;

@@ -161,6 +161,9 @@ await runCases({
     for (const [name, call] of Object.entries(calls))
       if (!String((await error(theCaller(call))).stack).includes("theCaller")) silent.push(name);
     const renamed = await error(ours.rename(below, `${dir}/y`));
+    if (!String(renamed.stack).startsWith(`Error: ${renamed.message}`)) silent.push("rename, awaited by nobody");
+    renamed.stack = "another";
+    if (renamed.stack !== "another") silent.push("rename, with another stack");
     return [silent, told(renamed), told(await error(ours.rm(`${dir}/none`))), told(await error(ours.rmdir(dir)))];
   },
 });
