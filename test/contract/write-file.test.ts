@@ -2,10 +2,10 @@
 // Assumes results are read back with node:fs's synchronous calls.
 // Never covers the FileHandle methods, nor AbortSignal; they have their own files.
 
-import { expect } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync, symlinkSync } from "node:fs";
 import { Readable } from "node:stream";
-import { forEachImplementation } from "../helpers/backends.ts";
+import { forEachImplementation, ours } from "../helpers/backends.ts";
 import { expectArgumentError, expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -159,7 +159,7 @@ forEachImplementation((fs, _name, it) => {
     expect(text(path)).toBe("OLD+new");
   });
 
-  it("flushes on request", async () => {
+  it("takes flush: true, false and null", async () => {
     const path = tmp.path();
     await writeFile(path, "x", { flush: true });
     await appendFile(path, "y", { flush: true });
@@ -302,3 +302,34 @@ forEachImplementation((fs, _name, it) => {
     });
   }
 }, "write-file");
+
+// /dev/null takes every write and refuses fsync(2) with EINVAL: who hears nothing has not synced. Bun's own writeFile resolves.
+describe.skipIf(ours === undefined)("flush: true", () => {
+  const ways: Record<string, (flush: boolean) => Promise<unknown>> = {
+    writeFile: (flush) => ours!.writeFile("/dev/null", "data", { flush }),
+    "writeFile, large": (flush) => ours!.writeFile("/dev/null", Buffer.alloc(3 << 20), { flush }),
+    "writeFile of pieces": (flush) => ours!.writeFile("/dev/null", ["a", "b"], { flush }),
+    "writeFile with a signal": (flush) =>
+      ours!.writeFile("/dev/null", "data", { flush, signal: new AbortController().signal }),
+    appendFile: (flush) => ours!.appendFile("/dev/null", "data", { flush }),
+  };
+  for (const [name, write] of Object.entries(ways)) {
+    test(`${name} syncs, and hears what that says; without it there is no sync`, async () => {
+      expect(await rejection(write(true))).toMatchObject({ code: "EINVAL", syscall: "fsync" });
+      await write(false);
+    });
+  }
+
+  for (const name of ["write", "writev"] as const) {
+    test(`a handle's ${name} syncs, at a position and at its own`, async () => {
+      await using handle = (await ours!.open("/dev/null", "w")) as unknown as Record<string, any> & AsyncDisposable;
+      const data = Buffer.from("data");
+      for (const at of [0, null]) {
+        const write = (options: object): Promise<unknown> =>
+          name === "write" ? handle["write"](data, 0, 4, at, options) : handle["writev"]([data], at, options);
+        expect(await rejection(write({ flush: true }))).toMatchObject({ code: "EINVAL", syscall: "fdatasync" });
+        await write({ flush: false });
+      }
+    });
+  }
+});
