@@ -1,12 +1,13 @@
 // Owns the programs in docs/ring.md: each TypeScript block is run as it stands, and what it prints is the block after it.
 // Assumes io_uring. Each runs in an empty folder of its own, in a process of its own; "bun-uring" is this tree.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { backend } from "../src/index.ts";
 import { OPCODE_SINCE, type OpcodeName } from "../src/kernel/sqe.ts";
 import { SHAPES } from "../src/raw/sqe-fields.ts";
+import { describeUnless } from "./helpers/skip.ts";
 import { tmpDir } from "./helpers/tmp.ts";
 
 const page = readFileSync(new URL("../docs/ring.md", import.meta.url), "utf8");
@@ -17,7 +18,7 @@ const programs = Array.from(page.matchAll(/^```ts\n([\s\S]*?)^```\n\n^```text\n(
   output: match[2]!,
 }));
 
-describe.skipIf(backend !== "io_uring")("docs/ring.md", () => {
+describeUnless(backend !== "io_uring" && "no ring", "docs/ring.md", () => {
   const dir = tmpDir();
 
   for (const { line, source, output } of programs)

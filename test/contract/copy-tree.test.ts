@@ -23,6 +23,7 @@ import {
 import { join } from "node:path";
 import { backend, copyTree, cp, rm, type TreeCounts } from "../../src/index.ts";
 import { rejection } from "../helpers/expect-error.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -307,7 +308,7 @@ describe("somebody else at work in the tree", () => {
     expect(tmp.openFiles()).toEqual([]);
   });
 
-  test.skipIf(process.getuid!() !== 0)("set-id bits go unless the owner is kept", async () => {
+  testUnless(process.getuid!() !== 0 && "not root", "set-id bits go unless the owner is kept", async () => {
     const from = tmp.folder();
     for (const [name, uid] of [
       ["theirs", 65534],

@@ -22,6 +22,7 @@ import { join } from "node:path";
 import { backend, capabilities, copyFile, copyTree, cp } from "../../src/index.ts";
 import { expectSystemError } from "../helpers/expect-error.ts";
 import { type Mount, mountTmpfs } from "../helpers/mounts.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -128,7 +129,8 @@ describe("holes", () => {
   }
 
   // Where there is no ring, holes are read to be seen: half a minute for this one.
-  test.skipIf(backend !== "io_uring")(
+  testUnless(
+    backend !== "io_uring" && "no ring",
     "beyond 4 GiB",
     async () => {
       const size = 5 * 1024 * MIB + 17;
@@ -243,7 +245,7 @@ describe("failures", () => {
     expect(readFileSync(path).equals(data)).toBe(true);
   });
 
-  test.skipIf(!isRoot)("a full disk: ENOSPC, the target is removed, and the next copy works", async () => {
+  testUnless(!isRoot && "not root", "a full disk: ENOSPC, the target is removed, and the next copy works", async () => {
     const full: Mount = mountTmpfs(4 * MIB);
     try {
       for (const [size, fill] of [
@@ -302,7 +304,8 @@ describe("options that are wrong", () => {
 const { limits, lateClose } = capabilities();
 const noChains = backend !== "io_uring" || limits.directDescriptors === 0 || lateClose;
 
-test.skipIf(noChains)(
+testUnless(
+  noChains && "no chains here",
   "a small file takes one chain, no matter how many at once, or where it is alone one call",
   async () => {
     await Bun.sleep(1100); // what another umask took is forgotten

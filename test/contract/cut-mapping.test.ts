@@ -1,10 +1,11 @@
 // Owns what becomes of a view of a mapped file (Bun.mmap) that was cut: EFAULT, as write(2) and read(2) say it, where the
 // bytes are copied on the JavaScript thread, too. Assumes a process for each call: a wrong one dies of SIGBUS.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ours } from "../helpers/backends.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -33,7 +34,7 @@ const CALLS: Record<string, [string, string]> = {
   ],
 };
 
-describe.skipIf(ours === undefined)("a mapping that was cut", () => {
+describeUnless(ours === undefined && "the oracle alone", "a mapping that was cut", () => {
   for (const [name, [call, told]] of Object.entries(CALLS))
     test(name, async () => {
       const dir = tmp.folder();

@@ -3,12 +3,13 @@
 // own, one each.
 // Never asks Bun's own API, which promises less.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ours } from "../helpers/backends.ts";
 import { type Fuse, startFuse } from "../helpers/fuse.ts";
 import { missing } from "../helpers/requirements.ts";
+import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -43,47 +44,48 @@ async function ends(body: string, inWorker: boolean): Promise<string> {
 
 const log = (dir: string): string[] => readFileSync(join(dir, "log"), "utf8").split("\n").filter(Boolean);
 
-describe.skipIf(ours === undefined).each([false, true])("process.exit() in a Worker: %p", (inWorker) => {
-  test("a write", async () => {
-    expect(log(await ends(`void handle.write("last\\n");`, inWorker))).toEqual(["first", "last"]);
-  });
+for (const inWorker of [false, true])
+  describeUnless(ours === undefined && "the oracle alone", `process.exit() in a Worker: ${inWorker}`, () => {
+    test("a write", async () => {
+      expect(log(await ends(`void handle.write("last\\n");`, inWorker))).toEqual(["first", "last"]);
+    });
 
-  test("writes that wait for their turn, in order", async () => {
-    const writes = `for (const line of ["a\\n", "b\\n", "c\\n"]) void handle.write(line); void handle.writeFile("d\\n");`;
-    expect(log(await ends(writes, inWorker))).toEqual(["first", "a", "b", "c", "d"]);
-  });
+    test("writes that wait for their turn, in order", async () => {
+      const writes = `for (const line of ["a\\n", "b\\n", "c\\n"]) void handle.write(line); void handle.writeFile("d\\n");`;
+      expect(log(await ends(writes, inWorker))).toEqual(["first", "a", "b", "c", "d"]);
+    });
 
-  test("a stream's writes, also those that it holds", async () => {
-    const writes = `const stream = handle.createWriteStream(); for (const line of ["a\\n", "b\\n", "c\\n"]) stream.write(line);`;
-    expect(log(await ends(writes, inWorker))).toEqual(["first", "a", "b", "c"]);
-  });
+    test("a stream's writes, also those that it holds", async () => {
+      const writes = `const stream = handle.createWriteStream(); for (const line of ["a\\n", "b\\n", "c\\n"]) stream.write(line);`;
+      expect(log(await ends(writes, inWorker))).toEqual(["first", "a", "b", "c"]);
+    });
 
-  test("unlink, mkdir and writeFile", async () => {
-    const dir = await ends(
-      `void U.unlink(dir + "/lock"); void U.mkdir(dir + "/made"); void U.writeFile(dir + "/new", "content");`,
-      inWorker,
-    );
-    expect([existsSync(join(dir, "lock")), existsSync(join(dir, "made"))]).toEqual([false, true]);
-    if (process.env.BUN_URING_BACKEND !== "node") expect(readFileSync(join(dir, "new"), "utf8")).toBe("content");
-  });
+    test("unlink, mkdir and writeFile", async () => {
+      const dir = await ends(
+        `void U.unlink(dir + "/lock"); void U.mkdir(dir + "/made"); void U.writeFile(dir + "/new", "content");`,
+        inWorker,
+      );
+      expect([existsSync(join(dir, "lock")), existsSync(join(dir, "made"))]).toEqual([false, true]);
+      if (process.env.BUN_URING_BACKEND !== "node") expect(readFileSync(join(dir, "new"), "utf8")).toBe("content");
+    });
 
-  test("what a listener of 'exit' asks for", async () => {
-    const body = `process.on("exit", () => void handle.write("from the listener\\n")); await 0;`;
-    expect(log(await ends(body, inWorker))).toEqual(["first", "from the listener"]);
-  });
+    test("what a listener of 'exit' asks for", async () => {
+      const body = `process.on("exit", () => void handle.write("from the listener\\n")); await 0;`;
+      expect(log(await ends(body, inWorker))).toEqual(["first", "from the listener"]);
+    });
 
-  // Bun waits for its own thread pool where a Worker ends.
-  const waitsForPool = inWorker && process.env.BUN_URING_BACKEND === "node";
-  test.skipIf(waitsForPool)("a read that waits for ever does not hold it up", async () => {
-    const body = `
+    // Bun waits for its own thread pool where a Worker ends.
+    const waitsForPool = inWorker && process.env.BUN_URING_BACKEND === "node";
+    testUnless(waitsForPool && "Bun waits for its pool", "a read that waits for ever does not hold it up", async () => {
+      const body = `
       Bun.spawnSync(["mkfifo", dir + "/fifo"]);
       const fifo = await U.open(dir + "/fifo", "r+");
       void fifo.read(Buffer.alloc(1)).catch(() => {});
       await Bun.sleep(10);
     `;
-    expect(log(await ends(body, inWorker))).toEqual(["first"]);
+      expect(log(await ends(body, inWorker))).toEqual(["first"]);
+    });
   });
-});
 
 /** Content of a length, different for each name. */
 const content = (name: string, length: number): Buffer => Buffer.alloc(length, `${name} says something. `);
@@ -169,7 +171,7 @@ function wrongIn(dir: string, names: readonly string[], length: number): string[
 
 const ALL = Object.keys(FILES);
 
-describe.skipIf(ours === undefined)("work of several steps, and process.exit()", () => {
+describeUnless(ours === undefined && "the oracle alone", "work of several steps, and process.exit()", () => {
   for (const [length, title] of [
     [100, "100 B"],
     [600 * 1024, "600 KiB"],

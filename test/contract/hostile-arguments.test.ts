@@ -2,9 +2,10 @@
 // throws, change an array after the call. Assumes memory around each buffer that must stay as it is.
 // Never expects more of the oracle than that nothing is written outside the buffer.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { ours } from "../helpers/backends.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const { open, readFile, writeFile, appendFile, readMany, statMany } = (await import(
@@ -64,7 +65,7 @@ const LIARS: Record<string, Liar> = {
 /** Bytes behind the view that are not as they were. */
 const spoilt = (arena: ArrayBuffer): number => new Uint8Array(arena, ROOM).filter((byte) => byte !== 0).length;
 
-describe.skipIf(ours === undefined)("a view that lies", () => {
+describeUnless(ours === undefined && "the oracle alone", "a view that lies", () => {
   const data = Buffer.alloc(SIZE, "A");
 
   for (const [kind, make] of Object.entries(LIARS)) {
@@ -146,7 +147,7 @@ function counting<T extends object>(target: T): { options: T; most: () => [strin
   return { options, most: () => [...counts].reduce((most, one) => (one[1] > most[1] ? one : most), ["", 0]) };
 }
 
-describe.skipIf(ours === undefined)("options", () => {
+describeUnless(ours === undefined && "the oracle alone", "options", () => {
   const { signal } = new AbortController();
   const limits = { signal, timeoutMs: 10_000 };
   const view = (): Uint8Array => new Uint8Array(8);
@@ -210,7 +211,7 @@ describe.skipIf(ours === undefined)("options", () => {
     });
 });
 
-describe.skipIf(ours === undefined)("arrays that change after the call", () => {
+describeUnless(ours === undefined && "the oracle alone", "arrays that change after the call", () => {
   const COUNT = 700;
   const BYTES = 512;
 

@@ -6,6 +6,7 @@ import { expect, test } from "bun:test";
 import { constants } from "node:fs";
 import { forEachImplementation, ours } from "../helpers/backends.ts";
 import { missing } from "../helpers/requirements.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const FUNCTIONS =
@@ -70,7 +71,8 @@ forEachImplementation((fs, _name, it) => {
 }, "module");
 
 const asked = process.env.BUN_URING_BACKEND;
-test.skipIf(ours === undefined || asked === undefined || asked === "auto")(
+testUnless(
+  (ours === undefined || asked === undefined || asked === "auto") && "no backend is asked for",
   "runs on the backend that was asked for",
   async () => {
     const { backend } = await import("../../src/index.ts" as string);

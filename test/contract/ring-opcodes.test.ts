@@ -2,7 +2,7 @@
 // with plain node:fs calls. Assumes a file system with user.* attributes under the temporary folder (ext4, tmpfs of 6.6).
 // Never skips an opcode in silence: one that this kernel lacks shows as a skipped test with its name.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import {
   closeSync,
   constants,
@@ -28,6 +28,7 @@ import {
   type Sqe,
   SqeFlag,
 } from "../../src/index.ts";
+import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const [ENOENT, EBADF, EEXIST, ECANCELED, ETIME, ENODATA] = [-2, -9, -17, -125, -62, -61];
@@ -43,7 +44,7 @@ function pipe(): [number, number] {
   return [fds, out];
 }
 
-describe.skipIf(backend !== "io_uring")("opcodes", () => {
+describeUnless(backend !== "io_uring" && "no ring", "opcodes", () => {
   const ring = backend === "io_uring" ? Ring.current() : (null as unknown as Ring);
   const submit = (sqe: Sqe): Promise<Completion> => ring.submit(sqe);
   const result = async (sqe: Sqe): Promise<number> => (await submit(sqe)).res;
@@ -299,7 +300,7 @@ describe.skipIf(backend !== "io_uring")("opcodes", () => {
 
   // The flags came with 5.19, and no probe tells of them: the socket opcode did, too.
   const cancelsMany = capabilities().opcodes.includes("SOCKET");
-  test.skipIf(!cancelsMany)("ASYNC_CANCEL of all of a descriptor's", async () => {
+  testUnless(!cancelsMany && "an older kernel", "ASYNC_CANCEL of all of a descriptor's", async () => {
     const [out, into] = pipe();
     const POLLIN = 1;
     const two = [
@@ -350,7 +351,7 @@ describe.skipIf(backend !== "io_uring")("opcodes", () => {
   });
 });
 
-test.skipIf(backend === "io_uring")("without a ring, Ring says why", () => {
+testUnless(backend === "io_uring" && "there is a ring", "without a ring, Ring says why", () => {
   expect(() => Ring.current()).toThrow("there is no ring");
   expect(() => new Ring()).toThrow("there is no ring");
 });

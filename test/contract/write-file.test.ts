@@ -2,11 +2,12 @@
 // Assumes results are read back with node:fs's synchronous calls.
 // Never covers the FileHandle methods, nor AbortSignal; they have their own files.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync, symlinkSync } from "node:fs";
 import { Readable } from "node:stream";
 import { forEachImplementation, ours } from "../helpers/backends.ts";
 import { expectArgumentError, expectSystemError, rejection } from "../helpers/expect-error.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 forEachImplementation((fs, _name, it) => {
@@ -304,7 +305,7 @@ forEachImplementation((fs, _name, it) => {
 }, "write-file");
 
 // /dev/null takes every write and refuses fsync(2) with EINVAL: who hears nothing has not synced. Bun's own writeFile resolves.
-describe.skipIf(ours === undefined)("flush: true", () => {
+describeUnless(ours === undefined && "the oracle alone", "flush: true", () => {
   const ways: Record<string, (flush: boolean) => Promise<unknown>> = {
     writeFile: (flush) => ours!.writeFile("/dev/null", "data", { flush }),
     "writeFile, large": (flush) => ours!.writeFile("/dev/null", Buffer.alloc(3 << 20), { flush }),

@@ -2,7 +2,7 @@
 // that is not cached loses nothing of what the server says at the close.
 // Assumes root, /dev/fuse and loop devices: a file system that was mounted anew has no name in the caches.
 
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { afterAll, beforeAll, expect } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { appendFile, copyFile, backend as ours, stats, unlink, writeFile } from "../../src/index.ts";
@@ -12,6 +12,7 @@ import { outcome } from "../helpers/cases.ts";
 import { type Fuse, startFuse } from "../helpers/fuse.ts";
 import { type LoopMount, mountExt4 } from "../helpers/mounts.ts";
 import { faultTest, missing } from "../helpers/requirements.ts";
+import { describeUnless } from "../helpers/skip.ts";
 
 const needs = ["fuse", "gcc", "loop", "ioUring"] as const;
 const LINKS = ["written", "long", "appended", "copied"];
@@ -20,7 +21,7 @@ let local: LoopMount;
 
 const mounts = (): RingThread["mounts"] => (ringThread() as RingThread).mounts;
 
-describe.skipIf(ours !== "io_uring" || missing(needs) !== null)("while a file server is mounted", () => {
+describeUnless(ours === "io_uring" ? missing(needs) : "no ring", "while a file server is mounted", () => {
   beforeAll(async () => {
     fuse = await startFuse();
     local = mountExt4({ bytes: 32 << 20 });

@@ -2,12 +2,13 @@
 // descriptors, memory: each belongs to the ring that it was begun on.
 // Assumes the ring; on the node backend there is none to end.
 
-import { afterAll, describe, expect } from "bun:test";
+import { afterAll, expect } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { closeSync, fstatSync, openSync, writeSync } from "node:fs";
 import { backend, Opcode, open, Ring, readFile, SqeFlag, shutdown, stat, stats } from "../../src/index.ts";
 import { existingThread } from "../../src/ring/context.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -42,7 +43,7 @@ async function states(promises: readonly Promise<unknown>[]): Promise<string[]> 
   );
 }
 
-describe.skipIf(backend !== "io_uring")("after shutdown() gave up", () => {
+describeUnless(backend !== "io_uring" && "no ring", "after shutdown() gave up", () => {
   faultTest("signals that fire reach nobody, and the next ring works", { needs: ["ioUring"] }, async () => {
     const path = fifo();
     const controllers = Array.from({ length: 400 }, () => new AbortController());

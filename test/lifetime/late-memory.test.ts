@@ -1,13 +1,14 @@
 // Memory that the kernel fills late: it outlives the ring that was closed over the operation, and is nobody else's meanwhile.
 // Assumes a child per case; a file server of our own gives the late answers.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { backend, shutdown, stat } from "../../src/index.ts";
 import { existingThread } from "../../src/ring/context.ts";
 import { type KernelBuffer, PinnedBuffer } from "../../src/ring/kernel-memory.ts";
 import { holdLeased } from "../../src/ring/lease.ts";
 import { runCase } from "../helpers/child.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { describeUnless } from "../helpers/skip.ts";
 
 const fixture = `${import.meta.dir}/late-memory.child.ts`;
 const options = { needs: ["ioUring", "fuse"] as const, timeoutMs: 60_000 };
@@ -24,7 +25,7 @@ faultTest("a user's own memory is not written to after its read was given up", o
   expect(seen).toEqual(["ECANCELED", "ECANCELED", "u", "u", "u"]);
 });
 
-describe.skipIf(backend !== "io_uring")("the ring's own memory", () => {
+describeUnless(backend !== "io_uring" && "no ring", "the ring's own memory", () => {
   test("is aligned to its size or a page, never given twice, and used again", async () => {
     await stat("/");
     const { memory } = existingThread()!;

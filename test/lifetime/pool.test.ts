@@ -8,6 +8,7 @@ import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { BufferPool, backend, open, shutdown, stats } from "../../src/index.ts";
 import { Opcode } from "../../src/kernel/sqe.ts";
 import { existingThread } from "../../src/ring/context.ts";
+import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -187,7 +188,7 @@ describe("a lease that is lost while its memory was handed on", () => {
   });
 });
 
-describe.skipIf(backend !== "io_uring")("registered memory", () => {
+describeUnless(backend !== "io_uring" && "no ring", "registered memory", () => {
   /** Opcodes staged while `work` runs, one letter each. */
   async function staged(work: () => Promise<unknown>): Promise<number[]> {
     const { ring } = existingThread()!;
@@ -237,7 +238,7 @@ describe.skipIf(backend !== "io_uring")("registered memory", () => {
   });
 });
 
-test.skipIf(backend !== "io_uring")("leases outlive the ring that their pool was made for", async () => {
+testUnless(backend !== "io_uring" && "no ring", "leases outlive the ring that their pool was made for", async () => {
   const pool = new BufferPool({ size: 1 << 20, count: 2 });
   const lease = await pool.acquire();
   lease.bytes.fill(5);

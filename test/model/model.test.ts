@@ -3,10 +3,11 @@
 // Assumes SEED and OPS from the environment, or a random seed and 20,000; a failure prints the seed and the last steps.
 // Never sleeps, and never runs two operations of one folder at once.
 
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import * as nodeFs from "node:fs/promises";
 import { isDeepStrictEqual } from "node:util";
 import { forEachImplementation, ours } from "../helpers/backends.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 import { drawOperation, ModelRun, type Operation, type Outcome, Random, RealRun } from "./operations.ts";
 
@@ -57,7 +58,8 @@ forEachImplementation((fs, name, it) => {
 }, "model");
 
 const [oursDir, bunsDir] = [tmpDir(), tmpDir()];
-test.skipIf(ours === undefined)(
+testUnless(
+  ours === undefined && "the oracle alone",
   `${OPS} random operations agree with Bun's own API, result by result`,
   async () => {
     const random = new Random(SEED + 1);

@@ -13,6 +13,7 @@ import { bodyLater, bodyNow } from "../../src/server/body.ts";
 import { Entry } from "../../src/server/entry.ts";
 import { FileCache } from "../../src/server/file-cache.ts";
 import { rawRequest } from "../helpers/http.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -101,7 +102,7 @@ describe("a file that changes between the look and its bytes", () => {
     });
   }
 
-  test.skipIf(native === null)("read in the turn: no part of a longer version", async () => {
+  testUnless(native === null && "no native library", "read in the turn: no part of a longer version", async () => {
     await using k = await known(patternBytes(1000));
     const entry = await k.find();
     expect(k.cache.look(entry, 0, 0)).toBe(EAGAIN);

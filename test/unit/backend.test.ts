@@ -1,7 +1,7 @@
 // Owns that a missing opcode costs one function only: that one is node:fs's, with the same results and errors.
 // Assumes the kernel here has every opcode, and tells the choice that it lacks some.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { existsSync, lstatSync, readFileSync, statSync } from "node:fs";
 import { currentBackend } from "../../src/backend/choose.ts";
 import type { Backend } from "../../src/backend/interface.ts";
@@ -11,6 +11,7 @@ import { uringBackend } from "../../src/backend/uring/backend.ts";
 import { FileHandle } from "../../src/handle/file-handle.ts";
 import { Opcode, type OpcodeName } from "../../src/kernel/sqe.ts";
 import { expectSystemError } from "../helpers/expect-error.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const BY_OPCODE: [OpcodeName, (keyof Backend)[]][] = [
@@ -28,7 +29,7 @@ const without = (...names: OpcodeName[]): Backend => {
   return delegateMissing(opcodes);
 };
 
-describe.skipIf(currentBackend().name !== "io_uring")("a missing opcode", () => {
+describeUnless(currentBackend().name !== "io_uring" && "no ring", "a missing opcode", () => {
   const tmp = scratch();
 
   test("none: the ring does everything", () => {

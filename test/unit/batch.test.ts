@@ -7,6 +7,7 @@ import { closeSync, constants, openSync, writeFileSync, writeSync } from "node:f
 import { BufferPool, backend, open, readMany, statMany } from "../../src/index.ts";
 import { ringThread } from "../../src/ring/context.ts";
 import { runCase } from "../helpers/child.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { strace } from "../helpers/strace.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -86,7 +87,8 @@ describe("readMany", () => {
     expect((await reasonOf(readMany([], { encoding: "nope" as never }))).code).toBe("ERR_INVALID_ARG_VALUE");
   });
 
-  test.skipIf(!onRing || Bun.which("strace") === null)(
+  testUnless(
+    (!onRing || Bun.which("strace") === null) && "no ring or no strace",
     "10,000 small files: every byte right, at most one system call for 16 files",
     async () => {
       const folder = tmp.folder();
@@ -242,7 +244,7 @@ describe("FileHandle.readBatch", () => {
     expect(into.subarray(100 * 5000).every((byte) => byte === 0)).toBe(true); // not all 40,000 were still read
   });
 
-  test.skipIf(!onRing)("notices memory that was taken away meanwhile", async () => {
+  testUnless(!onRing && "no ring", "notices memory that was taken away meanwhile", async () => {
     await using handle = await open(tmp.file(DATA));
     const into = new Uint8Array(200_000);
     const reads = handle.readBatch({ offsets: [0, 0], lengths: 100_000, into });

@@ -2,11 +2,12 @@
 // that open, read and close of a file are one system call. Assumes io_uring and, for the last, strace.
 // Never repeats the opcodes' own behaviour: test/contract/ring-opcodes.test.ts has that.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { backend, type ChainError, Opcode, open, Ring } from "../../src/index.ts";
 import { ringThread } from "../../src/ring/context.ts";
 import { runCase } from "../helpers/child.ts";
+import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { strace } from "../helpers/strace.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -29,7 +30,7 @@ function slotsUsed(): number {
   return "direct" in thread ? thread.direct.used : -1;
 }
 
-describe.skipIf(backend !== "io_uring")("chain", () => {
+describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
   const chain = (options?: { hardlink?: boolean }): ReturnType<Ring["chain"]> => Ring.current().chain(options);
 
   test("opens, reads and closes a file without an fd", async () => {
@@ -225,7 +226,7 @@ describe.skipIf(backend !== "io_uring")("chain", () => {
     expect([slotsUsed(), tmp.openFiles()]).toEqual([0, []]);
   });
 
-  test.skipIf(Bun.which("strace") === null)("open, read and close are one system call", async () => {
+  testUnless(Bun.which("strace") === null && "no strace", "open, read and close are one system call", async () => {
     const trace = strace();
     const path = tmp.file(DATA);
     expect(await runCase<number[]>(FIXTURE, "chain", { prefix: trace.prefix, input: { path } })).toEqual([0, 5000, 0]);

@@ -7,8 +7,9 @@ import { Draft } from "../../src/raw/encode.ts";
 import { ringThread } from "../../src/ring/context.ts";
 import { highOfMany, indexOfMany, lowOfMany, MAX_MANY, OperationTable } from "../../src/ring/operation.ts";
 import type { Ring as InnerRing } from "../../src/ring/ring.ts";
+import { describeUnless } from "../helpers/skip.ts";
 
-describe.skipIf(backend !== "io_uring")("Draft", () => {
+describeUnless(backend !== "io_uring" && "no ring", "Draft", () => {
   const thread = ringThread();
 
   test("writes offsets beyond 2^53 exactly", () => {

@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { abortError, closedError, errnoCode, errnoMessage, errnoOf, systemError } from "../../src/node/errors.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 const dir = tmpDir();
@@ -64,7 +65,7 @@ describe("names and texts", () => {
   });
 
   const node = Bun.which("node");
-  test.skipIf(node === null)("agree with node's table", () => {
+  testUnless(node === null && "no node", "agree with node's table", () => {
     const script = "process.stdout.write(JSON.stringify([...require('util').getSystemErrorMap()]))";
     const { stdout, exitCode } = Bun.spawnSync([node!, "-e", script]);
     expect(exitCode).toBe(0);

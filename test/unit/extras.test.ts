@@ -2,7 +2,7 @@
 // Assumes a file system with holes and user.* attributes under the temporary folder. On the node backend: that each says
 // that it can't be had, and that a plain rename works all the same.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { currentBackend } from "../../src/backend/choose.ts";
 import type { OpenFile } from "../../src/backend/interface.ts";
@@ -10,6 +10,7 @@ import { type Advice, advise, allocate, rename, syncRange } from "../../src/hand
 import { getxattr, listxattr, removexattr, setxattr } from "../../src/handle/xattr.ts";
 import { backend } from "../../src/index.ts";
 import { ringThread } from "../../src/ring/context.ts";
+import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -30,7 +31,7 @@ async function reasonOf(promise: Promise<unknown>): Promise<NodeJS.ErrnoExceptio
   );
 }
 
-describe.skipIf(backend !== "io_uring")("on a ring", () => {
+describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
   test("allocate reserves space, keeps the size, makes holes and zeros", async () => {
     await allocate(file, 0, 1 << 20, { keepSize: true });
     expect([statSync(path).size, statSync(path).blocks >= 2048]).toEqual([20_000, true]);
@@ -118,7 +119,8 @@ describe.skipIf(backend !== "io_uring")("on a ring", () => {
   });
 });
 
-test.skipIf(backend === "io_uring")(
+testUnless(
+  backend === "io_uring" && "there is a ring",
   "without a ring they say that they can't be had; a plain rename works",
   async () => {
     const calls = [

@@ -9,6 +9,7 @@ import { currentBackend } from "../../src/backend/choose.ts";
 import type { FileHandle } from "../../src/handle/file-handle.ts";
 import { open } from "../../src/promises.ts";
 import { expectArgumentError, expectClosed, expectSystemError } from "../helpers/expect-error.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -211,7 +212,7 @@ test("sync that cannot be done fails the second time too", async () => {
 
 const strace = Bun.which("strace");
 
-test.skipIf(strace === null)("a failed fsync is final for its handle, and for no other", () => {
+testUnless(strace === null && "no strace", "a failed fsync is final for its handle, and for no other", () => {
   const path = tmp.file("x");
   const script = tmp.path("sync.ts");
   writeFileSync(

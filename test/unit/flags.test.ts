@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { parseFlags, parseMode } from "../../src/node/open-flags.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 // asm-generic/fcntl.h, the same on x64 and arm64
@@ -134,7 +135,7 @@ describe("parseMode", () => {
 
 const node = Bun.which("node");
 const version = node === null ? "0" : Bun.spawnSync([node, "-p", "process.versions.node"]).stdout.toString();
-test.skipIf(Number.parseInt(version, 10) < 20)("refusals are the same as node's", () => {
+testUnless(Number.parseInt(version, 10) < 20 && "no node 20", "refusals are the same as node's", () => {
   const flags = [
     "''",
     "'zz'",

@@ -9,6 +9,7 @@ import { appendFile, backend, type FileHandle, open, readFile, stats } from "../
 import { rejection } from "../helpers/expect-error.ts";
 import { mountTmpfs } from "../helpers/mounts.ts";
 import { missing } from "../helpers/requirements.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -80,17 +81,21 @@ describe("small writes that wait", () => {
     expect(Number(readFileSync(path, "utf8"))).toBe(base + 2);
   });
 
-  test.skipIf(backend !== "io_uring")("a FIFO gets each write by itself, though ext4 and tmpfs have it", async () => {
-    const path = tmp.path("fifo");
-    execFileSync("mkfifo", [path]);
-    await using handle = await open(path, "r+");
-    await handle.write("zero ");
-    const before = stats().submitted;
-    await Promise.all(["one ", "two ", "three"].map((word) => handle.write(word)));
-    expect(stats().submitted - before).toBe(3);
-    const { bytesRead, buffer } = await handle.read(Buffer.alloc(100));
-    expect(buffer.toString("utf8", 0, bytesRead)).toBe("zero one two three");
-  });
+  testUnless(
+    backend !== "io_uring" && "no ring",
+    "a FIFO gets each write by itself, though ext4 and tmpfs have it",
+    async () => {
+      const path = tmp.path("fifo");
+      execFileSync("mkfifo", [path]);
+      await using handle = await open(path, "r+");
+      await handle.write("zero ");
+      const before = stats().submitted;
+      await Promise.all(["one ", "two ", "three"].map((word) => handle.write(word)));
+      expect(stats().submitted - before).toBe(3);
+      const { bytesRead, buffer } = await handle.read(Buffer.alloc(100));
+      expect(buffer.toString("utf8", 0, bytesRead)).toBe("zero one two three");
+    },
+  );
 
   test("a view that is taken away before its turn fails by itself", async () => {
     const content = await written(async (handle) => {
@@ -114,24 +119,28 @@ describe("small writes that wait", () => {
     await Promise.all(calls);
   });
 
-  test.skipIf(backend !== "io_uring")("64 of them are two writes; with a sync each, two syncs more", async () => {
-    const path = tmp.file("");
-    await using handle = await open(path, "a");
-    await handle.write("x");
-    const submittedBy = async (work: () => Promise<unknown>): Promise<number> => {
-      const before = stats().submitted;
-      await work();
-      return stats().submitted - before;
-    };
-    const all = (options: object | null): Promise<unknown> =>
-      Promise.all(Array.from({ length: 64 }, () => handle.write(data, 0, 100, null, options)));
-    expect(await submittedBy(() => all(null))).toBe(2);
-    expect(await submittedBy(() => all({ flush }))).toBe(4);
-    expect((await readFile(path)).length).toBe(1 + 2 * 6400);
-  });
+  testUnless(
+    backend !== "io_uring" && "no ring",
+    "64 of them are two writes; with a sync each, two syncs more",
+    async () => {
+      const path = tmp.file("");
+      await using handle = await open(path, "a");
+      await handle.write("x");
+      const submittedBy = async (work: () => Promise<unknown>): Promise<number> => {
+        const before = stats().submitted;
+        await work();
+        return stats().submitted - before;
+      };
+      const all = (options: object | null): Promise<unknown> =>
+        Promise.all(Array.from({ length: 64 }, () => handle.write(data, 0, 100, null, options)));
+      expect(await submittedBy(() => all(null))).toBe(2);
+      expect(await submittedBy(() => all({ flush }))).toBe(4);
+      expect((await readFile(path)).length).toBe(1 + 2 * 6400);
+    },
+  );
 
   const reason = missing(["tmpfs"]);
-  test.skipIf(reason !== null)("where the space ends, each says what it got: whole, in part, or ENOSPC", async () => {
+  testUnless(reason, "where the space ends, each says what it got: whole, in part, or ENOSPC", async () => {
     const small = mountTmpfs(256 << 10);
     try {
       for (const options of [null, { flush }]) {

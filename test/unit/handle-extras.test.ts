@@ -1,7 +1,7 @@
 // Owns what FileHandle and Ring have beyond Node and its streams: advice, space, attributes, io-wq limits, limits of waiting.
 // Assumes a temporary folder with user.* attributes. On the node backend: that each says that it can't be had.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { readFileSync, statSync } from "node:fs";
 import {
   BufferPool,
@@ -19,12 +19,13 @@ import {
   setxattr,
 } from "../../src/index.ts";
 import { rejection } from "../helpers/expect-error.ts";
+import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
 const UNAVAILABLE = { code: "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM" };
 
-describe.skipIf(backend !== "io_uring")("on a ring", () => {
+describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
   test("handles allocate, punch holes, advise and write ranges out", async () => {
     const data = patternBytes(20_000);
     const path = tmp.file(data);
@@ -100,7 +101,7 @@ describe.skipIf(backend !== "io_uring")("on a ring", () => {
   });
 });
 
-test.skipIf(backend === "io_uring")("without a ring each says so", async () => {
+testUnless(backend === "io_uring" && "there is a ring", "without a ring each says so", async () => {
   await using handle = await open(tmp.file("x"), "r+");
   for (const call of [
     () => handle.allocate(0, 10),

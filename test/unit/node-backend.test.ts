@@ -7,6 +7,7 @@ import { constants, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { OpenFile } from "../../src/backend/interface.ts";
 import { nodeBackend } from "../../src/backend/node.ts";
 import { expectAbortError, expectClosed, expectSystemError, rejection } from "../helpers/expect-error.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
@@ -210,26 +211,30 @@ test("stat follows a link and lstat does not", async () => {
 
 const strace = Bun.which("strace");
 
-test.skipIf(strace === null)("an interrupted call is made again, an interrupted close is not", async () => {
-  const path = tmp.file("hello");
-  const script = tmp.path("script.ts");
-  const trace = tmp.path("trace");
-  writeFileSync(
-    script,
-    `import { nodeBackend as b } from ${JSON.stringify(new URL("../../src/backend/node.ts", import.meta.url).pathname)};
+testUnless(
+  strace === null && "no strace",
+  "an interrupted call is made again, an interrupted close is not",
+  async () => {
+    const path = tmp.file("hello");
+    const script = tmp.path("script.ts");
+    const trace = tmp.path("trace");
+    writeFileSync(
+      script,
+      `import { nodeBackend as b } from ${JSON.stringify(new URL("../../src/backend/node.ts", import.meta.url).pathname)};
      const file = await b.open(${JSON.stringify(path)}, 2, 0);
      await b.fsync(file);
      await b.fdatasync(file);
      const { bytesRead } = await b.read(file, Buffer.alloc(9), 0, 9, 0);
      await b.close(file);
      console.log("read", bytesRead);`,
-  );
-  const inject = "fsync,fdatasync,pread64,close:error=EINTR:when=1..2";
-  const watched = ["-e", "trace=fsync,fdatasync,pread64,close", "-P", path, "-e", `inject=${inject}`];
-  const child = Bun.spawnSync([strace!, "-f", "-o", trace, ...watched, process.execPath, script]);
-  expect(child.stdout.toString()).toBe("read 5\n");
-  // Each thread of the pool is interrupted twice, so only close has a fixed number.
-  const interrupted = readFileSync(trace, "utf8").match(/(?<= )\w+(?=\(\d+.*EINTR)/g)!;
-  expect([...new Set(interrupted)].toSorted()).toEqual(["close", "fdatasync", "fsync", "pread64"]);
-  expect(interrupted.filter((call) => call === "close")).toEqual(["close"]);
-});
+    );
+    const inject = "fsync,fdatasync,pread64,close:error=EINTR:when=1..2";
+    const watched = ["-e", "trace=fsync,fdatasync,pread64,close", "-P", path, "-e", `inject=${inject}`];
+    const child = Bun.spawnSync([strace!, "-f", "-o", trace, ...watched, process.execPath, script]);
+    expect(child.stdout.toString()).toBe("read 5\n");
+    // Each thread of the pool is interrupted twice, so only close has a fixed number.
+    const interrupted = readFileSync(trace, "utf8").match(/(?<= )\w+(?=\(\d+.*EINTR)/g)!;
+    expect([...new Set(interrupted)].toSorted()).toEqual(["close", "fdatasync", "fsync", "pread64"]);
+    expect(interrupted.filter((call) => call === "close")).toEqual(["close"]);
+  },
+);

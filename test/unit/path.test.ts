@@ -4,6 +4,7 @@ import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { encodePath, toPath } from "../../src/node/path.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 function thrown(call: () => unknown): string {
@@ -133,7 +134,7 @@ describe("encodePath", () => {
 
 const node = Bun.which("node");
 const version = node === null ? "0" : Bun.spawnSync([node, "-p", "process.versions.node"]).stdout.toString();
-test.skipIf(Number.parseInt(version, 10) < 20)("paths are taken and refused as node does", () => {
+testUnless(Number.parseInt(version, 10) < 20 && "no node 20", "paths are taken and refused as node does", () => {
   const sources = [
     ...[
       "undefined",

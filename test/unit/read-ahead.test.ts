@@ -12,6 +12,7 @@ import { backend } from "../../src/index.ts";
 import { constants } from "../../src/kernel/constants.ts";
 import { existingThread } from "../../src/ring/context.ts";
 import { ReadAhead, type StreamSource } from "../../src/streams/read-ahead.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const MIB = 1024 * 1024;
@@ -122,36 +123,40 @@ for (let seed = 1; seed <= 100; seed++) {
   });
 }
 
-test.skipIf(backend !== "io_uring")("reads at the own position that take long are waited for, and wait", async () => {
-  const file = await openFile(path);
-  const native = existingThread()!.native;
-  const turns = new Turns(currentBackend(), file);
-  const seen = new Uint8Array(data.length);
-  const account = (bytes: Uint8Array, at: number): void => {
-    for (let i = 0; i < bytes.length; i++) seen[at + i]!++;
-  };
-  // As the kernel does it: the position is looked at when the read begins and set when it ends.
-  const slow = async (): Promise<void> => {
-    const at = native.seek(file.fd, 0, 1);
-    const { bytesRead, buffer } = await currentBackend().read(file, Buffer.alloc(50_000), 0, 50_000, at);
-    await turnsOfLoop(3);
-    native.seek(file.fd, at + bytesRead, 0);
-    account(buffer.subarray(0, bytesRead), at);
-  };
-  const pending = [turns.readInOrder(slow)];
-  const { ahead, next } = reader({ backend: currentBackend(), file, turns }, -1, Infinity, 65_536);
-  let first = true;
-  for (let chunk = await next(); chunk !== null; chunk = await next()) {
-    if (first) expect(data.indexOf(chunk)).toBe(50_000);
-    first = false;
-    account(chunk, data.indexOf(chunk));
-    pending.push(turns.readInOrder(slow));
-  }
-  await Promise.all(pending);
-  await ahead.stop();
-  expect(seen.every((times) => times === 1)).toBe(true);
-  await currentBackend().close(file);
-});
+testUnless(
+  backend !== "io_uring" && "no ring",
+  "reads at the own position that take long are waited for, and wait",
+  async () => {
+    const file = await openFile(path);
+    const native = existingThread()!.native;
+    const turns = new Turns(currentBackend(), file);
+    const seen = new Uint8Array(data.length);
+    const account = (bytes: Uint8Array, at: number): void => {
+      for (let i = 0; i < bytes.length; i++) seen[at + i]!++;
+    };
+    // As the kernel does it: the position is looked at when the read begins and set when it ends.
+    const slow = async (): Promise<void> => {
+      const at = native.seek(file.fd, 0, 1);
+      const { bytesRead, buffer } = await currentBackend().read(file, Buffer.alloc(50_000), 0, 50_000, at);
+      await turnsOfLoop(3);
+      native.seek(file.fd, at + bytesRead, 0);
+      account(buffer.subarray(0, bytesRead), at);
+    };
+    const pending = [turns.readInOrder(slow)];
+    const { ahead, next } = reader({ backend: currentBackend(), file, turns }, -1, Infinity, 65_536);
+    let first = true;
+    for (let chunk = await next(); chunk !== null; chunk = await next()) {
+      if (first) expect(data.indexOf(chunk)).toBe(50_000);
+      first = false;
+      account(chunk, data.indexOf(chunk));
+      pending.push(turns.readInOrder(slow));
+    }
+    await Promise.all(pending);
+    await ahead.stop();
+    expect(seen.every((times) => times === 1)).toBe(true);
+    await currentBackend().close(file);
+  },
+);
 
 test("nothing is taken from a pipe that nobody asked for", async () => {
   const file = await currentBackend().open(fifo(), constants.O_RDWR, 0);

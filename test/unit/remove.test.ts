@@ -18,6 +18,7 @@ import { rm } from "../../src/tree/rm.ts";
 import { asUser, NOBODY } from "../helpers/as-user.ts";
 import { expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -187,31 +188,39 @@ const immutable = (path: string, on: boolean): boolean =>
 const probe = tmp.file();
 const canFreeze = Bun.which("chattr") !== null && immutable(probe, true) && immutable(probe, false);
 
-test.skipIf(!canFreeze)("what can't be removed is told with its path, and the rest of its tree stays", async () => {
-  const folder = tmp.folder();
-  const stuck = join(folder, "a/stuck");
-  mkdirSync(join(folder, "a"));
-  writeFileSync(stuck, "");
-  immutable(stuck, true);
-  try {
-    await expectSystemError(rm(folder, { recursive: true }), { code: "EPERM", syscall: "unlink", path: stuck });
-    expect(existsSync(stuck)).toBe(true);
-  } finally {
-    immutable(stuck, false);
-  }
-});
+testUnless(
+  !canFreeze && "no way to freeze a file",
+  "what can't be removed is told with its path, and the rest of its tree stays",
+  async () => {
+    const folder = tmp.folder();
+    const stuck = join(folder, "a/stuck");
+    mkdirSync(join(folder, "a"));
+    writeFileSync(stuck, "");
+    immutable(stuck, true);
+    try {
+      await expectSystemError(rm(folder, { recursive: true }), { code: "EPERM", syscall: "unlink", path: stuck });
+      expect(existsSync(stuck)).toBe(true);
+    } finally {
+      immutable(stuck, false);
+    }
+  },
+);
 
-test.skipIf(!canFreeze)("what passes in time is tried again, in a folder and alone", async () => {
-  const folder = tmp.folder();
-  const alone = tmp.file();
-  const inside = join(folder, "stuck");
-  writeFileSync(inside, "");
-  for (const path of [alone, inside]) immutable(path, true);
-  setTimeout(() => [alone, inside].map((path) => immutable(path, false)), 50);
-  const options = { recursive: true, maxRetries: 100, retryDelay: 1 };
-  await Promise.all([rm(folder, options), rm(alone, options)]);
-  expect([existsSync(folder), existsSync(alone)]).toEqual([false, false]);
-});
+testUnless(
+  !canFreeze && "no way to freeze a file",
+  "what passes in time is tried again, in a folder and alone",
+  async () => {
+    const folder = tmp.folder();
+    const alone = tmp.file();
+    const inside = join(folder, "stuck");
+    writeFileSync(inside, "");
+    for (const path of [alone, inside]) immutable(path, true);
+    setTimeout(() => [alone, inside].map((path) => immutable(path, false)), 50);
+    const options = { recursive: true, maxRetries: 100, retryDelay: 1 };
+    await Promise.all([rm(folder, options), rm(alone, options)]);
+    expect([existsSync(folder), existsSync(alone)]).toEqual([false, false]);
+  },
+);
 
 const child = `
   const { rm } = await import(process.argv[1]);

@@ -2,10 +2,11 @@
 // arrays and options are read once, at the call.
 // Assumes io_uring.
 
-import { afterAll, describe, expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { getEventListeners } from "node:events";
 import { closeSync, constants, openSync, writeFileSync, writeSync } from "node:fs";
 import { BufferPool, backend, Opcode, open, Ring, readFile, type Sqe, SqeFlag, shutdown } from "../../src/index.ts";
+import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -39,7 +40,7 @@ function changing(fields: Record<string, [first: unknown, later: unknown]>): {
   return { value, counts };
 }
 
-describe.skipIf(backend !== "io_uring")("the shared ring", () => {
+describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
   test("takes no IO_DRAIN, a ring of one's own does, and cancels behind it", async () => {
     const drain: Sqe = { opcode: Opcode.NOP, flags: SqeFlag.IO_DRAIN };
     expect(await code(Ring.current().submit(drain))).toBe("ERR_INVALID_ARG_VALUE");
@@ -153,7 +154,7 @@ describe.skipIf(backend !== "io_uring")("the shared ring", () => {
   });
 });
 
-describe.skipIf(backend !== "io_uring")("what is given is read once", () => {
+describeUnless(backend !== "io_uring" && "no ring", "what is given is read once", () => {
   test("the fields of an SQE, its handle, how and options", async () => {
     const path = tmp.file("0123456789");
     const fd = openSync(path, "r");
@@ -220,7 +221,7 @@ describe.skipIf(backend !== "io_uring")("what is given is read once", () => {
   });
 });
 
-test.skipIf(backend !== "io_uring")("one listener a signal, whatever is begun with it", async () => {
+testUnless(backend !== "io_uring" && "no ring", "one listener a signal, whatever is begun with it", async () => {
   const fd = openSync(tmp.file("hello"), "r");
   const { signal } = new AbortController();
   await using handle = await open(tmp.file("hello"), "r");

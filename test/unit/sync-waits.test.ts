@@ -1,12 +1,14 @@
 // Owns that nobody looks for a sync: it takes as long as a device does. Looks are counted, no time is taken.
 // Assumes a kernel that gives rings; any file system.
 
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect } from "bun:test";
 import { backend, open, stats } from "../../src/index.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
-const onRing = test.skipIf(backend !== "io_uring");
+const onRing = (title: string, body: () => unknown): void =>
+  testUnless(backend !== "io_uring" && "no ring", title, body);
 const handle = await open(tmp.path(), "w");
 afterAll(() => handle.close());
 const data = Buffer.alloc(16_384, 65);

@@ -8,6 +8,7 @@ import { backend, CqeFlag, OPCODE_SINCE, Opcode, open, Ring, type Sqe, SqeFlag, 
 import { writeSqe } from "../../src/kernel/sqe.ts";
 import { unaskedPolledRunner } from "../../src/raw/ring.ts";
 import { setUp } from "../../src/ring/setup.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -30,7 +31,7 @@ async function refusal(promise: Promise<unknown>): Promise<[unknown, string]> {
   throw new Error("it was not refused");
 }
 
-describe.skipIf(backend !== "io_uring")("Ring", () => {
+describeUnless(backend !== "io_uring" && "no ring", "Ring", () => {
   test("is one for each thread, and a new one after shutdown()", async () => {
     expect(Ring.current()).toBe(Ring.current());
     const before = Ring.current();

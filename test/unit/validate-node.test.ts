@@ -2,8 +2,9 @@
 // For every value both must let it pass, or throw errors that look the same in every respect Node fixes.
 // Skipped, and counted as skipped, where there is no node.
 
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import * as check from "../../src/node/arguments.ts";
+import { describeUnless } from "../helpers/skip.ts";
 
 /** Runs in both: everything of an argument error that a program can see. Any other outcome is "passed". */
 function outcome(error: any): unknown {
@@ -181,7 +182,7 @@ function askNode(): unknown[][] {
   return JSON.parse(stdout.toString());
 }
 
-describe.skipIf(!usable)("the same as node", () => {
+describeUnless(!usable && "no node", "the same as node", () => {
   const answers = usable ? askNode() : [];
 
   test.each(cases.map((c, index) => [c.name, c, index] as const))("%s", (_name, { ours, values }, index) => {
