@@ -107,12 +107,6 @@ const list: readonly Mutant[] = [
         { tests: ["contract/handle-read", "contract/odd-files", "unit/gather-steps"] },
       ],
       [
-        "a write that waited is begun twice at the end of the thread",
-        "begun ??= run();",
-        "begun = run();",
-        { tests: ["contract/exit"] },
-      ],
-      [
         "what waits for its turn is not begun at the end of the thread",
         "      begin().catch(() => {});\n      moved = Moved.moves;",
         "      void begin;",

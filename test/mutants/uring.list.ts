@@ -36,7 +36,7 @@ const list: readonly Mutant[] = [
         "a resizable buffer is not copied",
         "isResizable(view) ? Buffer.from(view) : view",
         "view",
-        { tests: ["contract/hostile-arguments", "lifetime/buffers", "unit/syncs"] },
+        { tests: ["fault/told"] },
       ],
       ["the position is not settled", "  settlePosition(operation, outcome.written);\n", ""],
       [
@@ -131,7 +131,7 @@ const list: readonly Mutant[] = [
         "the second read is not looked at",
         "(second > 0 || isToRepeat(first)",
         "(isToRepeat(first)",
-        { tests: ["unit/uring-whole", "contract/read-file", "contract/odd-files"] },
+        { tests: ["fault/told", "contract/odd-files"] },
       ],
       [
         "the lane is not given back",

@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { currentBackend } from "../../src/backend/choose.ts";
 import { runCase } from "../helpers/child.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "early.child.ts");
@@ -22,7 +23,7 @@ describe("the beginning of a process", () => {
     expect(await run("program")).toEqual(["one and two", names, 3_000_000, 3_000_000, false, 0o600, 11, false]);
   });
 
-  test.skipIf(!ringThere)("a program that does much has one", async () => {
+  testUnless(!ringThere && "no ring", "a program that does much has one", async () => {
     expect(await run("many")).toEqual([false, true]);
   });
 
@@ -30,7 +31,7 @@ describe("the beginning of a process", () => {
     expect(await run("busy")).toEqual([true, false]);
   });
 
-  test.skipIf(!ringThere)("a pool that is stuck does not hold up reads", async () => {
+  testUnless(!ringThere && "no ring", "a pool that is stuck does not hold up reads", async () => {
     expect(await run("stuck")).toEqual(["content", true]);
   });
 

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, spyOn, test } from "bun:test";
 import { closeSync, openSync } from "node:fs";
 import { type Backend, OpenFile } from "../../src/backend/interface.ts";
 import { OpenHandle } from "../../src/handle/core.ts";
+import { collected } from "../../src/handle/finalizer.ts";
 import { closedError, systemError } from "../../src/node/errors.ts";
 import { rejection } from "../helpers/expect-error.ts";
 import { scratch } from "../helpers/tmp.ts";
@@ -110,6 +111,7 @@ afterEach(() => {
   for (const { file, fd } of rigs) {
     closeSync(fd);
     file.fd = -1;
+    collected.unregister(file);
   }
   rigs = [];
 });
@@ -433,6 +435,23 @@ describe("order and closing", () => {
     expect(order).toEqual(["write a, fsync", "write b", "close"]);
     expect(seen.map(({ state }) => state)).toEqual(["1", "1", "done", "done"]);
     expect(closed.state).toBe("done");
+  });
+
+  test("close waits for a sync that has not begun", async () => {
+    const { handle, ...r } = rigOf();
+    void handle.datasync();
+    expect(await r.asked()).toBe("fdatasync");
+    const later = watch(handle.datasync());
+    const closed = watch(handle.close());
+    expect(await r.soFar()).toBe("");
+    r.last().end();
+    expect(await r.asked()).toBe("fdatasync");
+    expect([later.state, closed.state]).toEqual(["pending", "pending"]);
+    r.last().end();
+    expect(await r.asked()).toBe("close");
+    r.last().end();
+    await turn();
+    expect([later.state, closed.state]).toEqual(["done", "done"]);
   });
 
   test("a backend that throws leaves the file free to be closed", async () => {
