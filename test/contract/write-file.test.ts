@@ -306,6 +306,7 @@ forEachImplementation((fs, _name, it) => {
 
 // /dev/null takes every write and refuses fsync(2) with EINVAL: who hears nothing has not synced. Bun's own writeFile resolves.
 describeUnless(ours === undefined && "the oracle alone", "flush: true", () => {
+  const tmp = scratch();
   const ways: Record<string, (flush: boolean) => Promise<unknown>> = {
     writeFile: (flush) => ours!.writeFile("/dev/null", "data", { flush }),
     "writeFile, large": (flush) => ours!.writeFile("/dev/null", Buffer.alloc(3 << 20), { flush }),
@@ -318,6 +319,30 @@ describeUnless(ours === undefined && "the oracle alone", "flush: true", () => {
     test(`${name} syncs, and hears what that says; without it there is no sync`, async () => {
       expect(await rejection(write(true))).toMatchObject({ code: "EINVAL", syscall: "fsync" });
       await write(false);
+    });
+  }
+
+  for (const [name, options] of Object.entries({
+    flushed: { flush: true },
+    limited: { signal: new AbortController().signal },
+  })) {
+    test(`over a longer file, ${name}: nothing of before is left`, async () => {
+      for (const length of [1, 5000, 3 << 20]) {
+        const path = tmp.file(Buffer.alloc(4 << 20, "!"));
+        const data = patternBytes(length, 5);
+        await ours!.writeFile(path, data, options);
+        expect(readFileSync(path).equals(data)).toBe(true);
+      }
+    });
+
+    test(`data that is taken away meanwhile, ${name}: it is told, and no empty file passes for whole`, async () => {
+      for (const length of [5000, 3 << 20]) {
+        const data = new Uint8Array(length);
+        const writing = rejection(ours!.writeFile(tmp.path(), data, options));
+        const kept = structuredClone(data.buffer, { transfer: [data.buffer] });
+        expect(await writing).toMatchObject({ code: "ERR_INVALID_STATE" });
+        expect(kept.byteLength).toBe(length);
+      }
     });
   }
 

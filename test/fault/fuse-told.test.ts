@@ -83,6 +83,22 @@ describe(ours, () => {
     );
   }
 
+  for (const [name, options] of Object.entries({ plain: {}, flushed: { flush: true }, limited: { timeoutMs: 20_000 } }))
+    faultTest(`a ${name} write over a file that fails leaves nothing of before`, { needs }, () =>
+      withFuse(async (fuse) => {
+        const path = join(fuse.path, "file");
+        await writeFile(path, Buffer.alloc(3_000_000, "!"));
+        await fuse.mode({ mode: "error", errno: EIO, ops: ["write"], after: 1 });
+        expect(await rejection(writeFile(path, Buffer.alloc(2_500_000, "n"), options as object))).toMatchObject({
+          code: "EIO",
+        });
+        await fuse.mode({ mode: "ok" });
+        const left = await readFile(path);
+        expect(left.equals(Buffer.alloc(left.length, "n"))).toBe(true);
+        expect(left.length).toBeLessThan(2_500_000);
+      }),
+    );
+
   faultTest("by a link from elsewhere, too", { needs }, () =>
     withFuse(async (fuse) => {
       const link = join(root, `link-${process.hrtime.bigint()}`);

@@ -15,6 +15,7 @@ const list: readonly Mutant[] = [
         "a file that failed to be written keeps what was there before",
         "if (truncates) yield* settled(backend.ftruncate(file, landed.bytes));",
         "",
+        { tests: ["fault/fuse-told"] },
       ],
       ["the old end of a file stays", "if (truncates) yield* truncateTo(backend, file, landed.bytes);\n", ""],
       [
@@ -32,6 +33,7 @@ const list: readonly Mutant[] = [
         "a failed write leaves the file as Bun has left it",
         "else if (truncatesLate(flags, bytes.byteLength)) resolve(false);",
         "",
+        { tests: ["fault/fuse-told"] },
       ],
     ],
   ),
@@ -80,7 +82,7 @@ const list: readonly Mutant[] = [
         "a buffer that was taken away while it waited is written",
         'if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("write"));',
         "",
-        { tests: ["unit/gather-steps", "contract/handle-write", "unit/node-backend"] },
+        { tests: ["unit/gather"] },
       ],
     ],
   ),
@@ -95,11 +97,6 @@ const list: readonly Mutant[] = [
         "a short read is the end",
         "    if (bytesRead === 0) break;\n    filled += bytesRead;",
         "    filled += bytesRead;\n    if (bytesRead < length) break;",
-      ],
-      [
-        "bytes that a file grew by are left out",
-        "return size > read ? size - read + 1 : PIECE_BYTES;",
-        "return size > read ? size - read : 0;",
       ],
       ["a durable write is not synced", "  yield* done(sync());\n}", "}"],
       [

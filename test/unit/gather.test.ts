@@ -108,6 +108,17 @@ describe("small writes that wait", () => {
     expect(content.toString()).toBe("a".repeat(4000) + "c".repeat(2000));
   });
 
+  test("a long one that is taken away before its turn is told so, the next one is written", async () => {
+    const content = await written(async (handle) => {
+      const taken = new Uint8Array(100_000);
+      const calls = [handle.write(Buffer.alloc(100_000, "a")), handle.write(taken), handle.write("c")];
+      structuredClone(taken.buffer, { transfer: [taken.buffer] });
+      expect(await rejection(calls[1]!)).toMatchObject({ code: "ERR_INVALID_STATE" });
+      await Promise.all([calls[0], calls[2]]);
+    });
+    expect(content.toString()).toBe(`${"a".repeat(100_000)}c`);
+  });
+
   test("close() waits for all of them", async () => {
     const path = tmp.file("");
     const handle = await open(path, "a");
