@@ -149,8 +149,8 @@ const list: readonly Mutant[] = [
     ["close does not wait", "    await this.#ranges.idle();\n", ""],
     [
       "the own position does not go along",
-      "    this.#position = claim.start + moved;\n    if (claim.fd >= 0) settleClaim(claim, moved);",
-      "    if (claim.fd >= 0) settleClaim(claim, moved);",
+      "    this.#position = claim.start + moved;\n    claim.claimed?.settle(moved);",
+      "    claim.claimed?.settle(moved);",
       { on: node },
     ],
     [
