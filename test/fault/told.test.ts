@@ -84,7 +84,7 @@ const EXPECTED: Readonly<Record<string, unknown>> = {
   "open files: a ring that has stopped closes files all the same": [true, 0],
   "open files: O_DIRECT: a failure behind some bytes is the next read's": [true, "EIO read"],
   "bun-uring/durable: writeFileAtomic tells a sync of the data or of the folder that fails": [
-    "EIO fdatasync",
+    "EIO fsync",
     "old",
     "EIO fsync",
     "new",
