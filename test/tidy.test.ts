@@ -185,16 +185,6 @@ describe("what is committed", () => {
     .filter((path) => !/\.(png|gz|tgz|bin)$/.test(path))
     .map((path) => ({ path, text: readFileSync(join(root, path), "utf8") }));
 
-  test("a test that is skipped says why in its name", () => {
-    const tests = texts.filter(({ path }) => /^test\/.*\.ts$/.test(path) && !path.startsWith("test/helpers/"));
-    const silent = tests.flatMap(({ path, text }) =>
-      Array.from(text.matchAll(/\.skipIf\([\s\S]{0,240}/g), ([found]) => found)
-        .filter((found) => !/skipped|reason|why|not in this kernel/i.test(found))
-        .map((found) => `${path}: ${found.split("\n")[0]}`),
-    );
-    expect(silent).toEqual([]);
-  });
-
   test("git lists the tree", () => {
     expect(tracked.length).toBeGreaterThan(sources.length);
   });

@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppendLog } from "../../src/durable.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -31,7 +32,7 @@ async function linesOf(kind: string, end: string): Promise<[unknown[], number | 
   ];
 }
 
-describe.skipIf(!isThere)("pino", () => {
+describeUnless(!isThere && "pino is not installed", "pino", () => {
   for (const end of ["exit", "fatal", "multi", "end"])
     test(`writes by us what it writes by its own destination, ended by ${end}`, async () => {
       const [[ours, code], [theirs, itsCode]] = await Promise.all([linesOf("ours", end), linesOf("pino", end)]);
