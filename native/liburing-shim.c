@@ -340,6 +340,29 @@ EXPORT int32_t bun_uring_probe(struct ring *ring, uint8_t *out, uint32_t capacit
     return last;
 }
 
+// What the kernel says of itself, without a ring (6.18): how many opcodes and how many registrations it has. Returns 0, or
+// -errno where it can't be asked. The structures are younger than liburing 2.3's header.
+EXPORT int32_t bun_uring_query(uint32_t *out)
+{
+    struct {
+        uint32_t requests, registrations;
+        uint64_t features, setup_flags, enter_flags, sqe_flags;
+        uint32_t queries, unused;
+    } answer = {0};
+    struct {
+        uint64_t next, data;
+        uint32_t query, size;
+        int32_t result;
+        uint32_t unused[3];
+    } question = {.data = (uintptr_t)&answer, .size = sizeof(answer)};
+    enum { REGISTER_QUERY = 35 };
+    if (syscall(SYS_io_uring_register, -1, REGISTER_QUERY, &question, 0))
+        return -errno;
+    out[0] = answer.requests;
+    out[1] = answer.registrations;
+    return question.result;
+}
+
 // Caps the io-wq threads of this ring: bounded (regular files) and unbounded work.
 EXPORT int32_t bun_uring_cap_workers(struct ring *ring, uint32_t bounded, uint32_t unbounded)
 {

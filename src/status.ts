@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { currentBackend, fallbackReason } from "./backend/choose.ts";
 import { existingThread, type RingThread, ringThread } from "./ring/context.ts";
 import type { RingStats } from "./ring/ring.ts";
-import { featureNames, type Reason, setupFlagNames } from "./ring/setup.ts";
+import { featureNames, type Query, type Reason, setupFlagNames } from "./ring/setup.ts";
 
 /** Sizes and limits. 0 where there is no ring, or where the kernel refused that registration. */
 export interface Limits {
@@ -35,6 +35,8 @@ export interface Capabilities {
   features: string[];
   /** IORING_OP_ names this kernel has, by its own probe. */
   opcodes: string[];
+  /** What the kernel says of itself (IORING_REGISTER_QUERY, Linux 6.18): how many opcodes and registrations it has; null where it can't be asked. */
+  query: Query | null;
   /** The kernel refuses, on this ring, every opcode that this package doesn't use. */
   restricted: boolean;
   /**
@@ -100,6 +102,7 @@ export function capabilities(): Capabilities {
     setupFlags: setupFlagNames(ring?.setupFlags ?? 0),
     features: featureNames(ring?.features ?? 0),
     opcodes: setup === undefined ? [] : opcodeNames(setup.opcodes),
+    query: setup?.query ? { ...setup.query } : null,
     restricted: setup?.restricted ?? false,
     lateClose: setup !== undefined && setup.directDescriptors > 0 && !setup.closesAtOnce,
     limits: {
@@ -130,6 +133,8 @@ export function stats(): RingStats {
     wakeups: 0,
     spins: 0,
     asyncForced: 0,
+    punts: 0,
+    resubmissions: 0,
     overflows: 0,
   };
 }

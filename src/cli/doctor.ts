@@ -130,6 +130,7 @@ function rowsOf(report: Report): ReportRow[] {
       ["set up with", report.setupFlags.join(" ") || "no flags"],
       ["features", report.features.join(" ")],
       ["opcodes", `${report.opcodes.length}: ${report.opcodes.join(" ")}`],
+      ["kernel says", found(report.query)],
       ["restricted", report.restricted ? "yes, to the opcodes this package uses" : "no: the kernel can't (Linux 5.10)"],
       ["io-wq", workers(report)],
       ["wake-up", report.doorbell ?? "not needed so far"],
@@ -152,6 +153,12 @@ function rowsOf(report: Report): ReportRow[] {
 
 function tableText(rows: readonly ReportRow[]): string {
   return rows.map(([name, text]) => name.padEnd(13) + wrap(text)).join("\n");
+}
+
+function found(query: Report["query"]): string {
+  return query === null
+    ? "nothing: it can't be asked (Linux 6.18)"
+    : `${query.opcodes} opcodes and ${query.registrations} registrations`;
 }
 
 function workers({ limits: { workers } }: Report): string {

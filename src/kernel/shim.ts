@@ -15,6 +15,8 @@ export interface Native {
   deadly(): number;
   create(entries: number, cqEntries: number, setupFlags: number, info: Uint32Array): number;
   probe(ring: Address, out: Uint8Array, capacity: number): number;
+  /** `out[0]`: opcodes, `out[1]`: registrations that the kernel has; 0, or -errno where it can't be asked (before 6.18). */
+  query(out: Uint32Array): number;
   capWorkers(ring: Address, bounded: number, unbounded: number): number;
   registerFiles(ring: Address, count: number): number;
   registerBuffers(ring: Address, count: number): number;
@@ -117,6 +119,7 @@ const SYMBOLS = {
   bun_uring_deadly: { args: [], returns: i32 },
   bun_uring_create: { args: [u32, u32, u32, pointer], returns: i32 },
   bun_uring_probe: { args: [pointer, pointer, u32], returns: i32 },
+  bun_uring_query: { args: [pointer], returns: i32 },
   bun_uring_cap_workers: { args: [pointer, u32, u32], returns: i32 },
   bun_uring_register_files: { args: [pointer, u32], returns: i32 },
   bun_uring_register_buffers: { args: [pointer, u32], returns: i32 },
@@ -228,6 +231,7 @@ function load(path: string): Loaded {
       deadly: symbols.bun_uring_deadly,
       create: symbols.bun_uring_create,
       probe: symbols.bun_uring_probe,
+      query: symbols.bun_uring_query,
       capWorkers: symbols.bun_uring_cap_workers,
       registerFiles: symbols.bun_uring_register_files,
       registerBuffers: symbols.bun_uring_register_buffers,

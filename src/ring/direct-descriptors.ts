@@ -60,6 +60,12 @@ export class DirectTable {
     return this.size > 0 && this.#closesAtOnce;
   }
 
+  /** Whether files are read by other ways at the moment: there is no table, or as many as may be are closed late. */
+  get isSpent(): boolean {
+    if (this.#closesAtOnce || this.size === 0) return this.size === 0;
+    return this.#lateFiles >= LATE_FILES && clockMs() - this.#lateSince <= LATE_MS;
+  }
+
   /** Whether one more file that is only read may be opened here; where the kernel closes late each `true` counts. */
   forReading(): boolean {
     if (this.#closesAtOnce || this.size === 0) return this.size > 0;

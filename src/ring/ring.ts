@@ -41,6 +41,12 @@ export interface RingStats {
   /** Times the doorbell woke the loop. */ wakeups: number;
   /** Rounds of setImmediate spent looking for a CQE. */ spins: number;
   /** SQEs sent to io-wq threads on purpose (IOSQE_ASYNC). */ asyncForced: number;
+  /**
+   * SQEs that were neither done when their submit returned nor sent to a thread on purpose: the kernel gave them to a thread,
+   * or waits for what they are about. Links behind such a one count with it.
+   */
+  punts: number;
+  /** SQEs staged again: interrupted, or refused where they could not wait. */ resubmissions: number;
   /** Times the CQ had overflowed into the kernel. */ overflows: number;
 }
 
@@ -95,6 +101,7 @@ export class Ring {
   wakeups = 0;
   spins = 0;
   asyncForced = 0;
+  resubmissions = 0;
 
   private constructor(native: Native, info: Uint32Array, setupFlags: number) {
     const join = (word: number): number => info[word + 1]! * 2 ** 32 + info[word]!;
@@ -377,6 +384,8 @@ export class Ring {
       wakeups: this.wakeups,
       spins: this.spins,
       asyncForced: this.asyncForced,
+      punts: Math.max(0, this.submitted - this.inlineCompletions - this.asyncForced),
+      resubmissions: this.resubmissions,
       overflows: this.closed ? 0 : this.#header[Header.overflows]!,
     };
   }

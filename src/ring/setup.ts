@@ -32,6 +32,16 @@ export interface Setup {
   /** A direct descriptor is closed when its CLOSE has completed, and not up to two seconds later. */
   closesAtOnce: boolean;
   fixedBuffers: number;
+  /** What is in the dentry cache can be opened by calls that can't block. */
+  cachedLookups: boolean;
+  /** What the kernel says of itself; null before Linux 6.18, which can't be asked. */
+  query: Query | null;
+}
+
+/** IORING_REGISTER_QUERY: how many opcodes and registrations the kernel has, whatever this ring may use of them. */
+export interface Query {
+  opcodes: number;
+  registrations: number;
 }
 
 export interface SetupOptions {
@@ -49,7 +59,7 @@ const DIRECT_DESCRIPTORS = 256;
 const FIXED_BUFFERS = 64;
 /** How long a ring may take to look at "/", in milliseconds. */
 const PROOF_MS = 200;
-const [EPERM, EAGAIN, ENOMEM, EINVAL, ENOSYS] = [-1, -11, -12, -22, -38];
+const [EPERM, EAGAIN, ENOMEM, EACCES, EINVAL, ENOSYS] = [-1, -11, -12, -13, -22, -38];
 /** Times that a look-up of "/" may be disturbed by somebody who mounts or renames. */
 const LOOKUP_TRIES = 3;
 
@@ -116,7 +126,8 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const opcodes = new Uint8Array(256);
   const last = native.probe(address, opcodes, opcodes.length);
   if (last < 0) return last;
-  if (!hasCachedLookups(native)) native.statCached = native.readCached = () => EAGAIN;
+  const cachedLookups = hasCachedLookups(native);
+  if (!cachedLookups) native.statCached = native.readCached = () => EAGAIN;
   const cores = navigator.hardwareConcurrency;
   const workers = options.workers ?? { bounded: Math.max(4, cores), unbounded: Math.max(8, cores * 2) };
   if (native.capWorkers(address, workers.bounded, workers.unbounded) < 0) workers.bounded = workers.unbounded = 0;
@@ -129,11 +140,29 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
     const enabled = native.enable(address);
     if (enabled < 0) return enabled;
   }
-  const proof = prove(ring);
+  let proof = prove(ring);
+  const query = queried(native);
+  if (proof >= 0 && query !== null && query.registrations > FILTER_REGISTRATION) proof = dropDenied(ring, opcodes);
   if (proof < 0) return proof;
   // It takes the next CQE for its own: not while another one is still to come.
   const closesAtOnce = directDescriptors > 0 && ring.inFlight === 0 && native.closesAtOnce(address) === 1;
-  return { ring, library, opcodes, restricted, workers: { ...workers }, directDescriptors, closesAtOnce, fixedBuffers };
+  return {
+    ring,
+    library,
+    opcodes,
+    restricted,
+    workers: { ...workers },
+    directDescriptors,
+    closesAtOnce,
+    fixedBuffers,
+    cachedLookups,
+    query,
+  };
+}
+
+function queried(native: Native): Query | null {
+  const answer = new Uint32Array(32); // large enough not to be moved
+  return native.query(answer) === 0 ? { opcodes: answer[0]!, registrations: answer[1]! } : null;
 }
 
 /** Whether openat2 keeps to the dentry cache (5.12, and no sandbox refuses it): asked once, and if not, never again. */
@@ -182,6 +211,33 @@ function prove(ring: Ring): number {
   if (stat < 0 || ring.inFlight > 0) return stat;
   const fd = roundTrip(ring, Opcode.OPENAT, AT_FDCWD, 0, path, 0, O_PATH | O_CLOEXEC, memory);
   return fd < 0 || ring.inFlight > 0 ? fd : roundTrip(ring, Opcode.CLOSE, fd, 0, 0, 0, 0);
+}
+
+/** IORING_REGISTER_BPF_FILTER (7.0): where there is such a registration a process may have inherited filters of opcodes. */
+const FILTER_REGISTRATION = 37;
+/** Without one of these a ring is of no use; without the others one function is (backend/ring-backend.ts). */
+const NEEDED = [Opcode.READ, Opcode.WRITE, Opcode.READV, Opcode.WRITEV, Opcode.FSYNC];
+const ON_PATHS = [Opcode.MKDIRAT, Opcode.UNLINKAT, Opcode.RENAMEAT, Opcode.LINKAT, Opcode.SYMLINKAT];
+
+/**
+ * Takes opcodes that an inherited filter refuses (EACCES) out of those there are. Each is tried on descriptor -1, which without a filter
+ * says EBADF, whatever permissions there are. Returns 0, or -errno where the ring is of no use.
+ */
+function dropDenied(ring: Ring, opcodes: Uint8Array): number {
+  if ((ring.setupFlags & SetupFlag.IOPOLL) !== 0) return 0;
+  const memory = new Uint8Array(1024); // a relative path
+  memory[0] = 0x78;
+  const path = addressOf(memory);
+  for (const opcode of [...NEEDED, Opcode.FTRUNCATE, ...ON_PATHS]) {
+    if (opcodes[opcode] !== 1) continue;
+    const second = opcode === Opcode.RENAMEAT || opcode === Opcode.LINKAT || opcode === Opcode.SYMLINKAT ? path : 0;
+    const length = opcode === Opcode.RENAMEAT || opcode === Opcode.LINKAT ? -1 : 0; // the second folder
+    const first = ON_PATHS.includes(opcode as (typeof ON_PATHS)[number]) ? path : 0;
+    if (roundTrip(ring, opcode, -1, second, first, length, 0, memory) !== EACCES) continue;
+    if (NEEDED.includes(opcode as (typeof NEEDED)[number])) return EACCES;
+    opcodes[opcode] = 0;
+  }
+  return 0;
 }
 
 /**

@@ -1,5 +1,6 @@
 // Makes the shim see an older kernel than the one it runs on: compiled in with `-include` (`make fault`), and told which by
-// BUN_URING_KERNEL=5.10; BUN_URING_DENIED=18 makes that opcode fail though the probe has it, as filters do. Set-up flags, features, the probe, register operations, opcodes, openat2's RESOLVE_CACHED and the late
+// BUN_URING_KERNEL=5.10; BUN_URING_DENIED=18 makes that opcode fail though the probe has it (EINVAL), BUN_URING_FILTERED=18
+// makes it fail as an inherited filter of 7.0 does (EACCES). Set-up flags, features, the probe, register operations, opcodes, openat2's RESOLVE_CACHED and the late
 // closing of direct descriptors answer as that kernel would; behind the answers is this machine's own io_uring.
 // Not simulated: how an older kernel runs what it has (inline or by a thread, links, cancellation). `make test-kernels` has
 // real older kernels for that.
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define SIM_RESOLVE_CACHED 0x20
+#define SIM_REGISTER_QUERY 35
 
 // 510 for "5.10"; a kernel to come where nothing is simulated.
 static int sim_version(void)
@@ -156,12 +158,16 @@ static void sim_spoil_unknown(struct io_uring *ring)
 {
     const char *text = getenv("BUN_URING_DENIED");
     const int denied = text ? atoi(text) : -1;
+    const char *filter = getenv("BUN_URING_FILTERED");
+    const int filtered = filter ? atoi(filter) : -1;
     const unsigned int tail = ring->sq.sqe_tail;
     for (unsigned int head = tail - io_uring_sq_ready(ring); head != tail; head++) {
         struct io_uring_sqe *sqe = &ring->sq.sqes[head & ring->sq.ring_mask];
         const int flags = sqe->opcode == IORING_OP_ASYNC_CANCEL && sqe->cancel_flags != 0;
         if (sqe->opcode > sim_last_opcode() || sqe->opcode == denied || (flags && sim_version() < 519))
             sqe->opcode = 254;
+        if (sqe->opcode == filtered)
+            sqe->opcode = IORING_OP_SENDMSG; // which a restricted ring refuses with EACCES
     }
 }
 
@@ -188,7 +194,16 @@ static long sim_syscall(long number, ...)
         errno = EINVAL;
         return -1;
     }
-    return syscall(number, a, b, c, d, e, f);
+    if (number != SYS_io_uring_register || b != SIM_REGISTER_QUERY)
+        return syscall(number, a, b, c, d, e, f);
+    if (sim_version() < 618) {
+        errno = EINVAL;
+        return -1;
+    }
+    const long rc = syscall(number, a, b, c, d, e, f);
+    if (rc == 0 && getenv("BUN_URING_FILTERED"))
+        (*(uint32_t **)(c + 8))[1] = 38; // registrations of 7.0, the filters' among them
+    return rc;
 }
 
 #define io_uring_queue_init_params sim_queue_init_params

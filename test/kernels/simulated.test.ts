@@ -71,6 +71,41 @@ describe.skipIf(reason !== null)(`on a simulated kernel${reason === null ? "" : 
       expect(JSON.parse(stdout || JSON.stringify(stderr))).toEqual({ lost: 0, code: "ECANCELED", left: "abcd" });
     });
 
+  // From 7.0 on a process may inherit filters of opcodes: RENAMEAT, UNLINKAT, MKDIRAT, LINKAT, SYMLINKAT, FTRUNCATE.
+  for (const opcode of [35, 36, 37, 39, 38, 55])
+    test(`with an inherited filter against opcode ${opcode}: one function is delegated`, () => {
+      const said = tour({ BUN_URING_FILTERED: String(opcode), EXPECT: JSON.stringify({ backend: "io_uring" }) });
+      expect(said.failed).toEqual([]);
+    }, 70_000);
+
+  // READ, WRITE, FSYNC
+  for (const opcode of [22, 23, 3])
+    test(`with an inherited filter against opcode ${opcode}: the node backend, and why`, () => {
+      const said = tour({ BUN_URING_FILTERED: String(opcode), EXPECT: JSON.stringify({ backend: "node" }) });
+      expect(said.failed).toEqual([]);
+      expect(said.reason).toContain("can't be used here (EACCES)");
+    }, 70_000);
+
+  test("the kernel is asked what it has, from 6.18 on", () => {
+    const query = (version: string): unknown =>
+      JSON.parse(run([join(root, "src/cli/main.ts"), "doctor", "--json"], { BUN_URING_KERNEL: version }).stdout).query;
+    expect(query("6.12")).toBeNull();
+    const here = query("99.0") as { opcodes: number; registrations: number } | null;
+    if (here !== null) expect(here.opcodes > 55 && here.registrations > 35).toBe(true);
+  });
+
+  // A chain is four SQEs, a file without a direct descriptor as many in four turns: what is cached is copied instead.
+  for (const version of ["5.12", "6.1"])
+    test(`${version}: many cached files are read without a ring's turns for each`, () => {
+      const { stdout, stderr } = run([join(import.meta.dir, "late-reads.child.ts")], {
+        BUN_URING_KERNEL: version,
+        BUN_URING_BACKEND: "uring",
+      });
+      const { right, submitted } = JSON.parse(stdout || JSON.stringify({ right: stderr }));
+      expect(right).toBe(1000);
+      expect(submitted).toBeLessThan(version === "5.12" ? 500 : 256 * 4 + 500);
+    });
+
   // STATX, OPENAT, CLOSE
   for (const opcode of [21, 18, 19])
     test(`whose probe has opcode ${opcode} but refuses it: the node backend, and why`, () => {

@@ -106,13 +106,14 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
   const known = options.encoding;
   const encoding = known == null || known === "buffer" ? null : known;
   const { lanes, placement } = t;
-  const areLarge = lanes.expected >= LARGE_BYTES;
-  if ((areLarge || placement.isAlone()) && mayReadCached(t, path, flags)) {
+  // Without a direct descriptor a chain is four operations, each a turn of its own: copying what is cached costs less.
+  const byCalls = lanes.expected >= LARGE_BYTES || (t.direct.isSpent && t.setup.cachedLookups);
+  if ((byCalls || placement.isAlone()) && mayReadCached(t, path, flags)) {
     const us = 3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US;
     if (!placement.hasLater && placement.mayCall(us)) {
       const answer = readCached(t, path, flags, encoding, signal);
       if (answer !== null) return answer;
-    } else if (areLarge) return readLater(t, us, path, flags, encoding, signal);
+    } else if (byCalls) return readLater(t, us, path, flags, encoding, signal);
   }
   return readByRing(t, path, flags, encoding, signal);
 }

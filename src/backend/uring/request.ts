@@ -60,6 +60,7 @@ export function stage(
   const i = t.ring.next();
   if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
   if (operation.isSync) t.ring.syncing++;
+  if (operation.pending === 0) t.ring.resubmissions++; // taken with one pending
   operation.pending = 1;
   writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, operation.slot, operation.generation);
   return i;
