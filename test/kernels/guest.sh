@@ -175,7 +175,13 @@ musl() {
   done
   ln -sfn /lib/ld-musl-x86_64.so.1 musl-libraries/libc.musl-x86_64.so.1
   app "app-$guest" "$project/build/liburing-shim.so"
-  (cd "app-$guest" && /lib/ld-musl-x86_64.so.1 --library-path "$work/musl-libraries" --preload "$work/musl-libraries/libglue.so" "$foreign" test/kernels/tour.ts) >"$guest.log" 2>&1 || true
+  local musl=(/lib/ld-musl-x86_64.so.1 --library-path "$work/musl-libraries" --preload "$work/musl-libraries/libglue.so" "$foreign")
+  (
+    cd "app-$guest" || exit 1
+    "${musl[@]}" test/kernels/tour.ts
+    # shellcheck disable=SC2086 # a list
+    [ -z "$tests" ] || CI=true NO_COLOR=1 "${musl[@]}" test --timeout 30000 $tests
+  ) >"$guest.log" 2>&1 </dev/null || true
   heard "$guest.log"
 }
 
