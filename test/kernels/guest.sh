@@ -175,10 +175,14 @@ musl() {
   done
   ln -sfn /lib/ld-musl-x86_64.so.1 musl-libraries/libc.musl-x86_64.so.1
   app "app-$guest" "$project/build/liburing-shim.so"
+  # The tour is of the tarball, as it is published.
+  rm -rf packed && mkdir -p packed "app-$guest/node_modules/bun-uring"
+  (cd "$project" && "$bun" pm pack --destination "$work/packed" >/dev/null)
+  tar xzf packed/*.tgz --strip-components=1 -C "app-$guest/node_modules/bun-uring"
   local musl=(/lib/ld-musl-x86_64.so.1 --library-path "$work/musl-libraries" --preload "$work/musl-libraries/libglue.so" "$foreign")
   (
     cd "app-$guest" || exit 1
-    "${musl[@]}" test/kernels/tour.ts
+    PROJECT=$work/app-$guest/node_modules/bun-uring ENTRY=dist/index.js "${musl[@]}" test/kernels/tour.ts
     # shellcheck disable=SC2086 # a list
     [ -z "$tests" ] || CI=true NO_COLOR=1 "${musl[@]}" test --timeout 30000 $tests
   ) >"$guest.log" 2>&1 </dev/null || true

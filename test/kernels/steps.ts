@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const project = process.env["PROJECT"] ?? join(import.meta.dir, "../..");
-export const fs: typeof import("../../src/index.ts") = await import(`${project}/src/index.ts`);
+export const fs: typeof import("../../src/index.ts") = await import(
+  join(project, process.env["ENTRY"] ?? "src/index.ts")
+);
 export const dir: string = realpathSync(mkdtempSync(join(tmpdir(), "bun-uring-tour-")));
 export const at = (name: string): string => join(dir, name);
 /** Thrown where the machine, not the package, lacks something. */

@@ -2,6 +2,7 @@
 // function has a step, each step a limit. Needs no test runner, so that an emulated guest can run it.
 // Prints one line of JSON; exits 1 if a step failed, or an exported function has no step.
 //   PROJECT      the package's folder (default: the one that this file is in)
+//   ENTRY        what is imported of it (default src/index.ts; dist/index.js of what was packed)
 //   EXPECT       JSON: what `capabilities()` and its limits have to say, "restricted" for example
 //   LIMIT_MS     milliseconds for a step (default 20,000)
 
