@@ -20,8 +20,9 @@ forEachImplementation((fs, _name, it) => {
   it("/dev/zero with a length, /dev/null at its end", async () => {
     await using zero = await fs.open("/dev/zero");
     const { bytesRead, buffer } = await zero.read(Buffer.alloc(100_000, 1));
-    expect(bytesRead).toBe(100_000);
-    expect(buffer.equals(Buffer.alloc(100_000))).toBe(true);
+    // The kernel ends such a read early where it has something else to do for the thread.
+    expect(bytesRead === 100_000 || (bytesRead > 0 && bytesRead % 4096 === 0)).toBe(true);
+    expect(buffer.subarray(0, bytesRead).equals(Buffer.alloc(bytesRead))).toBe(true);
     await using none = await fs.open("/dev/null", "r+");
     expect((await none.read(Buffer.alloc(10))).bytesRead).toBe(0);
     expect((await none.write("gone")).bytesWritten).toBe(4);
