@@ -87,7 +87,8 @@ function read(text: string): Result {
   if (tour === undefined) throw new Error(`the tour said nothing:\n${text.slice(-2000)}`);
   const count = (word: string): number =>
     lines.reduce((sum, line) => sum + Number(new RegExp(`^ *(\\d+) ${word}$`).exec(line)?.[1] ?? 0), 0);
-  if (lines.some((line) => line.startsWith("(fail)")) && count("fail") === 0) throw new Error("the tests did not come to their end");
+  if (lines.some((line) => line.startsWith("(fail)")) && count("fail") === 0)
+    throw new Error("the tests did not come to their end");
   const fail = lines.filter((line) => line.startsWith("(fail)")).map((line) => line.replace(/ \[[\d.]+m?s\]$/, ""));
   return { tour: JSON.parse(tour), pass: count("pass"), fail: [...new Set(fail)], skip: count("skip") };
 }
