@@ -16,9 +16,11 @@ const PREFIX = "orders/";
 const store = new S3Client();
 
 /** A segment that is shipped twice, after a crash between shipping and noting it, has the same name and the same bytes. */
-async function ship({ path }: SegmentInfo): Promise<void> {
+async function ship({ path, to }: SegmentInfo): Promise<void> {
   await store.write(PREFIX + basename(path), Bun.file(path));
+  shippedTo = to;
 }
+let shippedTo = 0;
 
 async function writeLog(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
@@ -28,12 +30,15 @@ async function writeLog(folder: string): Promise<void> {
     onSegment: ship,
   });
   const acknowledged: Promise<void>[] = [];
+  let records = 0;
   for await (const line of console) {
+    records++;
     acknowledged.push(log.append(line).then((offset) => console.log(offset)));
     if (acknowledged.length === 1024) await Promise.all(acknowledged.splice(0));
   }
   await Promise.all(acknowledged);
-  await log.rotate(); // the rest, too
+  await log.rotate(); // the rest, too; closing would leave to the next start what has not been handed on
+  while (records > 0 && shippedTo < log.endOffset) await Bun.sleep(20);
 }
 
 async function* shipped(): AsyncGenerator<string> {
