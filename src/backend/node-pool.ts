@@ -7,6 +7,7 @@ import { clockMs } from "../node/clock.ts";
 import { closedError, systemError } from "../node/errors.ts";
 import { atExit, isExiting, Moved } from "../node/exit.ts";
 import { isFreeOrFile, PoolState, poolState } from "../node/exit-calls.ts";
+import { fail as failLate } from "../node/late-error.ts";
 import type { OpenFile, Path } from "./interface.ts";
 
 export type Done<R> = (error: NodeJS.ErrnoException | null, result?: R) => void;
@@ -100,7 +101,10 @@ export function attempt<R>(
     const fail = (error: NodeJS.ErrnoException): void => {
       ended();
       // Without an errno it is no failed system call, but Bun refusing an argument or out of memory.
-      reject(typeof error.errno === "number" ? systemError(error.errno, syscall, path, dest) : error);
+      const { errno } = error;
+      failLate({ resolve, reject }, () =>
+        typeof errno === "number" ? systemError(errno, syscall, path, dest) : error,
+      );
     };
     const done: Done<R> = (error, result) => {
       if (error === null || error === undefined) {

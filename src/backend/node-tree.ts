@@ -6,6 +6,7 @@ import type * as fs from "node:fs";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { closedError, systemError } from "../node/errors.ts";
 import { isRegular } from "../node/file-info.ts";
+import { lateRejection, passedOn } from "../node/late-error.ts";
 import {
   ANOTHER_WAY,
   type Backend,
@@ -49,9 +50,7 @@ const failed = (error: unknown, syscall: string, path: Path | undefined): unknow
 
 /** Backend.removeTree. Bun's rm tells the root only: what stands in the way is found by removing what it has left. */
 export async function removeTree(path: Path): Promise<void> {
-  await lstat(path).catch((error: unknown) => {
-    throw failed(error, "lstat", path);
-  });
+  await lstat(path).catch((error: unknown) => lateRejection(() => failed(error, "lstat", path)));
   try {
     await rm(path, { recursive: true, force: true });
   } catch (error) {
@@ -150,6 +149,8 @@ export async function list<N extends NamesAs>(
   try {
     // The last lane to find nothing waiting may have been overtaken by one that has found more.
     while (waiting.length > 0 || busy > 0) await Promise.all(Array.from({ length: FOLDERS }, lane));
+  } catch (error) {
+    return passedOn(error); // between it and who waits stands Promise.all
   } finally {
     if (file !== null && --file.inFlight === 0 && file.closing !== null) file.closing();
   }

@@ -6,6 +6,7 @@ import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { namingFolder, systemError } from "../node/errors.ts";
 import { isFreeOrFile } from "../node/exit-calls.ts";
+import { lateRejection, rejection } from "../node/late-error.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { bytesOf } from "../node/views.ts";
@@ -57,20 +58,24 @@ async function readInSteps(
 
 /** By Bun's own readFile alone, as Bun does it: what is too large is found to be so when it has been read. */
 export function readAtOnce(path: Path, flags: number, encoding: BufferEncoding | null): Promise<Buffer | string> {
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     const options = { flag: flags as unknown as string, encoding };
     bunFs.readFile(path, options, (error, content) => {
       // Bun reads what Node refuses.
-      if (!error) content.length > MAX_FILE_BYTES ? reject(fileTooLarge(content.length)) : resolve(content);
-      // Of too long a path Bun itself says so, and names no call.
-      else if (error.syscall === "open" || error.code === "ENAMETOOLONG")
-        reject(systemError(error.errno!, "open", path));
-      else if (sizeOf(path) > MAX_FILE_BYTES) reject(fileTooLarge(sizeOf(path)));
-      else if (typeof error.errno !== "number") reject(error);
-      // Of a folder Node names the path (26), of what can't be read not.
-      else reject(systemError(error.errno, "read", error.code === "EISDIR" ? path : undefined));
+      if (!error && content.length <= MAX_FILE_BYTES) return resolve(content);
+      resolve(lateRejection(() => failedRead(path, error, content)));
     });
   });
+}
+
+function failedRead(path: Path, error: NodeJS.ErrnoException | null, content: Buffer | string): Error {
+  if (!error) return fileTooLarge(content.length);
+  // Of too long a path Bun itself says so, and names no call.
+  if (error.syscall === "open" || error.code === "ENAMETOOLONG") return systemError(error.errno!, "open", path);
+  if (sizeOf(path) > MAX_FILE_BYTES) return fileTooLarge(sizeOf(path));
+  if (typeof error.errno !== "number") return error;
+  // Of a folder Node names the path (26), of what can't be read not.
+  return systemError(error.errno, "read", error.code === "EISDIR" ? path : undefined);
 }
 
 /** Asked only where reading has failed. */
@@ -127,14 +132,15 @@ function writeAtOnce(path: Path, bytes: Uint8Array, flags: number, mode: number)
     ended();
     bunFs.writeFileSync(path, bytes, options);
   }, byteLength);
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     bunFs.writeFile(path, bytes, options, (error) => {
       ended();
-      if (!error) resolve(true);
-      else if (typeof error.errno !== "number") reject(error);
-      else if (error.syscall === "open") reject(systemError(error.errno, "open", path));
-      else if (truncatesLate(flags, bytes.byteLength)) resolve(false);
-      else reject(systemError(error.errno, "write"));
+      if (!error) return resolve(true);
+      const { errno } = error;
+      if (typeof errno !== "number") return resolve(rejection(error));
+      const isOpen = error.syscall === "open";
+      if (!isOpen && truncatesLate(flags, bytes.byteLength)) return resolve(false);
+      resolve(lateRejection(() => (isOpen ? systemError(errno, "open", path) : systemError(errno, "write"))));
     });
   });
 }

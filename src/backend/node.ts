@@ -9,6 +9,7 @@ import { bufferTaken, unavailable } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError, told } from "../node/errors.ts";
 import { type FileInfo, infoFromStats } from "../node/file-info.ts";
+import { lateRejection } from "../node/late-error.ts";
 import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
@@ -145,11 +146,10 @@ class NodeBackend implements Backend {
       });
       file.closing = null;
     }
-    await new Promise<void>((resolve, reject) => {
+    await new Promise<void>((resolve) => {
       bunFs.close(fd, (error) => {
         // An interrupted close has closed on Linux, and Bun reports it so.
-        if (error) reject(systemError(error.errno!, "close"));
-        else resolve();
+        resolve(error ? lateRejection(() => systemError(error.errno!, "close")) : undefined);
       });
     });
   }

@@ -19,6 +19,7 @@ import type { Backend } from "../backend/interface.ts";
 import { codedError, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
+import { lateRejection } from "../node/late-error.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { bunTime, fileOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -35,7 +36,8 @@ export async function delegate<T>(syscall: string, path: Path, call: () => Promi
     return await call();
   } catch (error) {
     const { errno } = error as NodeJS.ErrnoException;
-    throw typeof errno === "number" ? systemError(errno, syscall, path) : error;
+    if (typeof errno !== "number") throw error;
+    return lateRejection(() => systemError(errno, syscall, path));
   }
 }
 

@@ -14,6 +14,7 @@ import type {
 import { validateObject } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
+import { lateRejection } from "../node/late-error.ts";
 import { type FolderOptions, fileOptions, folderOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { delegate } from "./delegated.ts";
@@ -65,7 +66,8 @@ export async function mkdtemp(prefix: PathLike, options?: unknown): Promise<any>
     return await bun.mkdtemp(checked as string, { encoding } as EncodingOption);
   } catch (error) {
     const { errno, path } = error as NodeJS.ErrnoException;
-    throw typeof errno === "number" ? systemError(errno, "mkdtemp", path ?? `${checked}XXXXXX`) : error;
+    if (typeof errno !== "number") throw error;
+    return lateRejection(() => systemError(errno, "mkdtemp", path ?? `${checked}XXXXXX`));
   }
 }
 

@@ -5,6 +5,7 @@ import type { Backend, Path } from "../backend/interface.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
+import { lateRejection } from "../node/late-error.ts";
 
 type Failure = NodeJS.ErrnoException;
 
@@ -48,18 +49,20 @@ async function makeEach(backend: Backend, path: Path, mode: number): Promise<str
 
   let first: string | undefined;
   if (failure === null) first = part;
-  else if (failure.code === "ENOENT") throw systemError(failure.errno!, "mkdir", path);
+  else if (failure.code === "ENOENT") return failed(failure.errno!, path);
   else await mustBeFolder(backend, native(part), part === whole, path, failure);
 
   // Upwards, each was missing: now make them downwards. One that is there now was made by somebody else meanwhile.
   for (let next = missing.pop(); next !== undefined; next = missing.pop()) {
     failure = await tryMake(backend, native(next), mode);
     if (failure === null) first ??= next;
-    else if (failure.code === "ENOENT") throw systemError(failure.errno!, "mkdir", path);
+    else if (failure.code === "ENOENT") return failed(failure.errno!, path);
     else await mustBeFolder(backend, native(next), next === whole, path, failure);
   }
   return first === undefined ? undefined : withoutSlashes(native(first).toString("utf8"));
 }
+
+const failed = (errno: number, path: Path): Promise<never> => lateRejection(() => systemError(errno, "mkdir", path));
 
 function tryMake(backend: Backend, path: Path, mode: number): Promise<Failure | null> {
   return backend.mkdir(path, mode).then(
@@ -77,13 +80,13 @@ async function mustBeFolder(
   failure: Failure,
 ): Promise<void> {
   if (typeof failure.errno !== "number") throw failure;
-  if (FINAL.has(failure.code!)) throw systemError(failure.errno, "mkdir", path);
+  if (FINAL.has(failure.code!)) return failed(failure.errno, path);
   const stats = await backend.stat(part, false).catch((error: Failure) => error);
   // What is there but can't be looked at (a link to nothing) is explained by stat, what can't be made by mkdir.
   const cause = stats instanceof Error && failure.code === "EEXIST" ? (stats.errno ?? failure.errno) : failure.errno;
-  if (stats instanceof Error) throw systemError(cause, "mkdir", path);
+  if (stats instanceof Error) return failed(cause, path);
   if (stats.isDirectory()) return;
-  throw systemError(isWhole ? failure.errno : errnoOf("ENOTDIR"), "mkdir", path);
+  return failed(isWhole ? failure.errno : errnoOf("ENOTDIR"), path);
 }
 
 /** "a/b" of "a/b//c/", "/" of "/a"; "" where nothing is above. */

@@ -54,7 +54,9 @@ const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
 /** Opens by checked arguments. */
 export function openHandle(path: Path, flags: number, mode: number): Promise<FileHandle> {
   const handle = currentBackend().open(path, flags, mode, handleFor);
-  return kinMet ? handle : Promise.all([handle, meetKin(handlePrototype, kinOf)]).then(([opened]) => opened);
+  if (kinMet) return handle;
+  const met = meetKin(handlePrototype, kinOf);
+  return handle.then((opened) => met.then(() => opened));
 }
 
 async function openBypassing(path: Path, flags: number, mode: number): Promise<FileHandle> {

@@ -5,6 +5,7 @@ import type * as fs from "node:fs";
 import { validateInteger } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
+import { lateRejection } from "../node/late-error.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { bunTime } from "../node/options.ts";
 
@@ -12,10 +13,10 @@ import { bunTime } from "../node/options.ts";
 const MAX_ID = 2 ** 32 - 1;
 
 function delegated(syscall: string, call: (done: fs.NoParamCallback) => void): Promise<void> {
-  return new Promise<void>((resolve, reject) => {
+  return new Promise<void>((resolve) => {
     call((error) => {
       if (error === null || error === undefined) resolve();
-      else reject(typeof error.errno === "number" ? systemError(error.errno, syscall) : error);
+      else resolve(lateRejection(() => (typeof error.errno === "number" ? systemError(error.errno, syscall) : error)));
     });
   });
 }

@@ -7,6 +7,7 @@ import type { Backend, OpenFile } from "../backend/interface.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
+import { lateRejection, passedOn } from "../node/late-error.ts";
 import { done, doneOr, inSteps, type Steps, settled } from "../node/steps.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Syncs } from "./group-commit.ts";
@@ -31,7 +32,7 @@ interface Piece {
   byteLength: number;
   /** Its memory could not be read. */
   failed: boolean;
-  resolve: (bytesWritten: number) => void;
+  resolve: (bytesWritten: number | Promise<never>) => void;
   reject: (reason: unknown) => void;
 }
 
@@ -113,7 +114,7 @@ export class Gather {
       } while (left > 0);
       return count;
     } catch (error) {
-      pieces[0]!.reject(error);
+      pieces[0]!.resolve(passedOn(error));
       return 1;
     }
   }
@@ -130,7 +131,7 @@ export class Gather {
       return pieces.length;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).syscall !== "write") {
-        for (const { reject, length } of pieces) reject(failedAt(error, length));
+        for (const { resolve, length } of pieces) resolve(failedAt(error, length));
         return pieces.length;
       }
       // The write has failed: what it had finished of the pieces is synced by itself, and only the next one has failed.
@@ -138,7 +139,7 @@ export class Gather {
       let count = 0;
       for (; left >= pieces[count]!.length; count++) left -= pieces[count]!.length;
       if (count > 0) yield* doneOr(this.#syncAlone(pieces.slice(0, count)), undefined);
-      pieces[count]!.reject(failedAt(error, left));
+      pieces[count]!.resolve(failedAt(error, left));
       return count + 1;
     }
   }
@@ -148,7 +149,7 @@ export class Gather {
       await this.#syncs.sync("fdatasync");
       for (const { resolve, length } of pieces) resolve(length);
     } catch (error) {
-      for (const { reject, length } of pieces) reject(failedAt(error, length));
+      for (const { resolve, length } of pieces) resolve(failedAt(error, length));
     }
   }
 
@@ -159,10 +160,10 @@ export class Gather {
     const bytes = Buffer.allocUnsafeSlow(total);
     let at = 0;
     for (const piece of pieces) {
-      const { view, offset, length, reject } = piece;
+      const { view, offset, length, resolve } = piece;
       if (this.#backend.copy(bytesOf(view).subarray(offset, offset + length), bytes.subarray(at)) !== length) {
         piece.failed = true;
-        reject(systemError(errnoOf("EFAULT"), "write"));
+        resolve(lateRejection(() => systemError(errnoOf("EFAULT"), "write")));
         return null;
       }
       at += length;
@@ -196,7 +197,8 @@ function isIntact({ view, byteLength, reject }: Piece): boolean {
 }
 
 /** An error of its own for each call that shares a failure. */
-function failedAt(error: unknown, bytesWritten: number): unknown {
+function failedAt(error: unknown, bytesWritten: number): Promise<never> {
   const { errno, syscall } = error as NodeJS.ErrnoException;
-  return typeof errno === "number" ? Object.assign(systemError(errno, syscall!), { bytesWritten }) : error;
+  if (typeof errno !== "number") return Promise.reject(error);
+  return lateRejection(() => Object.assign(systemError(errno, syscall!), { bytesWritten }));
 }

@@ -4,6 +4,7 @@
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { closedError, systemError } from "../node/errors.ts";
+import { lateRejection, passedOn } from "../node/late-error.ts";
 
 type Syscall = "fsync" | "fdatasync";
 
@@ -64,12 +65,14 @@ export class Syncs {
   keepFailure(syscall: string, synced: Promise<void>): Promise<void> {
     return synced.then(
       () => {
-        if (this.#errno !== 0) throw systemError(this.#errno, syscall);
+        const errno = this.#errno;
+        return errno === 0 ? undefined : lateRejection(() => systemError(errno, syscall));
       },
       (error) => {
         this.#note(error);
         // Shared: each call has an error of its own, under its own name.
-        throw error.syscall === "write" || typeof error.errno !== "number" ? error : systemError(error.errno, syscall);
+        if (error.syscall === "write" || typeof error.errno !== "number") return passedOn(error);
+        return lateRejection(() => systemError(error.errno, syscall));
       },
     );
   }

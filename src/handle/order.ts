@@ -38,6 +38,17 @@ function beginWaiting(): Moved {
   return moved;
 }
 
+/** When an operation has ended. A plain `then` would make its error name the caller of what comes after it. */
+function endOf(operation: Pending): Pending {
+  return (
+    operation &&
+    new Promise<void>((resolve) => {
+      const ended = (): void => resolve();
+      operation.then(ended, ended);
+    })
+  );
+}
+
 export class Turns {
   readonly #backend: Backend;
   readonly #file: OpenFile;
@@ -48,6 +59,10 @@ export class Turns {
   readonly #users: Set<() => void> = new Set();
   /** The last operation at the file's own position, and the last that read and wrote there; they may have ended. */
   #last: Pending = null;
+  /** The last operation itself, where `#last` is only its end. */
+  #lastOperation: Pending = null;
+  /** When what was held last has ended. */
+  #ended: Pending = null;
   #lastRead: Pending = null;
   #lastWrite: Pending = null;
   #seekable: Promise<boolean> | null = null;
@@ -74,20 +89,22 @@ export class Turns {
   /** Runs something that reads at the file's own position after all earlier operations there, even if they failed. */
   readInOrder<T>(run: () => Promise<T>): Promise<T> {
     const operation = this.#after(this.#lastRead, run);
-    this.#last = this.#lastRead = operation;
+    this.#last = this.#lastRead = this.#ended;
+    this.#lastOperation = operation;
     return operation;
   }
 
   /** Runs something that writes at the file's own position after all earlier operations there, even if they failed. */
   writeInOrder<T>(run: () => Promise<T>): Promise<T> {
     const operation = this.#after(this.#lastWrite, this.#waiting(run));
-    this.#last = this.#lastWrite = operation;
+    this.#last = this.#lastWrite = this.#ended;
+    this.#lastOperation = operation;
     return operation;
   }
 
   /** Whether this is the last operation at the file's own position, of those that have begun or wait for their turn. */
   isLast(operation: Promise<unknown>): boolean {
-    return this.#last === operation;
+    return this.#lastOperation === operation;
   }
 
   /** Keeps the file open until this operation has ended. What `run` throws is thrown on. */
@@ -95,13 +112,14 @@ export class Turns {
     const release = (): void => {
       if (--this.#held > 0) return;
       busy.delete(this.#handle);
-      if (this.#file.inFlight === 0) this.#last = this.#lastRead = this.#lastWrite = null;
+      if (this.#file.inFlight === 0)
+        this.#last = this.#lastOperation = this.#ended = this.#lastRead = this.#lastWrite = null;
       this.#settle();
     };
     if (this.#held++ === 0) busy.add(this.#handle);
     try {
       const operation = run();
-      operation.then(release, release);
+      this.#ended = operation.then(release, release);
       return operation;
     } catch (error) {
       release();
@@ -150,12 +168,12 @@ export class Turns {
   }
 
   #remember<T>(operation: Promise<T>, byteLength: number, isRead: boolean): Promise<T> {
-    this.#last = operation;
+    this.#last = this.#lastOperation = operation;
     if (isRead) this.#lastRead = operation;
     else this.#lastWrite = operation;
     if (byteLength > REMEMBERED_BYTES) {
       const forget = (): void => {
-        if (this.#last === operation) this.#last = null;
+        if (this.#last === operation) this.#last = this.#lastOperation = null;
         if (this.#lastRead === operation) this.#lastRead = null;
         if (this.#lastWrite === operation) this.#lastWrite = null;
       };
@@ -186,7 +204,8 @@ export class Turns {
   }
 
   #after<T>(lastOfKind: Pending, run: () => Promise<T>): Promise<T> {
-    const last = this.#last;
+    const last = this.#last === this.#lastOperation ? endOf(this.#last) : this.#last;
+    if (lastOfKind === this.#last) lastOfKind = last;
     return this.hold(() => {
       if (last === null) return run();
       if (last === lastOfKind) return last.then(run, run);

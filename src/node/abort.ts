@@ -4,6 +4,7 @@
 
 import { after, clearTimeout, nextTick, setImmediate, setTimeout } from "./clock.ts";
 import { abortError, errnoOf, systemError } from "./errors.ts";
+import { late, lateRejection, passedOn, rejection } from "./late-error.ts";
 import { isAborted, offAbort, onAbort, reasonOf } from "./signal.ts";
 
 /** What may end an operation early. */
@@ -34,11 +35,12 @@ export function throwIfAborted(signal: AbortSignal | null | undefined): void {
  * it asks for, again and again, would otherwise keep timers and sockets from their turn.
  */
 export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
+  return new Promise<T>((resolve) => {
     let stopped: Error | null = null;
     const abort = (): void => {
-      stopped = abortError(signal);
-      setImmediate(reject, stopped);
+      const error = late(() => abortError(signal));
+      stopped = error;
+      setImmediate(() => resolve(rejection(error)));
     };
     const settled = (): void => offAbort(signal, abort);
     if (isAborted(signal)) abort();
@@ -47,7 +49,7 @@ export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promis
     afterTicks(operation)
       .then(
         (value) => void (stopped ?? resolve(value)),
-        (error) => void (stopped ?? reject(error)),
+        (error) => void (stopped ?? resolve(passedOn(error))),
       )
       .then(settled);
   });
@@ -65,15 +67,15 @@ export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSigna
     if (!isAborted(signal)) throw error;
   }
   await new Promise((resolve) => setImmediate(resolve)); // as `abortable`
-  throw Object.assign(abortError(signal), { bytesWritten: landed.bytes });
+  return lateRejection(() => Object.assign(abortError(signal), { bytesWritten: landed.bytes }));
 }
 
 /** Settles as `operation` does, which obeys the signal itself; but soon after an abort even if a server never answers. */
 export function soonAfterAbort<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
+  return new Promise<T>((resolve) => {
     let stop: (() => void) | undefined;
     const abort = (): void => {
-      stop = after(GRACE_MS, () => reject(abortError(signal)));
+      stop = after(GRACE_MS, () => resolve(lateRejection(() => abortError(signal))));
     };
     const settled = (): void => {
       offAbort(signal, abort);
@@ -81,7 +83,7 @@ export function soonAfterAbort<T>(operation: Promise<T>, signal: AbortSignal): P
     };
     if (isAborted(signal)) abort();
     else onAbort(signal, abort);
-    operation.then(resolve, reject).then(settled);
+    operation.then(resolve, (error) => resolve(passedOn(error))).then(settled);
   });
 }
 

@@ -2,6 +2,7 @@
 // Assumes numbers of the platform it runs on; the table is read from the runtime on first use, since importing it costs 2 ms.
 // Never throws by itself and never judges arguments (node/arguments.ts does).
 
+import { lateRejection } from "./late-error.ts";
 import { reasonOf } from "./signal.ts";
 
 type PathLike = string | Buffer;
@@ -80,7 +81,9 @@ export function systemError(
 /** What one of Bun's functions gives; what the system refused is told as Node tells it. */
 export function told<T>(syscall: string, path: string | Buffer, result: Promise<T>): Promise<T> {
   return result.then(undefined, (error: NodeJS.ErrnoException) => {
-    throw typeof error.errno === "number" ? systemError(error.errno, syscall, path) : error;
+    const { errno } = error;
+    if (typeof errno !== "number") throw error;
+    return lateRejection(() => systemError(errno, syscall, path));
   });
 }
 
@@ -92,7 +95,8 @@ export function readError(errno: number, path: PathLike): Error {
 /** The read of a whole file, whose error is `readError`'s. */
 export function namingFolder<T>(read: Promise<T>, path: PathLike): Promise<T> {
   return read.catch((error: NodeJS.ErrnoException) => {
-    throw error.code === "EISDIR" ? readError(error.errno!, path) : error;
+    if (error.code !== "EISDIR") throw error;
+    return lateRejection(() => readError(error.errno!, path));
   });
 }
 

@@ -5,6 +5,7 @@ import type { NoParamCallback } from "node:fs";
 import { bunFs } from "./bun-fs.ts";
 import { systemError } from "./errors.ts";
 import type { FileInfo } from "./file-info.ts";
+import { lateRejection } from "./late-error.ts";
 
 /** For utimensat(2): this time stays. */
 export const UTIME_OMIT = 0x3fff_fffe;
@@ -19,10 +20,10 @@ export async function setOpenAttributes(fd: number, info: FileInfo, mode: number
 }
 
 const called = (syscall: string, call: (done: NoParamCallback) => void): Promise<void> =>
-  new Promise((resolve, reject) =>
+  new Promise((resolve) =>
     call((error) => {
       if (!error) resolve();
-      else reject(typeof error.errno === "number" ? systemError(error.errno, syscall) : error);
+      else resolve(lateRejection(() => (typeof error.errno === "number" ? systemError(error.errno, syscall) : error)));
     }),
   );
 

@@ -4,6 +4,7 @@
 // Assumes that what is waited for settles without a microtask: an operation's own promise, or that of other steps.
 
 import { atExit, Moved } from "./exit.ts";
+import { fail, renewed } from "./late-error.ts";
 
 /** What `await` is in an async function: `yield* done(promise)`. */
 export type Steps<T> = Generator<Wait, T, unknown>;
@@ -53,7 +54,7 @@ class Run<T> {
       result = isError ? this.#steps.throw(value) : this.#steps.next(value);
     } catch (error) {
       underWay.delete(this);
-      return this.reject(error);
+      return fail(this, () => renewed(error));
     }
     if (result.done) {
       underWay.delete(this);

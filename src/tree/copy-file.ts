@@ -14,6 +14,7 @@ import { errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { copyHere } from "../node/exit-calls.ts";
 import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
+import { late, rejection } from "../node/late-error.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { type CopyProgress, copyContents, DEFAULT_CHUNK, SHARED_BUFFERS, sharedPool } from "./copy-contents.ts";
@@ -219,7 +220,7 @@ export async function copyOpened(
     await backend.unlink(to).catch(() => {});
   };
   const { signal } = request;
-  const work = copyBetween(backend, from, to, request, opened, made).finally(() => closeBoth(backend, opened));
+  const work = closing(backend, opened, copyBetween(backend, from, to, request, opened, made));
   try {
     // In a tree the folders are open only as long as the work goes on.
     return await (signal === null || request.within !== null ? work : soonAfterAbort(work, signal));
@@ -227,7 +228,15 @@ export async function copyOpened(
     await removeTarget();
     // If an abort could not wait for what is in the kernel, what came to be since goes when that is back.
     if (signal?.aborted) void work.catch(removeTarget);
-    throw asCopyError(error, from, to);
+    return rejection(late(() => asCopyError(error, from, to)));
+  }
+}
+
+async function closing<T>(backend: Backend, opened: Opened, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } finally {
+    await closeBoth(backend, opened);
   }
 }
 

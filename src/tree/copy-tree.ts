@@ -12,6 +12,7 @@ import { bun } from "../node/bun-fs.ts";
 import { clockMs } from "../node/clock.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
+import { lateRejection } from "../node/late-error.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { timeOf } from "../node/set-attributes.ts";
@@ -110,7 +111,7 @@ class TreeCopy implements Plan {
 
   async run(from: Path, to: Path): Promise<TreeCounts> {
     const info = await this.#backend.lookup(from, true);
-    if (typeof info === "number") throw systemError(info, "lstat", from);
+    if (typeof info === "number") return lateRejection(() => systemError(info, "lstat", from));
     if (this.filter === null || (await this.filter(from, to))) {
       const [source, target] = [from, to].map((path) => ({ real: path, shown: path })) as [Place, Place];
       if (isDirectory(info)) await new Walk(this.#backend, this).folder(from, to);

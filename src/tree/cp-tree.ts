@@ -9,6 +9,7 @@ import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
 import { systemError } from "../node/errors.ts";
 import { constants, type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
+import { lateRejection } from "../node/late-error.ts";
 import { UTIME_OMIT } from "../node/set-attributes.ts";
 import { type CopyRequest, copyOpened, copyPath, DEFAULT_REQUEST } from "./copy-file.ts";
 import { type Name, pathIn } from "./open-folders.ts";
@@ -52,10 +53,10 @@ export function statOf(
   { dereference }: { dereference: boolean },
   required: boolean,
 ): FileInfo | null | Promise<FileInfo | null> {
-  const check = (info: FileInfo | number): FileInfo | null => {
+  const check = (info: FileInfo | number): FileInfo | null | Promise<never> => {
     if (typeof info !== "number") return info;
     if (info === ENOENT && !required) return null;
-    throw systemError(info, dereference ? "stat" : "lstat", path);
+    return lateRejection(() => systemError(info, dereference ? "stat" : "lstat", path));
   };
   const found = backend.lookup(path, !dereference);
   return found instanceof Promise ? found.then(check) : check(found);

@@ -5,6 +5,7 @@
 import type { CopyHow, Path } from "../backend/interface.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import type { FileInfo } from "../node/file-info.ts";
+import { lateRejection } from "../node/late-error.ts";
 import type { CopyRequest } from "./copy-file.ts";
 import type { Name, TreeFolder } from "./open-folders.ts";
 
@@ -64,7 +65,8 @@ export async function told<T>(call: () => Promise<T> | T, syscall: string, path:
     return await call();
   } catch (error) {
     const { errno } = error as NodeJS.ErrnoException;
-    throw typeof errno === "number" ? systemError(errno, syscall, path, dest) : error;
+    if (typeof errno !== "number") throw error;
+    return lateRejection(() => systemError(errno, syscall, path, dest));
   }
 }
 

@@ -7,6 +7,7 @@ import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { closedError, errnoOf, systemError } from "../../node/errors.ts";
+import { lateRejection } from "../../node/late-error.ts";
 import { done, inSteps, type Steps } from "../../node/steps.ts";
 import { isResizable } from "../../node/views.ts";
 import { holdAllLeased } from "../../ring/lease.ts";
@@ -146,11 +147,10 @@ function finish(operation: Operation, res: number, _flags: number, link: number)
   if (link === 0) outcome.written = res;
   else outcome.synced = res;
   if (operation.pending > 0) return;
-  const { resolve, reject } = operation;
+  const { resolve } = operation;
   outcome.cancelled = operation.cancelled;
   settlePosition(operation, outcome.written);
   const intact = views.every((view, i) => view.length === lengths[i]);
   end(operation);
-  if (intact) resolve(outcome);
-  else reject(dataTaken());
+  resolve(intact ? outcome : lateRejection(dataTaken));
 }

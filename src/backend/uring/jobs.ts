@@ -7,6 +7,7 @@ import { Opcode } from "../../kernel/sqe.ts";
 import { clockMs } from "../../node/clock.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import type { FileInfo } from "../../node/file-info.ts";
+import { lateRejection } from "../../node/late-error.ts";
 import { encodePath } from "../../node/path.ts";
 import { setOpenAttributes } from "../../node/set-attributes.ts";
 import { offAbort, onAbort } from "../../node/signal.ts";
@@ -158,7 +159,7 @@ export async function list<N extends NamesAs>(
   if (ring.closed) throw closed();
   native.jobOutcome(job.address, outcome);
   try {
-    if (outcome[0] !== 0) throw failureOf(file === null ? (where as Path) : undefined);
+    if (outcome[0] !== 0) return lateRejection(() => failureOf(file === null ? (where as Path) : undefined));
     if (outcome[4]! > 0) await decode(ring, Buffer.from(memoryAt(addressIn(outcome, 2), outcome[4]!)), namesAs, visit);
   } finally {
     if (!ring.closed) free(job, true);

@@ -8,6 +8,7 @@ import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "../../kernel/sqe.ts";
 import { setTimeout } from "../../node/clock.ts";
 import { abortError, systemError } from "../../node/errors.ts";
+import { fail as failLate, late, rejection } from "../../node/late-error.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
@@ -170,7 +171,7 @@ export abstract class Linked<T> {
   /** The OPENAT has failed, and with it the chain. */
   protected notOpened(res: number): void {
     if (res === EINTR && this.error === null) return this.stage();
-    this.fail(systemError(honest(res), "open", this.operation.path));
+    this.fail(late(() => systemError(honest(res), "open", this.operation.path)));
   }
 
   /** Ends with an error, unless one came before it. */
@@ -193,7 +194,7 @@ export abstract class Linked<T> {
   closedLate(res: number): void {
     // Never begun: the file is in its place yet, and would stay there when the descriptor is given back.
     if (res === ECANCELED && this.operation.retries++ < MAX_RETRIES) return this.finish();
-    if (isCloseError(res)) this.closeFailed(systemError(res, "close"));
+    if (isCloseError(res)) this.closeFailed(late(() => systemError(res, "close")));
     this.#settle();
   }
 
@@ -205,22 +206,22 @@ export abstract class Linked<T> {
     this.release();
     end(operation);
     if (slot >= 0) t.direct.give(slot);
-    if (error !== null) reject(error);
-    else resolve(this.value);
+    if (error === null) resolve(this.value);
+    else failLate({ resolve, reject }, () => error);
   }
 
   /** The ring is closed or stopped: no CQE will come. What the kernel might still have is not given back. */
   abandon(isIdle: boolean): void {
     const { operation, error } = this;
     this.#unwatch();
-    operation.reject(error ?? operation.ring.stopError);
+    operation.resolve(rejection(error ?? operation.ring.stopError));
     if (isIdle) end(operation);
   }
 
   #watch(signal: AbortSignal): void {
     this.#onAbort = () => {
       const { operation, slot } = this;
-      this.error = abortError(signal);
+      this.error = late(() => abortError(signal));
       if (slot < 0) {
         // Nothing has begun. It does not stay in line to be told so: those who abort what they ask for, again and again,
         // would fill the memory before the line moves.

@@ -6,6 +6,7 @@ import { constants } from "../../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { abortable } from "../../node/abort.ts";
 import { abortError, namingFolder, readError, systemError } from "../../node/errors.ts";
+import { late, rejection, renewed } from "../../node/late-error.ts";
 import { isAborted } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
@@ -53,7 +54,7 @@ class ReadFile extends Linked<Buffer | string> {
 
   /** Nothing is changed by what the kernel still does: nobody waits for its end. */
   protected override aborted(): void {
-    this.operation.reject(this.error);
+    this.operation.resolve(rejection(this.error));
   }
 
   protected stage(): void {
@@ -78,7 +79,10 @@ class ReadFile extends Linked<Buffer | string> {
     this.isOpen = true;
     if (this.error === null && (second > 0 || isToRepeat(first) || isToRepeat(second)))
       return void this.#goOn(Math.max(0, first), Math.max(0, second));
-    if (first < 0 || second < 0) return this.fail(readError(honest(first < 0 ? first : second), this.operation.path!));
+    if (first < 0 || second < 0) {
+      const res = honest(first < 0 ? first : second);
+      return this.fail(late(() => readError(res, this.operation.path!)));
+    }
     if (this.error === null) this.value = this.t.lanes.result(this.#lane!, first, this.#encoding);
     this.finish();
   }
@@ -90,7 +94,7 @@ class ReadFile extends Linked<Buffer | string> {
     try {
       this.value = await readRest(t, source, this.operation.path!, this.#lane!, first, second, this.#encoding, signal);
     } catch (error) {
-      this.error ??= error as Error;
+      this.error ??= renewed(error) as Error;
     }
     this.finish();
   }

@@ -8,6 +8,7 @@ import { copyBytes, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
 import { closedError, systemError } from "../../node/errors.ts";
+import { lateRejection } from "../../node/late-error.ts";
 import { statsFromStatx } from "../../node/stats.ts";
 import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
 import type { KernelBuffer } from "../../ring/kernel-memory.ts";
@@ -43,10 +44,10 @@ const SEEK_END = 2;
 
 /** The view was detached, moved or resized while the kernel had its address. */
 export function memoryTaken(operation: Operation): void {
-  const { reject, syscall } = operation;
+  const { resolve, syscall } = operation;
   settlePosition(operation, 0);
   end(operation);
-  reject(bufferTaken(syscall));
+  resolve(lateRejection(() => bufferTaken(syscall)));
 }
 
 export function failTransfer(operation: Operation, res: number): void {

@@ -6,6 +6,7 @@ import { stableAddress } from "../../kernel/address.ts";
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
 import { abortError, systemError } from "../../node/errors.ts";
+import { fail as failLate } from "../../node/late-error.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { type RingThread, ringThread } from "../../ring/context.ts";
 import { end, type Finish, type InFlightOwner, LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
@@ -92,9 +93,9 @@ export function honest(res: number): number {
 
 /** Ends the operation with Node's error for `res`. */
 export function fail(operation: Operation, res: number): void {
-  const { reject, syscall, path, dest, cancelled } = operation;
+  const { resolve, reject, syscall, path, dest, cancelled } = operation;
   end(operation);
-  reject(systemError(cancelled ? res : honest(res), syscall, path, dest));
+  failLate({ resolve, reject }, () => systemError(cancelled ? res : honest(res), syscall, path, dest));
 }
 
 /** Asks the kernel to cancel an operation, all of its `links`. Advice only: its CQEs come all the same, each in its way. */

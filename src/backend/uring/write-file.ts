@@ -11,6 +11,7 @@ import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { abortError, systemError } from "../../node/errors.ts";
+import { late, renewed } from "../../node/late-error.ts";
 import { isAborted } from "../../node/signal.ts";
 import { done, inSteps, type Steps, settled } from "../../node/steps.ts";
 import { bytesOf, isResizable } from "../../node/views.ts";
@@ -120,7 +121,7 @@ class WriteFile extends Linked<void> implements Work {
     if (results[OPEN]! < 0) return this.notOpened(results[OPEN]!);
     this.isOpen = !isClosed(results[CLOSE]!);
     landed.bytes = Math.max(0, results[WRITE]!);
-    if (this.data.length !== this.#length) this.error ??= dataTaken();
+    if (this.data.length !== this.#length) this.error ??= late(dataTaken);
     if (this.isOpen) return void inSteps(this.#goOn());
     // The kernel does not cancel what is linked to a failed FTRUNCATE or FSYNC: the CLOSE has run all the same.
     if (this.error === null && this.truncates && this.#leftUndone() && this.operation.retries++ < MAX_RETRIES)
@@ -146,9 +147,9 @@ class WriteFile extends Linked<void> implements Work {
   #failure(): Error | null {
     const { results } = this;
     if (this.truncates && isTruncateError(results[TRUNCATE]!))
-      return systemError(honest(results[TRUNCATE]!), "ftruncate");
-    if (this.flush && results[SYNC]! < 0) return systemError(honest(results[SYNC]!), "fsync");
-    return isCloseError(results[CLOSE]!) ? systemError(results[CLOSE]!, "close") : null;
+      return late(() => systemError(honest(results[TRUNCATE]!), "ftruncate"));
+    if (this.flush && results[SYNC]! < 0) return late(() => systemError(honest(results[SYNC]!), "fsync"));
+    return isCloseError(results[CLOSE]!) ? late(() => systemError(results[CLOSE]!, "close")) : null;
   }
 
   /** The chain broke, or was too long for one: the file is open, `landed` says how much is written. */
@@ -160,16 +161,16 @@ class WriteFile extends Linked<void> implements Work {
       if (this.error !== null) yield* cutAfterFailure(t, source, this);
       else yield* writeRest(t, source, this);
     } catch (error) {
-      this.error ??= error as Error;
+      this.error ??= renewed(error) as Error;
     }
     this.finish();
   }
 
   /** The error that broke the chain, if it is one that stays. */
   #broken([, write, truncate, sync]: readonly number[]): Error | null {
-    if (write! < 0 && !isUndone(write!)) return systemError(write!, "write");
-    if (isTruncateError(truncate!) && !isUndone(truncate!)) return systemError(truncate!, "ftruncate");
-    return sync! < 0 && !isUndone(sync!) ? systemError(sync!, "fsync") : null;
+    if (write! < 0 && !isUndone(write!)) return late(() => systemError(write!, "write"));
+    if (isTruncateError(truncate!) && !isUndone(truncate!)) return late(() => systemError(truncate!, "ftruncate"));
+    return sync! < 0 && !isUndone(sync!) ? late(() => systemError(sync!, "fsync")) : null;
   }
 }
 
