@@ -6,6 +6,7 @@ import { beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
 import { FAULT_LIB, hasFaultBuild } from "../helpers/fault-shim.ts";
+import { kernelLogMark, kernelTrouble } from "../helpers/kernel-log.ts";
 import { missing } from "../helpers/requirements.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
@@ -105,7 +106,9 @@ beforeAll(async () => {
   if (reason !== null) return;
   expect(hasFaultBuild()).toBe(true); // make fault
   const env = { BUN_URING_BACKEND: "uring", BUN_URING_LIB: FAULT_LIB };
+  const mark = kernelLogMark();
   seen = await runCase(fixture, "all", { input: { folder: root }, env, timeoutMs: 60_000 });
+  expect(kernelTrouble(mark)).toEqual([]);
 }, 70_000);
 
 for (const [title, expected] of Object.entries(EXPECTED))
