@@ -4,6 +4,7 @@ import type { OpenMode } from "node:fs";
 import type { HandleWriteOptions } from "../node/options.ts";
 import type { FileStreamOptions, ReadStreamOptions, WriteStreamOptions } from "../streams/file-stream.ts";
 
+/** How names beneath a root may resolve. */
 export interface RootOptions {
   /**
    * Symbolic links: "inside" (default) are followed while they stay beneath the folder, "never" are refused wherever they
@@ -28,5 +29,7 @@ export interface RootReaddirOptions {
 }
 
 type Placed = Pick<FileStreamOptions, "flags" | "mode">;
+/** As Node's for `createReadStream`, beneath a root. */
 export type RootReadStreamOptions = ReadStreamOptions & Placed;
+/** As Node's for `createWriteStream`, beneath a root. */
 export type RootWriteStreamOptions = WriteStreamOptions & Placed;
