@@ -4,6 +4,7 @@
 import { constants } from "node:fs";
 import * as early from "./backend/early.ts";
 import type { FileHandle } from "./handle/file-handle.ts";
+import { later } from "./node/loading.ts";
 import { named, withLengths } from "./node/named.ts";
 import { filesComeWith } from "./streams/files.ts";
 
@@ -55,20 +56,29 @@ const cpCode = later(() => require("./tree/cp.ts") as Cp);
 const rmCode = later(() => require("./tree/rm.ts") as Rm);
 const watchCode = later(() => require("./fs/watch.ts") as Watch);
 
-function later<T>(load: () => T): () => T {
-  let loaded: T | null = null;
-  return () => {
-    loaded ??= load();
-    return loaded;
-  };
-}
-
 filesComeWith(handles);
 
 /** The function `name` of what `load` gives. */
 function deferred<T, K extends keyof T & string>(load: () => T, name: K): T[K] {
+  const call = (...args: any[]): any => run(load, name, args);
+  return call as T[K];
+}
+
+/** The same for what gives an iterator. */
+function iterating<T, K extends keyof T & string>(load: () => T, name: K): T[K] {
   const call = (...args: any[]): any => (load() as Module)[name]!(...args);
   return call as T[K];
+}
+
+/** What can't be loaded is a rejection. */
+function run(load: () => unknown, name: string, args: any[]): any {
+  let loaded: Module;
+  try {
+    loaded = load() as Module;
+  } catch (error) {
+    return Promise.reject(error);
+  }
+  return loaded[name]!(...args);
 }
 
 /* ---- early, by Bun -------------------------------------------------------------------------------------------------- */
@@ -102,10 +112,10 @@ const ofRm: Take = (options) =>
  */
 function quick<T, K extends keyof T & string>(load: () => T, name: K, direct: Early, at = 0, take?: Take): T[K] {
   const call = (...args: any[]): any => {
-    if (early.isOver) return (load() as Module)[name]!(...args);
+    if (early.isOver) return run(load, name, args);
     try {
       if (take !== undefined && args.length > at && typeof args[0] === "string") args[at] = take(args[at]);
-      const again = (): any => (load() as Module)[name]!(...args);
+      const again = (): any => run(load, name, args);
       return direct(again, ...args) ?? again();
     } catch (error) {
       return Promise.reject(error); // of a getter of the caller's
@@ -130,7 +140,7 @@ export const copyFile: CopyFile["copyFile"] = quick(copyFileCode, "copyFile", ea
 /** Copies files and, with `recursive`, trees. */
 export const cp: Cp["cp"] = deferred(cpCode, "cp");
 /** Async iterator of the paths that match. */
-export const glob: Directory["glob"] = deferred(directory, "glob");
+export const glob: Directory["glob"] = iterating(directory, "glob");
 /** As in Node: rejects on Linux, where links have no mode. */
 export const lchmod: Delegated["lchmod"] = deferred(delegated, "lchmod");
 /** Sets owner and group of a link itself. */
@@ -194,7 +204,7 @@ export const unlink: OnPaths["unlink"] = quick(onPaths, "unlink", early.unlink);
 /** Sets access and modification time: seconds, or Dates. */
 export const utimes: Delegated["utimes"] = quick(delegated, "utimes", early.utimes);
 /** Async iterator of the changes of a file or folder. */
-export const watch: Watch["watch"] = deferred(watchCode, "watch");
+export const watch: Watch["watch"] = iterating(watchCode, "watch");
 /**
  * Writes a whole file: a string (`encoding`, utf8 by default), a view, or anything that is iterated, also
  * asynchronously, and yields those. `flag` is "w" and `mode` 0o666 by default; `flush` syncs before the file is closed.

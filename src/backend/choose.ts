@@ -4,6 +4,7 @@
 
 import { RWF_DONTCACHE } from "../kernel/constants.ts";
 import { abortError } from "../node/errors.ts";
+import { later } from "../node/loading.ts";
 import { isAborted } from "../node/signal.ts";
 import type { Reason } from "../ring/setup.ts";
 import { adaptive } from "./adaptive.ts";
@@ -11,7 +12,7 @@ import type { Backend, OpenFile } from "./interface.ts";
 import { nodeBackend } from "./node.ts";
 
 type RingSide = typeof import("./ring-backend.ts");
-const ringSide = (): RingSide => require("./ring-backend.ts") as RingSide;
+const ringSide = later(() => require("./ring-backend.ts") as RingSide);
 
 let chosen: Backend | null = null;
 let reason: Reason | null = null;

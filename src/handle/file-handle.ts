@@ -11,6 +11,7 @@ import { currentBackend } from "../backend/choose.ts";
 import type { OpenFile } from "../backend/interface.ts";
 import { writeAll } from "../backend/loops.ts";
 import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import { later } from "../node/loading.ts";
 import { withLengths } from "../node/named.ts";
 import {
   type DataPieces,
@@ -43,11 +44,11 @@ export { fileOf, kinOf } from "./core.ts";
 type View = NodeJS.ArrayBufferView;
 
 // What few handles are asked for is loaded when one is.
-const batches = () => require("./read-batch.ts") as typeof import("./read-batch.ts");
-const streams = () => require("../streams/node-stream.ts") as typeof import("../streams/node-stream.ts");
-const webStreams = () => require("../streams/web-stream.ts") as typeof import("../streams/web-stream.ts");
-const extras = () => require("./space.ts") as typeof import("./space.ts");
-const xattr = () => require("./xattr.ts") as typeof import("./xattr.ts");
+const batches = later(() => require("./read-batch.ts") as typeof import("./read-batch.ts"));
+const streams = later(() => require("../streams/node-stream.ts") as typeof import("../streams/node-stream.ts"));
+const webStreams = later(() => require("../streams/web-stream.ts") as typeof import("../streams/web-stream.ts"));
+const extras = later(() => require("./space.ts") as typeof import("./space.ts"));
+const xattr = later(() => require("./xattr.ts") as typeof import("./xattr.ts"));
 
 /** The prototype that Bun's own class is put behind: handle/bun-class.ts. */
 export const handlePrototype: object = OpenHandle.prototype;
