@@ -125,11 +125,11 @@ async function pendingOf(promises: readonly Promise<unknown>[]): Promise<number>
   return pending;
 }
 
-/** Descriptors but for those that Bun keeps for itself. */
+/** Descriptors but for those that Bun keeps for itself; the package makes no socket. */
 const descriptors = (): string[] =>
   [...openFds()]
     .map(([, target]) => target.replace(/\d+/g, ""))
-    .filter((target) => !/eventpoll|timerfd|pidfd|^pipe:/.test(target))
+    .filter((target) => !/eventpoll|timerfd|pidfd|^pipe:|^socket:/.test(target))
     .sort();
 const rings = (): number => readFileSync("/proc/self/maps", "latin1").split("anon_inode:[io_uring]").length - 1;
 const pages = (): number => Number(readFileSync("/proc/self/statm", "latin1").split(" ")[0]);

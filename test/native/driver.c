@@ -49,6 +49,10 @@ static void set_up_and_restrict(void)
     uint8_t opcodes[256] = {0};
     CHECK(bun_uring_probe(ring, opcodes, sizeof(opcodes)) > IORING_OP_READ);
     CHECK(opcodes[IORING_OP_READ] == 1);
+    uint32_t known[2] = {0};
+    const int32_t told = bun_uring_query(known); // 6.18
+    CHECK(told < 0 || known[0] > IORING_OP_READ);
+    CHECK(bun_uring_deadly() == 0);
     CHECK(bun_uring_cap_workers(ring, 2, 2) == 0);
     CHECK(bun_uring_register_files(ring, 8) >= 0);
     CHECK(bun_uring_register_buffers(ring, 4) >= 0);
