@@ -10,6 +10,7 @@ import { clockMs, setImmediate } from "../node/clock.ts";
 import { systemError } from "../node/errors.ts";
 import { finishAtExit, isExiting } from "../node/exit.ts";
 import { copyHere, isFreeOrFile } from "../node/exit-calls.ts";
+import { late } from "../node/late-error.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { byteLengthOf, isView } from "../node/views.ts";
 import { presence } from "../ring/presence.ts";
@@ -112,7 +113,8 @@ function nodeError(error: Failure, syscall: string, path: string, dest?: string)
   if (typeof errno !== "number") return error;
   const isUsual = USUAL.has(code!) && error.syscall === syscall && error.path === path && error.dest === dest;
   if (!isUsual) return systemError(errno, syscall, path, dest);
-  const made = Object.assign(new Error(message), { errno, code, syscall, path }, dest === undefined ? null : { dest });
+  const bare = late(() => new Error(message)); // frames of ours would be looked up in our source maps: 3 ms at the first
+  const made = Object.assign(bare, { errno, code, syscall, path }, dest === undefined ? null : { dest });
   // Made when it is asked for: text, lines by their source maps, take longer than the operation.
   Object.defineProperty(made, "stack", {
     configurable: true,
