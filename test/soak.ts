@@ -193,9 +193,10 @@ const isJudged = ({ atSeconds }: Rest): boolean => atSeconds > seconds * WARM_UP
 const isSame = (before: Rest, now: Record<string, number>, threads: string[]): boolean =>
   JSON.stringify(before.held) === JSON.stringify(now) && before.threads.length === threads.length;
 
-/** Differences between the first rest after the warm-up and the last one. */
+/** Differences between the first rest after the warm-up and the last one; both of a ring that is new, or both of an old one. */
 function growth(): string[] {
-  const [first, last] = [rests.find(isJudged), rests.at(-1)];
+  const last = rests.at(-1);
+  const first = rests.find((one, i) => isJudged(one) && (rests.length - 1 - i) % 2 === 0);
   if (first === undefined || last === undefined || first === last) return ["there was no time for two rests"];
   const more = Object.keys(first.held).filter((name) => last.held[name]! > first.held[name]!);
   const grown = more.map((name) => `${name} ${first.held[name]} -> ${last.held[name]}`);
