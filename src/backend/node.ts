@@ -10,6 +10,7 @@ import { bun, bunFs } from "../node/bun-fs.ts";
 import { closedError, errnoOf, systemError, told } from "../node/errors.ts";
 import { type FileInfo, infoFromStats } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
+import { later } from "../node/loading.ts";
 import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
@@ -47,14 +48,15 @@ let native: Native | null | undefined;
 
 /** What few programs want, and what loads bun:ffi. */
 type Rarely = typeof import("./node-direct.ts");
-const rarely = (): Rarely => require("./node-direct.ts") as Rarely;
+const rarely = later(() => require("./node-direct.ts") as Rarely);
+const copying = later(() => require("../kernel/copy.ts") as typeof import("../kernel/copy.ts"));
+const shim = later(() => require("../kernel/shim.ts") as typeof import("../kernel/shim.ts"));
 
 const refuse = async (what: string): Promise<never> => {
   throw unavailable(what, "this process runs on the node backend, and node:fs has no such call");
 };
 
-const loaded = (): Native | null =>
-  (require("../kernel/shim.ts") as typeof import("../kernel/shim.ts")).loadNative().native ?? null;
+const loaded = (): Native | null => shim().loadNative().native ?? null;
 
 /** node:fs does not say what may wait for a server, so anything may. */
 function maybeSlow(file: OpenFile): OpenFile {
@@ -92,7 +94,7 @@ class NodeBackend implements Backend {
   readonly seek = null;
   readonly claim = null;
   copy(from: Uint8Array, to: Uint8Array): number {
-    return (require("../kernel/copy.ts") as typeof import("../kernel/copy.ts")).copyBytes(from, to);
+    return copying().copyBytes(from, to);
   }
 
   open(path: Path, flags: number, mode: number): Promise<OpenFile>;

@@ -9,6 +9,7 @@ import { kinMet, meetKin } from "../handle/bun-class.ts";
 import { FileHandle, handlePrototype, kinOf } from "../handle/file-handle.ts";
 import { abortable, type Limits, limited } from "../node/abort.ts";
 import { validateBoolean, validateOneOf } from "../node/arguments.ts";
+import { later } from "../node/loading.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import { limitsIn } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -129,6 +130,7 @@ function isOptions(value: unknown): value is OpenOptions {
 /* ---- O_DIRECT ------------------------------------------------------------------------------------------------------ */
 
 type Direct = typeof import("../backend/direct.ts");
+const directCode = later(() => require("../backend/direct.ts") as Direct);
 
 async function openDirect(path: Path, flags: number, mode: number): Promise<FileHandle> {
   const buffered = flags & ~O_DIRECT;
@@ -199,7 +201,7 @@ async function handleOfDirect(
   let plain: OpenFile;
   try {
     if (!kinMet) await meetKin(handlePrototype, kinOf);
-    const { directBackend } = require("../backend/direct.ts") as Direct;
+    const { directBackend } = directCode();
     const alignment = await base.directAlignment(file);
     const stats = await base.fstat(file, false);
     const sized = stats.isFile();

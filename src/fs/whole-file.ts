@@ -9,6 +9,7 @@ import { currentBackend } from "../backend/choose.ts";
 import { validateReadFileBuffer } from "../handle/contents.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import { later } from "../node/loading.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import {
   type DataPieces,
@@ -38,13 +39,8 @@ interface WriteOptions extends ReadOptions {
 const FILE_MODE = 0o666;
 
 type Opening = typeof import("./open.ts");
-let opening: Opening | null = null;
-
 /** Handles, when there is one or one is needed: most files are read and written by path. */
-function handles(): Opening {
-  opening ??= require("./open.ts") as Opening;
-  return opening;
-}
+const handles = later(() => require("./open.ts") as Opening);
 
 /** A handle of ours, or one of node:fs/promises: each reads and writes by its own methods. */
 function isHandle(file: unknown): file is FileHandle {
