@@ -11,8 +11,8 @@ const list: readonly Mutant[] = [
     ["a batch is joined though others came behind it", "if (fits && this.#turns.isLast(batch.turn!)) {", "if (fits) {"],
     [
       "a gathered sync that fails is told to the first only",
-      "for (const { reject, length } of pieces) reject(failedAt(error, length));\n        return pieces.length;",
-      "pieces[0]!.reject(failedAt(error, pieces[0]!.length));\n        return pieces.length;",
+      "for (const { resolve, length } of pieces) resolve(failedAt(error, length));\n        return pieces.length;",
+      "pieces[0]!.resolve(failedAt(error, pieces[0]!.length));\n        return pieces.length;",
     ],
     ["a batch grows beyond its bounds", "batch.bytes + length <= BATCH_BYTES", "batch.bytes <= BATCH_BYTES * 1024"],
     [
@@ -28,8 +28,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "a failed durable batch leaves those behind it waiting",
-      "pieces[count]!.reject(failedAt(error, left));\n      return count + 1;",
-      "pieces[count]!.reject(failedAt(error, left));\n      return pieces.length;",
+      "pieces[count]!.resolve(failedAt(error, left));\n      return count + 1;",
+      "pieces[count]!.resolve(failedAt(error, left));\n      return pieces.length;",
     ],
     ["a short write settles too many", "} while (left > 0);", "} while (left >= 0 && count < pieces.length);"],
     [
@@ -49,8 +49,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "an error is shared by all whom it concerns",
-      'return typeof errno === "number" ? Object.assign(systemError(errno, syscall!), { bytesWritten }) : error;',
-      "return Object.assign(error as object, { bytesWritten });",
+      "return lateRejection(() => Object.assign(systemError(errno, syscall!), { bytesWritten }));",
+      "return Promise.reject(Object.assign(error as object, { bytesWritten }));",
     ],
     [
       "without memory for the copy all are left waiting",
@@ -72,13 +72,13 @@ const list: readonly Mutant[] = [
     [
       [
         "a write at the own position overtakes a read",
-        "this.#last = this.#lastWrite = operation;\n    return operation;",
-        "this.#lastWrite = operation;\n    return operation;",
+        "this.#last = this.#lastWrite = this.#ended;",
+        "this.#lastWrite = this.#ended;",
       ],
       [
         "a read at the own position overtakes a write",
-        "this.#last = this.#lastRead = operation;\n    return operation;",
-        "this.#lastRead = operation;\n    return operation;",
+        "this.#last = this.#lastRead = this.#ended;",
+        "this.#lastRead = this.#ended;",
       ],
       [
         "the first operation of an idle file is not remembered",
@@ -87,8 +87,8 @@ const list: readonly Mutant[] = [
       ],
       [
         "what is held lets go of the order too early",
-        "if (this.#file.inFlight === 0) this.#last = this.#lastRead = this.#lastWrite = null;",
-        "this.#last = this.#lastRead = this.#lastWrite = null;",
+        "if (this.#file.inFlight === 0)\n        this.#last = this.#lastOperation = this.#ended = this.#lastRead = this.#lastWrite = null;",
+        "this.#last = this.#lastOperation = this.#ended = this.#lastRead = this.#lastWrite = null;",
       ],
       [
         "close does not wait for operations of several steps",
@@ -138,11 +138,15 @@ const list: readonly Mutant[] = [
       "if (this.#running.size > 0) await Promise.allSettled(this.#running);",
       "",
     ],
-    ["a success after a failure counts", "if (this.#errno !== 0) throw systemError(this.#errno, syscall);", ""],
+    [
+      "a success after a failure counts",
+      "return errno === 0 ? undefined : lateRejection(() => systemError(errno, syscall));",
+      "",
+    ],
     [
       "who shares a failure shares the error's name",
-      'typeof error.errno !== "number" ? error : systemError(error.errno, syscall)',
-      'typeof error.errno !== "number" ? error : error',
+      "return lateRejection(() => systemError(error.errno, syscall));",
+      "return passedOn(error);",
     ],
   ]),
   ...inFile(

@@ -31,7 +31,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "a failed write leaves the file as Bun has left it",
-        "else if (truncatesLate(flags, bytes.byteLength)) resolve(false);",
+        "if (!isOpen && truncatesLate(flags, bytes.byteLength)) return resolve(false);",
         "",
         { tests: ["fault/fuse-told"] },
       ],
@@ -176,8 +176,8 @@ const list: readonly Mutant[] = [
   ...inFile("node/abort.ts", { tests: ["contract/abort-signal", "contract/limits"] }, [
     [
       "an aborted write does not say what landed",
-      "throw Object.assign(abortError(signal), { bytesWritten: landed.bytes });",
-      "throw abortError(signal);",
+      "return lateRejection(() => Object.assign(abortError(signal), { bytesWritten: landed.bytes }));",
+      "return lateRejection(() => abortError(signal));",
     ],
     ["a timer outlives its call", "    clearTimeout(timer);\n", ""],
     ["a listener outlives its call", "    if (signal !== undefined) offAbort(signal, forward);\n", ""],

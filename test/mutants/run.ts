@@ -190,14 +190,14 @@ function summary(runs: readonly Run[]): void {
 }
 
 const all = await mutants();
-if (options.list) {
-  for (const { file, name } of all) console.log(`${file}: ${name}`);
-  process.exit(0);
-}
 const wrong = misfits(all);
 if (wrong.length > 0) {
   console.error(`mutations that no longer fit:\n  ${wrong.join("\n  ")}`);
   process.exit(1);
+}
+if (options.list) {
+  for (const { file, name } of all) console.log(`${file}: ${name}`);
+  process.exit(0);
 }
 const trees = Array.from({ length: Number(options.jobs ?? Math.min(4, availableParallelism())) }, copyTree);
 process.on("exit", () => {

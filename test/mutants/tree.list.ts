@@ -42,7 +42,7 @@ const list: readonly Mutant[] = [
       "    await backend.unlink(to).catch(() => {});\n    throw error;",
       "    throw error;",
     ],
-    ["both files stay open after a failure", ".finally(() => closeBoth(backend, opened))", ""],
+    ["both files stay open after a failure", "await closeBoth(backend, opened);", ""],
     [
       "COPYFILE_EXCL does not refuse a large target",
       "const exclusive = (wish & COPYFILE_EXCL) !== 0 ? O_EXCL : 0;",

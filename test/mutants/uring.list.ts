@@ -41,7 +41,7 @@ const list: readonly Mutant[] = [
       ["the position is not settled", "  settlePosition(operation, outcome.written);\n", ""],
       [
         "a durable write whose data was taken resolves",
-        "if (intact) resolve(outcome);\n  else reject(dataTaken());",
+        "resolve(intact ? outcome : lateRejection(dataTaken));",
         "resolve(outcome);",
         { tests: ["fault/told", "unit/syncs"] },
       ],
@@ -52,7 +52,7 @@ const list: readonly Mutant[] = [
     ["a large flushed writeFile does not sync", "if (!work.flush) return;", "return;"],
     [
       "a sync in the chain that fails is not told",
-      'if (this.flush && results[SYNC]! < 0) return systemError(honest(results[SYNC]!), "fsync");',
+      'if (this.flush && results[SYNC]! < 0) return late(() => systemError(honest(results[SYNC]!), "fsync"));',
       "",
     ],
     [
@@ -72,7 +72,7 @@ const list: readonly Mutant[] = [
     ],
     [
       "a failing close after the chain is swallowed",
-      'return isCloseError(results[CLOSE]!) ? systemError(results[CLOSE]!, "close") : null;',
+      'return isCloseError(results[CLOSE]!) ? late(() => systemError(results[CLOSE]!, "close")) : null;',
       "return null;",
     ],
     [
@@ -95,7 +95,7 @@ const list: readonly Mutant[] = [
     ],
     [
       "data that was taken away while its file was opened passes",
-      "if (this.data.length !== this.#length) this.error ??= dataTaken();",
+      "if (this.data.length !== this.#length) this.error ??= late(dataTaken);",
       "",
       { tests: ["fault/told", "contract/write-file", "lifetime/buffers"] },
     ],
@@ -107,7 +107,7 @@ const list: readonly Mutant[] = [
     ["a failed write of the rest is taken for bytes", 'if (res < 0) throw systemError(res, "write");\n', ""],
     [
       "an error of the chain's write is gone on from",
-      'if (write! < 0 && !isUndone(write!)) return systemError(write!, "write");',
+      'if (write! < 0 && !isUndone(write!)) return late(() => systemError(write!, "write"));',
       "",
     ],
     [
@@ -126,7 +126,7 @@ const list: readonly Mutant[] = [
         "isToRepeat(first) || isToRepeat(second)",
         "isToRepeat(second)",
       ],
-      ["an error of the second read is swallowed", "if (first < 0 || second < 0) return", "if (first < 0) return"],
+      ["an error of the second read is swallowed", "if (first < 0 || second < 0) {", "if (first < 0) {"],
       [
         "the second read is not looked at",
         "(second > 0 || isToRepeat(first)",
@@ -203,7 +203,11 @@ const list: readonly Mutant[] = [
       "if (res === ECANCELED && this.operation.retries++ < MAX_RETRIES) return this.finish();",
       "",
     ],
-    ["a late CLOSE that fails is swallowed", 'if (isCloseError(res)) this.closeFailed(systemError(res, "close"));', ""],
+    [
+      "a late CLOSE that fails is swallowed",
+      'if (isCloseError(res)) this.closeFailed(late(() => systemError(res, "close")));',
+      "",
+    ],
     ["a direct descriptor is not given back", "if (slot >= 0) t.direct.give(slot);", ""],
     ["an open that was interrupted is an error", "if (res === EINTR && this.error === null) return this.stage();", ""],
     [
@@ -216,7 +220,11 @@ const list: readonly Mutant[] = [
       "this.t.direct.leave(this.#place!);\n        return this.#settle();",
       "return;",
     ],
-    ["a closed ring leaves the promise pending", "operation.reject(error ?? operation.ring.stopError);", ""],
+    [
+      "a closed ring leaves the promise pending",
+      "operation.resolve(rejection(error ?? operation.ring.stopError));",
+      "",
+    ],
     ["a throw while it begins leaves it pending", "this.fail(error as Error); // no memory: nothing is staged yet", ""],
     [
       "the caller's path is used later",
