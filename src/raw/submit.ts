@@ -206,6 +206,7 @@ export class Runner {
     for (let i = 0, word = first; i < draft.count; i++, word += SQE_WORDS) {
       words[word + 8] = low;
       words[word + 9] = high + i;
+      if (((words[word]! >>> 8) & SqeFlag.ASYNC) !== 0) ring.asyncForced++;
     }
     const promise: Promise<T> = promiseFor(operation);
     if (draft.count === 1) this.#running.set(promise, { operation, life: operation.life });

@@ -37,13 +37,14 @@ export interface RingStats {
   /** SQEs staged in JavaScript now, not yet in the kernel. */ queued: number;
   /** Calls into the shim that can enter the kernel. */ nativeCalls: number;
   /** io_uring_enter system calls. */ enters: number;
-  /** CQEs that were there when their submit returned. */ inlineCompletions: number;
+  /** CQEs that were there when their submit returned; of what came then, all that was in flight before counts first. */
+  inlineCompletions: number;
   /** Times the doorbell woke the loop. */ wakeups: number;
   /** Rounds of setImmediate spent looking for a CQE. */ spins: number;
   /** SQEs sent to io-wq threads on purpose (IOSQE_ASYNC). */ asyncForced: number;
   /**
-   * SQEs that were neither done when their submit returned nor sent to a thread on purpose: the kernel gave them to a thread,
-   * or waits for what they are about. Links behind such a one count with it.
+   * SQEs that were neither among `inlineCompletions` nor among `asyncForced`: the kernel, or this package's helper thread, has
+   * them done by a thread, or waits for what they are about. Links behind such a one count with it.
    */
   punts: number;
   /** SQEs staged again: interrupted, or refused where they could not wait. */ resubmissions: number;

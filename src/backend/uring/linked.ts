@@ -137,6 +137,7 @@ export abstract class Linked<T> {
 
   /** Begins to stage `count` links. */
   protected expect(count: number): void {
+    if (this.operation.pending === 0) this.t.ring.resubmissions += count; // taken with one pending
     this.operation.pending = count;
     this.operation.finish = finishLink;
     this.results.fill(ECANCELED);
@@ -193,7 +194,10 @@ export abstract class Linked<T> {
 
   closedLate(res: number): void {
     // Never begun: the file is in its place yet, and would stay there when the descriptor is given back.
-    if (res === ECANCELED && this.operation.retries++ < MAX_RETRIES) return this.finish();
+    if (res === ECANCELED && this.operation.retries++ < MAX_RETRIES) {
+      this.t.ring.resubmissions++;
+      return this.finish();
+    }
     if (isCloseError(res)) this.closeFailed(late(() => systemError(res, "close")));
     this.#settle();
   }

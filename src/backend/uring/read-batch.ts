@@ -136,6 +136,7 @@ function finish(operation: Operation, res: number, _flags: number, index: number
   if (results[index] !== NOT_YET) return operation.ring.poison(`a second CQE for read ${index} of a batch`);
   if ((res === EINTR || (res === EAGAIN && mayRetry(operation, batch))) && batch.error === null) {
     operation.pending++;
+    operation.ring.resubmissions++;
     return stageReads(operation, batch, index, 1, res === EAGAIN);
   }
   results[index] = honest(res);

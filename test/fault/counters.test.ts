@@ -1,0 +1,44 @@
+// `stats().punts` and `stats().resubmissions` beside operations whose number of SQEs, and what the kernel does with each, is known.
+// In processes of their own, as a ring's counters are those of all that its thread does. Assumes the fault build for the last.
+
+import { expect } from "bun:test";
+import { join } from "node:path";
+import { runCase } from "../helpers/child.ts";
+import { FAULT_LIB } from "../helpers/fault-shim.ts";
+import { run } from "../helpers/mounts.ts";
+import { faultTest } from "../helpers/requirements.ts";
+import { tmpDir } from "../helpers/tmp.ts";
+
+const fixture = join(import.meta.dir, "counters.child.ts");
+const dir = tmpDir();
+run("mkfifo", join(dir, "fifo"));
+const said = (name: string, env: Record<string, string> = {}): Promise<any> =>
+  runCase(fixture, name, { input: dir, env: { BUN_URING_BACKEND: "uring", ...env } });
+const none = { asyncForced: 0, punts: 0, resubmissions: 0 };
+
+faultTest(
+  "what is done within its submit, or sent to a thread on purpose, is no punt; what waits is one",
+  { needs: ["ioUring"] },
+  async () => {
+    expect(await said("punts")).toEqual({
+      cached: { ...none, submitted: 10 },
+      waiting: { ...none, submitted: 1, punts: 1 },
+      asked: { ...none, submitted: 1, asyncForced: 1 },
+      batch: { ...none, submitted: 2 },
+    });
+  },
+);
+
+faultTest(
+  "what was interrupted is submitted again: one operation, two of a batch, a whole chain",
+  { needs: ["ioUring", "gcc"] },
+  async () => {
+    const { one, mayNotWait, batch, chain } = await said("restaged", { BUN_URING_LIB: FAULT_LIB });
+    expect([one.hits, mayNotWait.hits, batch.hits, chain.hits]).toEqual([1, 1, 2, 1]);
+    expect([one.resubmissions, batch.resubmissions]).toEqual([1, 2]);
+    expect([one.submitted, batch.submitted]).toEqual([2, 5]);
+    // By a thread, which may wait.
+    expect(mayNotWait).toMatchObject({ submitted: 2, asyncForced: 1, resubmissions: 1 });
+    expect(chain.resubmissions).toBe(chain.submitted / 2);
+  },
+);
