@@ -1082,6 +1082,17 @@ EXPORT int32_t bun_uring_read_now(int32_t fd, void *into, uint32_t length, doubl
     return n < 0 ? -errno : (int32_t)n;
 }
 
+// Writes what a buffered write can without waiting. Returns the bytes, 0 where it would wait for the device all the same
+// (O_DSYNC, O_SYNC), -EAGAIN, or what else the file system says to that.
+EXPORT int32_t bun_uring_write_now(int32_t fd, const void *from, uint32_t length, double offset)
+{
+    if (fcntl(fd, F_GETFL) & O_DSYNC)
+        return 0;
+    const struct iovec iov = {.iov_base = (void *)(uintptr_t)from, .iov_len = length};
+    const ssize_t n = pwritev2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+    return n < 0 ? -errno : (int32_t)n;
+}
+
 // flock(2); `operation` without LOCK_NB waits. Returns 0 or -errno. There is no opcode for it.
 EXPORT int32_t bun_uring_flock(int32_t fd, int32_t operation)
 {

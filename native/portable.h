@@ -45,6 +45,11 @@ static inline ssize_t portable_preadv2(int fd, const struct iovec *iov, int coun
     return syscall(SYS_preadv2, fd, iov, (long)count, offset, 0L, flags);
 }
 
+static inline ssize_t portable_pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int flags)
+{
+    return syscall(SYS_pwritev2, fd, iov, (long)count, offset, 0L, flags);
+}
+
 // A function of its own since glibc 2.33. On 64-bit machines the kernel's struct stat is both libcs'.
 static inline int portable_fstat(int fd, struct stat *out)
 {
@@ -59,6 +64,7 @@ static inline int portable_fstatat(int dirfd, const char *path, struct stat *out
 #define fstatat(dirfd, path, out, flags) portable_fstatat(dirfd, path, out, flags)
 #define statx(dirfd, path, flags, mask, out) portable_statx(dirfd, path, flags, mask, out)
 #define preadv2(fd, iov, count, offset, flags) portable_preadv2(fd, iov, count, offset, flags)
+#define pwritev2(fd, iov, count, offset, flags) portable_pwritev2(fd, iov, count, offset, flags)
 #define fstat(fd, out) portable_fstat(fd, out)
 
 #ifndef RWF_NOWAIT

@@ -32,6 +32,8 @@ export class OpenFile {
   bypass = false;
   /** … for which its transfers have RWF_DONTCACHE, as long as its file system has not refused that. */
   rwFlags = 0;
+  /** What its file system has shown of itself: the io_uring backend's, from the first write on. */
+  fileSystem: object | null = null;
 
   constructor(fd: number) {
     this.fd = fd;

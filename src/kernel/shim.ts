@@ -73,6 +73,8 @@ export interface Native {
   look(fd: number, out: Uint32Array, into: Address, capacity: number): number;
   /** Bytes of the page cache from `offset` on, without waiting: how many, or -errno. */
   readNow(fd: number, into: Address, length: number, offset: number): number;
+  /** A buffered write that does not wait (RWF_NOWAIT): how many bytes, or -errno. */
+  writeNow(fd: number, from: Address, length: number, offset: number): number;
   /** flock(2): 0 or -errno. `operation`: LOCK_ flags. */
   flock(fd: number, operation: number): number;
   /** Pages of a range that are cached, or -errno (-ENOSYS below Linux 6.5). */
@@ -158,6 +160,7 @@ const SYMBOLS = {
   bun_uring_open_beneath: { args: [i32, pointer, i32, u32, u32], returns: i32 },
   bun_uring_look: { args: [i32, pointer, pointer, u32], returns: i32 },
   bun_uring_read_now: { args: [i32, pointer, u32, f64], returns: i32 },
+  bun_uring_write_now: { args: [i32, pointer, u32, f64], returns: i32 },
   bun_uring_flock: { args: [i32, i32], returns: i32 },
   bun_uring_cached_pages: { args: [i32, f64, f64], returns: i32 },
   bun_uring_job_start: { args: [pointer, i32, pointer, u32, i32, i32, i32, pointer], returns: i32 },
@@ -270,6 +273,7 @@ function load(path: string): Loaded {
       openBeneath: symbols.bun_uring_open_beneath,
       look: symbols.bun_uring_look,
       readNow: symbols.bun_uring_read_now,
+      writeNow: symbols.bun_uring_write_now,
       flock: symbols.bun_uring_flock,
       cachedPages: symbols.bun_uring_cached_pages,
       jobStart: symbols.bun_uring_job_start,

@@ -5,6 +5,7 @@ import type { Native } from "../kernel/shim.ts";
 import { after, clockMs, setImmediate } from "../node/clock.ts";
 import { atExit, Moved } from "../node/exit.ts";
 import { DirectTable } from "./direct-descriptors.ts";
+import { FileSystems } from "./file-systems.ts";
 import { KernelMemory } from "./kernel-memory.ts";
 import { Loop } from "./loop.ts";
 import { Placement } from "./placement.ts";
@@ -30,6 +31,7 @@ export class RingThread {
   readonly memory: KernelMemory;
   readonly direct: DirectTable;
   readonly mounts: Mounts;
+  readonly fileSystems: FileSystems;
   readonly remote: RemoteWork;
   /** Places of the ring's fixed-buffer table that no pool has. Here, so that every load of the module knows of all. */
   readonly freeFixedBuffers: number[];
@@ -50,6 +52,7 @@ export class RingThread {
     this.freeFixedBuffers = Array.from({ length: setup.fixedBuffers }, (_, i) => setup.fixedBuffers - 1 - i);
     this.ring.onStopped = (error) => this.direct.stop(error);
     this.remote = new RemoteWork(this.native, this.ring, () => setup.workers);
+    this.fileSystems = new FileSystems(this.native, this.cells);
     this.mounts = new Mounts(this.native, this.ring.address, this.cells);
   }
 

@@ -125,9 +125,14 @@ export class Mounts {
   }
 
   #holdsStat(cell: Cell): boolean {
-    const device = cell.halfWord + STATX_DEVICE_WORD;
-    return this.#devices.has(deviceKey(cell.words[device]!, cell.words[device + 1]!));
+    return this.#devices.has(deviceOf(cell));
   }
+}
+
+/** The device of the file that the statx in a cell's second half is about. */
+export function deviceOf(cell: Cell): number {
+  const device = cell.halfWord + STATX_DEVICE_WORD;
+  return deviceKey(cell.words[device]!, cell.words[device + 1]!);
 }
 
 function deviceKey(major: number, minor: number): number {

@@ -45,15 +45,20 @@ export interface LoopOptions {
 }
 
 /** A fresh ext4 on a loop device that the kernel frees at the last unmount. */
-export function mountExt4({ bytes = 64 << 20, imageDir = tmpdir(), journal = true }: LoopOptions = {}): LoopMount {
-  const path = mkdtempSync(join(tmpdir(), "bun-uring-ext4-"));
+export function mountExt4({ bytes = 64 << 20, imageDir, journal = true }: LoopOptions = {}): LoopMount {
+  const features = journal ? [] : ["-O", "^has_journal"];
+  return mountLoop(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,nodiscard", ...features], bytes, imageDir);
+}
+
+/** What a command makes of an image of so many bytes, mounted. */
+export function mountLoop(mkfs: readonly string[], bytes: number, imageDir: string = tmpdir()): LoopMount {
+  const path = mkdtempSync(join(tmpdir(), "bun-uring-loop-"));
   const imageFolder = mkdtempSync(join(imageDir, "bun-uring-image-"));
-  const image = join(imageFolder, "ext4.img");
+  const image = join(imageFolder, "image");
   const guard = onDeath('umount -l "$1"; rmdir "$1"; rm -rf "$2"', path, imageFolder);
   writeFileSync(image, "");
   truncateSync(image, bytes);
-  const features = journal ? [] : ["-O", "^has_journal"];
-  run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,nodiscard", ...features, image);
+  run(...mkfs, image);
   const mount = (): string => run("mount", "-o", "loop", image, path); // -o loop sets autoclear
   mount();
   return {

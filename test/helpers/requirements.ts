@@ -4,7 +4,7 @@
 
 import { dlopen, FFIType } from "bun:ffi";
 import { expect, test } from "bun:test";
-import { accessSync, closeSync, constants, existsSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, readFileSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { NOBODY } from "./as-user.ts";
 import { kernelLogMark, kernelTrouble } from "./kernel-log.ts";
@@ -18,6 +18,8 @@ export type Need =
   | "fuse"
   | "tmpfs"
   | "loop"
+  | "xfs"
+  | "btrfs"
   | "pidsCgroup"
   | "memoryCgroup"
   | "otherUser"
@@ -41,6 +43,8 @@ const reasons: Record<Need, () => string | null> = {
   fuse: () => (!isRoot() ? "not root" : canOpen("/dev/fuse") ? null : "no /dev/fuse"),
   tmpfs: () => (isRoot() ? null : "not root"),
   loop: () => (!isRoot() ? "not root" : !existsSync("/dev/loop-control") ? "no loop devices" : needMkfs()),
+  xfs: () => needFileSystem("xfs"),
+  btrfs: () => needFileSystem("btrfs"),
   pidsCgroup: () => cgroupReason("/sys/fs/cgroup/pids/cgroup.procs"),
   memoryCgroup: () => cgroupReason("/sys/fs/cgroup/memory/cgroup.procs"),
   otherUser: () => (!isRoot() ? "not root" : !inPath("setpriv") ? "no setpriv" : needReadableTree()),
@@ -94,8 +98,14 @@ function kernelGivesRing(): boolean {
   return fd >= 0;
 }
 
-function needMkfs(): string | null {
-  return inPath("mkfs.ext4") ? null : "no mkfs.ext4";
+function needMkfs(type = "ext4"): string | null {
+  return inPath(`mkfs.${type}`) ? null : `no mkfs.${type}`;
+}
+
+/** One that this kernel can mount, on a loop device. */
+function needFileSystem(type: string): string | null {
+  const known = new RegExp(`\\b${type}$`, "m").test(readFileSync("/proc/filesystems", "utf8"));
+  return reasons.loop() ?? (known ? needMkfs(type) : `no ${type} in this kernel`);
 }
 
 function cgroupReason(procs: string): string | null {

@@ -271,6 +271,8 @@ static void plain_calls(void)
     char copied[8] = {0};
     CHECK(bun_uring_copy(copied, "0123456", sizeof(copied)) == sizeof(copied) && strcmp(copied, "0123456") == 0);
     CHECK(bun_uring_read_now(fd, into, 4, 6) == 4 && bun_uring_read_now(-1, into, 4, 0) == -EBADF);
+    const int now = bun_uring_write_now(fd, "5", 1, 5);
+    CHECK((now == 1 || now == -EAGAIN || now == -EOPNOTSUPP) && bun_uring_write_now(-1, "5", 1, 5) == 0);
     const int pages = bun_uring_cached_pages(fd, 0, 4096);
     CHECK(pages == 1 || pages == -ENOSYS);
     const int root = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
