@@ -26,7 +26,7 @@ ARM64    := prebuilds/linux-arm64/liburing-shim.so
 
 # Prerequisites are made in the order they are written, also under -j: `setup` has to come before what needs it.
 .NOTPARALLEL:
-.PHONY: build setup demo test test-fault test-kernels mutants soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-packages bench-uploads bench-forms bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 release site clean help
+.PHONY: build setup demo test test-fault test-kernels mutants soak bench bench-cost bench-tuning bench-fio bench-check bench-serve bench-log bench-packages bench-uploads bench-forms bench-report bench-c check check-types fault asan pack prebuild prebuild-arm64 check-prebuilds release site clean help
 .DEFAULT_GOAL := build
 
 build: build/liburing-shim.so ## build the shim (the default)
@@ -129,7 +129,10 @@ prebuild: setup $(PREBUILT) $(wildcard $(ARM64)) prebuilds/SHA256SUMS dist/index
 
 prebuild-arm64: $(ARM64) ## the native library for arm64, cross-compiled on x64 Debian
 
-release: prebuild-arm64 pack ## the tarball as it is published: both processors' libraries and their SHA-256 sums
+check-prebuilds: ## the native libraries in prebuilds/ are those of today's sources, byte for byte, and need no more than glibc 2.17
+	@scripts/check-prebuilds.sh
+
+release: prebuild-arm64 pack check-prebuilds ## the tarball as it is published: both processors' libraries and their SHA-256 sums
 
 clean: ## remove what was built (node_modules stays)
 	rm -rf build prebuilds dist docs/api

@@ -1,7 +1,7 @@
 // What may be said of the shipped .so by looking at it: what it needs, what it exports, what it keeps between calls; and
 // that a program of another libc loads it. Assumes readelf and nm (binutils) and a built shim.
 
-import { expect } from "bun:test";
+import { expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ABI } from "../../src/kernel/abi.ts";
@@ -38,6 +38,40 @@ faultTest("it is the same, byte for byte, wherever it is built", { needs: ["gcc"
   run("make", "-s", "-C", copy, "build/liburing-shim.so");
   expect(readFileSync(join(copy, "build/liburing-shim.so")).equals(readFileSync(shipped))).toBe(true);
 });
+
+/** In a folder of its own, with libraries for these processors in it. */
+function checkPrebuilds(libraries: Record<string, string>): Bun.SyncSubprocess<"pipe", "pipe"> {
+  const copy = tmpDir();
+  for (const part of ["native", "Makefile", "scripts"]) cpSync(join(root, part), join(copy, part), { recursive: true });
+  for (const folder of ["build", "src"]) mkdirSync(join(copy, folder));
+  if (existsSync(join(root, "build/arm64"))) {
+    symlinkSync(join(root, "build/arm64"), join(copy, "build/arm64"));
+  }
+  for (const [arch, library] of Object.entries(libraries)) {
+    mkdirSync(join(copy, `prebuilds/linux-${arch}`), { recursive: true });
+    cpSync(library, join(copy, `prebuilds/linux-${arch}/liburing-shim.so`));
+  }
+  return Bun.spawnSync(["make", "-s", "-C", copy, "check-prebuilds"], { stdout: "pipe", stderr: "pipe" });
+}
+
+faultTest("`make check-prebuilds` takes what today's sources give, and nothing else", { needs: ["gcc"] }, () => {
+  const today = checkPrebuilds({ [process.arch]: shipped });
+  expect([today.exitCode, today.stderr.toString()]).toEqual([0, ""]);
+  expect(today.stdout.toString()).toContain(`linux-${process.arch}/liburing-shim.so: today's`);
+  const other = checkPrebuilds({ [process.arch]: fault });
+  expect(other.exitCode).not.toBe(0);
+  expect(other.stderr.toString()).toContain("is not what today's sources give");
+});
+
+const arm64 = join(root, "prebuilds/linux-arm64/liburing-shim.so");
+const wasCrossCompiled = existsSync(arm64) && Bun.which("aarch64-linux-gnu-gcc") !== null;
+test.skipIf(!wasCrossCompiled)(
+  `the library for arm64 is today's${wasCrossCompiled ? "" : " [skipped: it was not built: make prebuild-arm64]"}`,
+  () => {
+    const checked = checkPrebuilds({ arm64 });
+    expect([checked.exitCode, checked.stderr.toString()]).toEqual([0, ""]);
+  },
+);
 
 /** The oldest glibc with which Bun itself starts. */
 const OLDEST_GLIBC = [2, 17] as const;
