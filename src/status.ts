@@ -44,6 +44,8 @@ export interface Capabilities {
    * seen when the ring was made. What is written or copied then takes ordinary descriptors, and so do most reads.
    */
   lateClose: boolean;
+  /** What is in the dentry cache is opened and looked up by plain calls that can't block: openat2 with RESOLVE_CACHED (Linux 5.12). */
+  cachedLookups: boolean;
   limits: Limits;
   /** How completions wake the event loop; null until it first had to sleep. */
   doorbell: "socket" | "timer" | null;
@@ -105,6 +107,7 @@ export function capabilities(): Capabilities {
     query: setup?.query ? { ...setup.query } : null,
     restricted: setup?.restricted ?? false,
     lateClose: setup !== undefined && setup.directDescriptors > 0 && !setup.closesAtOnce,
+    cachedLookups: setup?.cachedLookups ?? false,
     limits: {
       sqEntries: ring?.sqEntries ?? 0,
       cqEntries: ring?.cqEntries ?? 0,

@@ -36,6 +36,7 @@ export function capabilities() {
     opcodes: [],
     restricted: false,
     lateClose: false,
+    cachedLookups: false,
     limits: {
       sqEntries: 0,
       cqEntries: 0,

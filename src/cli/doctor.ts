@@ -86,6 +86,10 @@ function adviceOn(found: Capabilities, selfTest: Report["selfTest"]): string[] {
     advice.push(
       "The kernel closes direct descriptors late, so most files take ordinary ones: Linux 6.12 or newer is faster.",
     );
+  if (!found.cachedLookups)
+    advice.push(
+      "Cached files can't be looked up by calls that never block: openat2 of Linux 5.12 can, where no sandbox refuses it.",
+    );
   // Where the kernel has such tables (the second sign of each pair) and gives none, memory may not be locked for them.
   const withoutTable = limits.directDescriptors === 0 && opcodes.includes("MKDIRAT");
   const withoutBuffers = limits.fixedBuffers === 0 && features.includes("RSRC_TAGS");

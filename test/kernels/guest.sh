@@ -8,8 +8,8 @@
 #     arm64-user          qemu-user on this kernel: io_uring is ENOSYS there, so the node backend is what is seen
 #     musl                this kernel, Bun's musl build
 #
-# Prints what the guest said: one line of JSON from the tour, then the summary of `bun test`. Assumes Debian 12, root, npm,
-# the libraries built. Downloads kernels and foreign Bun builds once, into build/kernels.
+# Prints what the guest said: a line of JSON from the tour on each backend, then what `bun test` skipped and failed, and its
+# summary. Assumes Debian 12, root, npm, the libraries built. Downloads kernels and foreign Bun builds once, into build/kernels.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$here/../.." && pwd)
@@ -80,8 +80,8 @@ export PATH=/bin:/usr/bin HOME=/ TMPDIR=/tmp CI=true NO_COLOR=1 LIMIT_MS=60000 B
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm; ip link set lo up; ulimit -n 65536
 cd /app
-bun test/kernels/tour.ts 2>&1 </dev/null | cat
-[ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | grep -E '^.fail.|^ *[0-9]+ (pass|fail|skip)$|^Ran' | cat
+for backend in auto node; do BUN_URING_BACKEND=$backend bun test/kernels/tour.ts 2>&1 </dev/null | cat; done
+[ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | grep -E '^.(fail|skip).|^ *[0-9]+ pass$|^Ran' | cat
 sync; poweroff -f
 INIT
   chmod +x "$1/init"
@@ -114,7 +114,7 @@ image() {
 
 # heard LOG: what the guest printed, without the console's colours and the kernel's words
 heard() {
-  sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/\r//g; s/^.*{"kernel"/{"kernel"/' "$1" | grep -aE '^\{"kernel"|^.fail.|^ *[0-9]+ (pass|fail|skip)$|^Ran ' || { tail -20 "$1" >&2; exit 1; }
+  sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/\r//g; s/^.*{"kernel"/{"kernel"/' "$1" | grep -aE '^\{"kernel"|^.(fail|skip).|^ *[0-9]+ pass$|^Ran ' || { tail -20 "$1" >&2; exit 1; }
 }
 
 x64() {
@@ -158,7 +158,9 @@ arm64_user() {
   local libraries=$work/arm64-libc foreign
   foreign=$(foreign_bun bun-linux-aarch64)
   app "app-$guest" "$project/prebuilds/linux-arm64/liburing-shim.so"
-  (cd "app-$guest" && qemu-aarch64-static -L "$libraries" -E "LD_LIBRARY_PATH=$libraries/lib/aarch64-linux-gnu" "$foreign" test/kernels/tour.ts) >"$guest.log" 2>&1 || true
+  for backend in auto node; do
+    (cd "app-$guest" && BUN_URING_BACKEND=$backend qemu-aarch64-static -L "$libraries" -E "LD_LIBRARY_PATH=$libraries/lib/aarch64-linux-gnu" "$foreign" test/kernels/tour.ts)
+  done >"$guest.log" 2>&1 || true
   heard "$guest.log"
 }
 
@@ -182,7 +184,9 @@ musl() {
   local musl=(/lib/ld-musl-x86_64.so.1 --library-path "$work/musl-libraries" --preload "$work/musl-libraries/libglue.so" "$foreign")
   (
     cd "app-$guest" || exit 1
-    PROJECT=$work/app-$guest/node_modules/bun-uring ENTRY=dist/index.js "${musl[@]}" test/kernels/tour.ts
+    for backend in auto node; do
+      BUN_URING_BACKEND=$backend PROJECT=$work/app-$guest/node_modules/bun-uring ENTRY=dist/index.js "${musl[@]}" test/kernels/tour.ts
+    done
     # shellcheck disable=SC2086 # a list
     [ -z "$tests" ] || CI=true NO_COLOR=1 "${musl[@]}" test --timeout 30000 $tests
   ) >"$guest.log" 2>&1 </dev/null || true
@@ -205,7 +209,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COL
 mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/usr; mount --bind $work /mnt/out
 mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev
 mkdir -p /mnt/dev/shm; mount -t tmpfs shm /mnt/dev/shm; ip link set lo up; ulimit -n 65536
-chroot /mnt /bin/sh -c "cd /app; node_modules/.bin/bun test/kernels/tour.ts; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 30000 $tests" >$work/$guest.log 2>&1 </dev/null
+chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=\\\$backend node_modules/.bin/bun test/kernels/tour.ts; done; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 30000 $tests" >$work/$guest.log 2>&1 </dev/null
 sync; echo o >/proc/sysrq-trigger; sleep 5
 INIT
   chmod +x uml-init

@@ -50,11 +50,13 @@ console.log(
   JSON.stringify({
     kernel: process.env["BUN_URING_KERNEL"] ?? state.kernel.replace("Linux ", ""),
     arch: process.arch,
+    asked: process.env["BUN_URING_BACKEND"] ?? "auto",
     backend: fs.backend,
     reason: state.reason?.message ?? null,
     setupFlags: state.setupFlags,
     restricted: state.restricted,
     lateClose: state.lateClose,
+    cachedLookups: state.cachedLookups,
     limits: state.limits,
     passed,
     failed,
