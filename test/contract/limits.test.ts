@@ -108,7 +108,9 @@ test("a write that is ended says how much has landed", async () => {
   const into = Buffer.alloc(data.length);
   let there = readSync(other, into, 0, data.length, null);
   if (onRing) {
-    expect(error.bytesWritten).toBe(there);
+    // Before Linux 6.5 or so a write that is cancelled does not tell what it has written.
+    const told = library.capabilities().lateClose ? [there, 0] : [there];
+    expect(told).toContain(error.bytesWritten);
   } else {
     // What its thread has written by then is not known, and it goes on writing when there is room.
     expect(error.bytesWritten).toBe(0);

@@ -205,7 +205,7 @@ uml() {
   rm -f "$guest.ext4" && truncate -s 3G "$guest.ext4" && mkfs.ext4 -q -F -d "$root" "$guest.ext4" && rm -rf "$root"
   cat >uml-init <<INIT
 #!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COLOR=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COLOR=1 OPS=${OPS:-20000}
 mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/usr; mount --bind $work /mnt/out
 mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev
 mkdir -p /mnt/dev/shm; mount -t tmpfs shm /mnt/dev/shm; ip link set lo up; ulimit -n 65536
