@@ -1,13 +1,15 @@
-// What the steps of the tour share: the package, a folder of the tour's own, comparison, and the skip with its reason.
+// What the steps of the tour share: the package's faces, a folder of the tour's own, comparison, and the skip with its reason.
 
 import { mkdtempSync, realpathSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 const project = process.env["PROJECT"] ?? join(import.meta.dir, "../..");
-export const fs: typeof import("../../src/index.ts") = await import(
-  join(project, process.env["ENTRY"] ?? "src/index.ts")
-);
+const entry = join(project, process.env["ENTRY"] ?? "src/index.ts");
+const beside = (name: string): string => join(dirname(entry), entry.endsWith(".ts") ? `${name}.ts` : `${name}.js`);
+export const fs: typeof import("../../src/index.ts") = await import(entry);
+export const server: typeof import("../../src/server.ts") = await import(beside("server"));
+export const durable: typeof import("../../src/durable.ts") = await import(beside("durable"));
 export const dir: string = realpathSync(mkdtempSync(join(tmpdir(), "bun-uring-tour-")));
 export const at = (name: string): string => join(dir, name);
 /** Thrown where the machine, not the package, lacks something. */

@@ -6,20 +6,25 @@
 //   EXPECT       JSON: what `capabilities()` and its limits have to say, "restricted" for example
 //   LIMIT_MS     milliseconds for a step (default 20,000)
 
+import { faceSteps } from "./face-steps.ts";
 import { handleSteps } from "./handle-steps.ts";
 import { pathSteps } from "./path-steps.ts";
-import { dir, fs, Skip } from "./steps.ts";
+import { dir, durable, fs, Skip, server } from "./steps.ts";
 
 const limitMs = Number(process.env["LIMIT_MS"] ?? 20_000);
 const { shutdown, ...paths } = pathSteps;
-const steps: Record<string, () => unknown> = { ...paths, ...handleSteps, shutdown };
+const steps: Record<string, () => unknown> = { ...paths, ...handleSteps, ...faceSteps, shutdown };
 const failed: string[] = [];
 const skipped: string[] = [];
 let passed = 0;
 
-/** Every function that the package exports, methods of handles as "FileHandle.read". */
+/** Every function that the package exports: methods of handles as "FileHandle.read", other faces' as "server.receive". */
 function exported(): string[] {
-  const functions = Object.entries(fs).filter(([, value]) => typeof value === "function");
+  const functions = Object.entries({ fs, server, durable }).flatMap(([face, all]) =>
+    Object.entries(all)
+      .filter(([name, value]) => typeof value === "function" && name !== "core") // what holds a bundle's chunks together
+      .map(([name]) => (face === "fs" ? name : `${face}.${name}`)),
+  );
   const { prototype } = fs.FileHandle;
   const classes = [prototype, Object.getPrototypeOf(prototype)];
   const methods = new Set(classes.flatMap((owner) => Object.getOwnPropertyNames(owner)));
@@ -27,7 +32,7 @@ function exported(): string[] {
     const isGetter = classes.some((owner) => Object.getOwnPropertyDescriptor(owner, name)?.get !== undefined);
     return name !== "constructor" && !name.startsWith("_") && !isGetter;
   });
-  return [...functions.map(([name]) => name), ...own.map((name) => `FileHandle.${name}`)];
+  return [...functions, ...own.map((name) => `FileHandle.${name}`)];
 }
 
 const state = { ...fs.capabilities() };
