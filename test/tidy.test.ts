@@ -81,6 +81,20 @@ describe("rooms", () => {
     expect([...new Set(breaches)]).toEqual([]);
   });
 
+  test("a name is exported for another file of src, or for a test that is named here", () => {
+    const FOR_TESTS = ["delegateMissing", "explain", "SHAPES", "summaryText", "unaskedPolledRunner"];
+    const unused = sources.flatMap(({ name, text }) =>
+      Array.from(text.matchAll(/^export (?:async )?(?:const|function\*?|class) (\w+)/gm), ([, exported]) => exported!)
+        .filter((exported) => {
+          const word = new RegExp(`\\b${exported}\\b`);
+          return !sources.some((other) => other.name !== name && word.test(other.text));
+        })
+        .filter((exported) => !FOR_TESTS.includes(exported) && roomOf(name) !== "")
+        .map((exported) => `${name}: ${exported}`),
+    );
+    expect(unused).toEqual([]);
+  });
+
   test("no two files import each other's values", () => {
     const edges = new Map<string, string[]>();
     for (const one of imports) {

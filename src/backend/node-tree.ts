@@ -41,7 +41,7 @@ export function pathIn(folder: Path, name: Name): Path {
 }
 
 /** A folder's own path while it is open: names below it are looked up in that folder, whatever its name leads to by then. */
-export const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;
+const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;
 
 const failed = (error: unknown, syscall: string, path: Path | undefined): unknown =>
   typeof (error as Failure).errno === "number" ? systemError((error as Failure).errno!, syscall, path) : error;

@@ -27,7 +27,7 @@ const SMALL_BYTES = 64 * 1024;
  * Where files that are written can't be direct descriptors, small ones are node:fs's: opening, writing and closing would be operations of
  * their own, each handed to a thread and waited for, in place of one visit to the thread pool (measured: 3 to 20 times as long).
  */
-export function delegateSmallWrites(backend: Backend): Backend {
+function delegateSmallWrites(backend: Backend): Backend {
   const mayWait = (path: Path): boolean => existingThread()?.mounts.holdsPath(path) ?? false;
   return {
     ...backend,

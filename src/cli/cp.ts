@@ -22,7 +22,7 @@ export interface CopyRequest {
 }
 
 /** A request that can't be carried out; its message is for the user. */
-export class Refusal extends Error {}
+class Refusal extends Error {}
 
 /** Copies, and writes progress and a summary to stdout. Throws a Refusal, the operation's error, or the signal's reason. */
 export async function copy(library: Library, request: CopyRequest, signal: AbortSignal): Promise<void> {

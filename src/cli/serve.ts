@@ -64,7 +64,7 @@ async function listingOf(
 }
 
 /** Begins to serve on this thread. Resolves to the server. */
-export async function startServer(library: ServerLibrary, request: ServeRequest): Promise<Bun.Server<undefined>> {
+async function startServer(library: ServerLibrary, request: ServeRequest): Promise<Bun.Server<undefined>> {
   const root = await library.openRoot(request.folder);
   const cors: Record<string, string> = request.cors ? { "access-control-allow-origin": "*" } : {};
   const options = {

@@ -12,7 +12,7 @@ const DirentClass = bunFs.Dirent as unknown as new (name: Buffer | string, type:
 /** libuv's UV_DIRENT_ numbers by readdir(3)'s DT_. */
 const DIRENT_TYPES: Readonly<Record<number, number>> = { 8: 1, 4: 2, 10: 3, 1: 4, 12: 5, 2: 6, 6: 7 };
 
-export const isUtf8 = (encoding: unknown): boolean => !encoding || encoding === "utf8" || encoding === "utf-8";
+const isUtf8 = (encoding: unknown): boolean => !encoding || encoding === "utf8" || encoding === "utf-8";
 
 /** Bytes in the encoding that was asked for, "buffer" included. */
 export function asEncoded(bytes: Buffer, encoding: string | null | undefined): string | Buffer {

@@ -38,7 +38,7 @@ export interface FileLock extends AsyncDisposable {
 }
 
 /** ERR_LOCKED: `holder` is the process that has the lock, where /proc/locks tells. */
-export function lockedError(path: string | undefined, holder: number | null): Error & { holder: number | null } {
+function lockedError(path: string | undefined, holder: number | null): Error & { holder: number | null } {
   const who = holder === null ? "somebody" : `process ${holder}`;
   const error = codedError(Error, "ERR_LOCKED", `${path ?? "the file"} is locked by ${who}`);
   return Object.assign(error, { holder });

@@ -8,10 +8,7 @@ export { constants } from "node:fs";
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
-export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_EMPTY_PATH = 0x1000;
-export const AT_STATX_SYNC_AS_STAT = 0x0000;
-export const AT_STATX_DONT_SYNC = 0x4000;
 
 // asm/fcntl.h: open flags that node:fs leaves out; the kernel forces O_LARGEFILE for 64-bit callers
 export const O_CLOEXEC = 0o2000000;
@@ -22,29 +19,17 @@ export const O_TMPFILE: number = 0o20000000 | (process.arch === "arm64" ? 0o4000
 // linux/fs.h: renameat2 and per-call read/write flags
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
-export const RENAME_WHITEOUT = 4;
-export const RWF_HIPRI = 0x01;
-export const RWF_DSYNC = 0x02;
-export const RWF_SYNC = 0x04;
 export const RWF_NOWAIT = 0x08;
-export const RWF_APPEND = 0x10;
 export const RWF_DONTCACHE = 0x80;
 
 // linux/falloc.h
 export const FALLOC_FL_KEEP_SIZE = 0x01;
 export const FALLOC_FL_PUNCH_HOLE = 0x02;
-export const FALLOC_FL_COLLAPSE_RANGE = 0x08;
 export const FALLOC_FL_ZERO_RANGE = 0x10;
-export const FALLOC_FL_INSERT_RANGE = 0x20;
-export const FALLOC_FL_UNSHARE_RANGE = 0x40;
 
 // linux/stat.h
-export const STATX_TYPE = 0x001;
-export const STATX_MODE = 0x002;
-export const STATX_SIZE = 0x200;
 export const STATX_BASIC_STATS = 0x7ff;
 export const STATX_BTIME = 0x800;
-export const STATX_MNT_ID = 0x1000;
 export const STATX_DIOALIGN = 0x2000;
 /** sizeof(struct statx). */
 export const STATX_BYTES = 256;
@@ -54,7 +39,6 @@ export const RESOLVE_NO_XDEV = 0x01;
 export const RESOLVE_NO_MAGICLINKS = 0x02;
 export const RESOLVE_NO_SYMLINKS = 0x04;
 export const RESOLVE_BENEATH = 0x08;
-export const RESOLVE_IN_ROOT = 0x10;
 export const RESOLVE_CACHED = 0x20;
 
 // linux/fadvise.h

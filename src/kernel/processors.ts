@@ -13,7 +13,7 @@ function textOf(path: string): string {
 }
 
 /** Processors in a list such as "0-3,8" (cpuset(7)); 0 for what is none. */
-export function countOfList(list: string): number {
+function countOfList(list: string): number {
   let count = 0;
   for (const range of list.trim().split(",")) {
     const [first, last = first] = range.split("-").map(Number);
@@ -23,7 +23,7 @@ export function countOfList(list: string): number {
 }
 
 /** Processors that a quota is worth: "max 100000" or "50000 100000" (version 2), or the two files of version 1 in one. */
-export function processorsOfQuota(text: string): number {
+function processorsOfQuota(text: string): number {
   const [quota, period] = text.trim().split(/\s+/).map(Number);
   return quota! > 0 && period! > 0 ? quota! / period! : Number.POSITIVE_INFINITY;
 }

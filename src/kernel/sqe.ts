@@ -2,8 +2,6 @@
 // Numbers newer than liburing 2.3's header are the kernel's own (include/uapi/linux/io_uring.h); what a kernel offers is
 // asked with a probe, never inferred from its version.
 
-import { SQE_WORDS } from "./abi.ts";
-
 /** IORING_OP_ numbers used by this package, with the first kernel that has each. */
 export const Opcode = {
   /** 5.1 */ NOP: 0,
@@ -188,9 +186,4 @@ export function setBufferIndex(words: Uint32Array, i: number, index: number): vo
 /** Sets `file_index` for OPENAT and CLOSE of a direct descriptor: its slot + 1. */
 export function setFileIndex(words: Uint32Array, i: number, slot: number): void {
   words[i + 11] = slot + 1;
-}
-
-/** Word at which the n-th SQE starts. */
-export function wordOf(n: number): number {
-  return n * SQE_WORDS;
 }

@@ -229,7 +229,7 @@ export function bufferList(value: unknown, name = "buffers"): NodeJS.ArrayBuffer
 }
 
 /** Node's range check of a read: 0 <= offset, 0 <= length, offset + length <= byteLength. All are bytes. */
-export function validateOffsetLength(offset: number, length: number, byteLength: number): void {
+function validateOffsetLength(offset: number, length: number, byteLength: number): void {
   if (offset < 0) throw outOfRange("offset", ">= 0", offset);
   if (length < 0) throw outOfRange("length", ">= 0", length);
   if (offset + length > byteLength) throw outOfRange("length", `<= ${byteLength - offset}`, length);

@@ -36,12 +36,6 @@ export function errnoCode(errno: number): string {
   return table().get(key)?.code ?? unknown(key);
 }
 
-/** libuv's text for an errno (either sign), which is not the C library's: EISDIR is "illegal operation on a directory". */
-export function errnoMessage(errno: number): string {
-  const key = -Math.abs(errno);
-  return table().get(key)?.message ?? unknown(key);
-}
-
 /** The positive errno of a name, 0 for a name libuv does not know. */
 export function errnoOf(code: string): number {
   if (numbers === undefined) {

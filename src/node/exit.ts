@@ -20,7 +20,6 @@ const MAX_ROUNDS = 2000;
 
 const tasks: Task[] = [];
 const unfinished: Set<() => void> = new Set();
-const last: (() => void)[] = [];
 const cell = new Int32Array(new SharedArrayBuffer(4));
 /** Known by other copies of the package, or each would go behind the other for ever. */
 const OURS = Symbol.for("bun-uring.exit");
@@ -54,7 +53,6 @@ const end = Object.assign(
         // nobody is left to hear of it
       }
     }
-    for (const finish of last) finish();
   },
   { [OURS]: true },
 );
@@ -86,12 +84,6 @@ function listen(): void {
  */
 export function atExit(task: Task): void {
   tasks.push(task);
-  listen();
-}
-
-/** Has `finish` run once, when all tasks are done or their time is over. */
-export function afterTasks(finish: () => void): void {
-  last.push(finish);
   listen();
 }
 

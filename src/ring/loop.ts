@@ -14,7 +14,7 @@ export interface LoopLimits {
   /** Microseconds of calls answered at once, without the ring, between two turns of the event loop. */ inlineUs: number;
 }
 
-export const DEFAULT_LIMITS: LoopLimits = {
+const DEFAULT_LIMITS: LoopLimits = {
   microtaskRounds: 64,
   microtaskMs: 0.5,
   inlineUs: 1000,

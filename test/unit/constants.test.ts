@@ -16,12 +16,10 @@ test("constants is node:fs' own object", () => {
 
 test("the values are those of the kernel's interface", () => {
   expect(numbers.AT_FDCWD).toBe(-100);
-  expect([numbers.AT_SYMLINK_NOFOLLOW, numbers.AT_REMOVEDIR, numbers.AT_SYMLINK_FOLLOW, numbers.AT_EMPTY_PATH]).toEqual(
-    [0x100, 0x200, 0x400, 0x1000],
-  );
+  expect([numbers.AT_SYMLINK_NOFOLLOW, numbers.AT_REMOVEDIR, numbers.AT_EMPTY_PATH]).toEqual([0x100, 0x200, 0x1000]);
   expect([numbers.RENAME_NOREPLACE, numbers.RENAME_EXCHANGE]).toEqual([1, 2]);
   expect([numbers.STATX_BASIC_STATS, numbers.STATX_BTIME, numbers.STATX_BYTES]).toEqual([0x7ff, 0x800, 256]);
-  expect([numbers.RESOLVE_BENEATH, numbers.RESOLVE_IN_ROOT, numbers.RESOLVE_CACHED]).toEqual([8, 16, 32]);
+  expect([numbers.RESOLVE_BENEATH, numbers.RESOLVE_CACHED]).toEqual([8, 32]);
   expect([numbers.O_CLOEXEC, numbers.O_PATH]).toEqual([0x80000, 0x200000]);
   expect(numbers.O_TMPFILE & fs.constants.O_DIRECTORY).toBe(fs.constants.O_DIRECTORY);
 });
@@ -50,7 +48,7 @@ testUnless(compiler === null && "no compiler", "every one equals its C definitio
     .stdout.toString()
     .trim()
     .split("\n");
-  expect(found.length).toBeGreaterThan(30);
+  expect(found.length).toBeGreaterThan(20);
   for (const line of found) {
     const [name, value] = line.split(" ");
     expect([name, numbers[name as keyof typeof numbers]]).toEqual([name, Number(value)]);

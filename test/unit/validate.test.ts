@@ -293,9 +293,6 @@ describe("the range of a read", () => {
     expect(read(0, 0, 1)).toBe(
       "ERR_INVALID_ARG_VALUE The argument 'buffer' is empty and cannot be written. Received <Buffer >",
     );
-    expect(message(() => check.validateOffsetLength(-1, 1, 4))).toContain(
-      '"offset" is out of range. It must be >= 0. ',
-    );
   });
 
   test("refuses a detached buffer, even for nothing", () => {
