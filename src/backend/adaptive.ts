@@ -122,6 +122,7 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
     mode,
     (file: OpenFile) => {
       file.append = (flags & constants.O_APPEND) !== 0;
+      file.nonBlocking = (flags & constants.O_NONBLOCK) !== 0;
       if (settled === null) early.add(file);
       else file.slow = settled["name"] !== ("io_uring" as unknown) || settled["adopt"]!(file.fd).slow;
       return wrap === undefined ? file : wrap(file);

@@ -24,6 +24,8 @@ export class OpenFile {
   seekable = false;
   /** Opened with O_APPEND. */
   append = false;
+  /** Opened with O_NONBLOCK, which says something of files without positions only. */
+  nonBlocking = false;
   /** Transfers go past the page cache (O_DIRECT). */
   direct = false;
   /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */

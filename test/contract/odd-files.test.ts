@@ -90,6 +90,27 @@ forEachImplementation((fs, _name, it) => {
     await expectSystemError(fs.open(path, O_WRONLY | O_NONBLOCK), { code: "ENXIO", syscall: "open", path });
   });
 
+  it("a FIFO that was opened with O_NONBLOCK is never waited for", async () => {
+    const { O_RDWR, O_NONBLOCK } = fs.constants;
+    await using handle = await fs.open(fifo(), O_RDWR | O_NONBLOCK);
+    const [into, data] = [Buffer.alloc(8), Buffer.alloc(200_000, 7)];
+    const again = (syscall: string) => ({ code: "EAGAIN", syscall });
+    await expectSystemError(handle.read(into, 0, 8, null), again("read"));
+    const { bytesWritten } = await handle.write(data);
+    expect(bytesWritten).toBeGreaterThan(0);
+    expect(bytesWritten).toBeLessThan(data.length);
+    await expectSystemError(handle.write(data), again("write"));
+    expect((await handle.read(into, 2, 6, null)).bytesRead).toBe(6);
+    expect([...into]).toEqual([0, 0, 7, 7, 7, 7, 7, 7]);
+    expect((await handle.readv([new Uint16Array(2), into])).bytesRead).toBe(12);
+    let left = bytesWritten - 18;
+    while (left > 0) left -= (await handle.read(Buffer.alloc(65_536))).bytesRead;
+    expect((await handle.writev([into, into])).bytesWritten).toBe(16);
+    expect((await handle.read(Buffer.alloc(100))).bytesRead).toBe(16);
+    // Bun names these calls as read(2) and write(2) have them in C.
+    await expect(handle.readv([into])).rejects.toMatchObject({ code: "EAGAIN" });
+  });
+
   it("a file that was unlinked lives until its handle closes", async () => {
     const path = tmp.file("content");
     const handle = await fs.open(path, "r+");

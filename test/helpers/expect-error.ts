@@ -6,6 +6,7 @@ import { expect } from "bun:test";
 import { constants } from "node:os";
 
 const LIBUV_TEXT: Record<string, string> = {
+  EAGAIN: "resource temporarily unavailable",
   EACCES: "permission denied",
   EBADF: "bad file descriptor",
   EEXIST: "file already exists",

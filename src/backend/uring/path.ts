@@ -65,6 +65,7 @@ function finishOpen(operation: Operation, res: number): void {
   const file = new OpenFile(res);
   file.direct = (operation.offset & constants.O_DIRECT) !== 0;
   file.append = (operation.offset & constants.O_APPEND) !== 0;
+  file.nonBlocking = (operation.offset & constants.O_NONBLOCK) !== 0;
   if (t.mounts.any) file.slow = t.mounts.holdsFile(res, operation.cell!);
   end(operation);
   resolve(state === null ? file : (state as (file: OpenFile) => unknown)(file));

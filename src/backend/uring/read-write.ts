@@ -1,7 +1,7 @@
 // Operations on an open file through the ring: read, write and their vectored forms, fsync, ftruncate, stat.
 // Each counts in its OpenFile until its CQE, so that close() can wait; each keeps the caller's memory alive until then.
 
-import type { BigIntStats, Stats } from "node:fs";
+import { type BigIntStats, readSync, type Stats, writeSync } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
 import { copyBytes, EFAULT } from "../../kernel/copy.ts";
@@ -18,6 +18,7 @@ import { holdLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
+import { atOnce, neverWaits } from "./non-blocking.ts";
 import { claim, settleClaim } from "./own-position.ts";
 import {
   begin,
@@ -254,6 +255,10 @@ export function read<T extends ArrayBufferView>(
 ): Promise<ReadResult<T>> {
   if (file.fd < 0) return Promise.reject(closedError("read"));
   if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, "read"));
+  if (neverWaits(file))
+    return atOnce("read", () => {
+      return { bytesRead: readSync(file.fd, bytesOf(view), offset, length, null), buffer: view };
+    });
   return transfer(begin(thread(), finishRead, "read", file), Opcode.READ, view, offset, length, position);
 }
 
@@ -266,6 +271,10 @@ export function write<T extends ArrayBufferView>(
 ): Promise<WriteResult<T>> {
   if (file.fd < 0) return Promise.reject(closedError("write"));
   if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, "write"));
+  if (neverWaits(file))
+    return atOnce("write", () => {
+      return { bytesWritten: writeSync(file.fd, bytesOf(view), offset, length, null), buffer: view };
+    });
   return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
 }
 

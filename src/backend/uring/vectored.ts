@@ -1,6 +1,7 @@
 // Reads into and writes from several buffers at once. Those of a file that may wait long (a pipe, a file server) go through
 // one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
 
+import { readvSync, writevSync } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
 import { copyAll, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
@@ -12,6 +13,7 @@ import { holdAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_BYTES, type Cell } from "../../ring/scratch.ts";
 import type { OpenFile, ReadvResult, WritevResult } from "../interface.ts";
+import { atOnce, neverWaits } from "./non-blocking.ts";
 import {
   COPIED_WAIT_BYTES,
   ESPIPE,
@@ -99,6 +101,7 @@ function vectored(
 ): Promise<any> {
   if (file.fd < 0) return Promise.reject(closedError(syscall));
   if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
+  if (neverWaits(file)) return vectoredAtOnce(file, opcode, syscall, views, given);
   const t = thread();
   const lengths = views.map(byteLengthOf);
   const total = totalLength(views);
@@ -123,6 +126,21 @@ function vectored(
   operation.state = { given, views, lengths, opcode, address, total } satisfies Vector;
   stageVector(operation);
   return promiseFor(operation);
+}
+
+function vectoredAtOnce(
+  file: OpenFile,
+  opcode: number,
+  syscall: string,
+  views: readonly ArrayBufferView[],
+  buffers: unknown,
+): Promise<any> {
+  const all = views.map(bytesOf);
+  return atOnce(syscall, () =>
+    opcode === Opcode.READV
+      ? { bytesRead: readvSync(file.fd, all), buffers }
+      : { bytesWritten: writevSync(file.fd, all), buffers },
+  );
 }
 
 /** Memory for iovecs, where they fit a cell. To be taken before the operation begins: it may throw. */
