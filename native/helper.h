@@ -585,6 +585,7 @@ static uint32_t helper_reap(struct ring *ring, uint32_t ready)
                 break; // never: the room was looked at
             memcpy(sqe, &helper->sqes[i], sizeof(*sqe));
             sqe->flags = (sqe->flags & (uint8_t)~SQE_HELPER) | (i == 0 ? IOSQE_ASYNC : 0);
+            remember_running(ring, sqe->user_data);
         }
         STORE(helper->state, HELPER_FREE);
         return ready;
@@ -669,6 +670,15 @@ EXPORT void bun_uring_helper_adopt(struct ring *ring, uint32_t low, uint32_t hig
     helper_tell(ring);
 }
 
+// The chain in the mailbox has not been done, and nobody is to do it.
+static void helper_cancel(struct helper *helper)
+{
+    for (uint32_t i = 0; i < helper->count; i++)
+        helper->results[i] = -ECANCELED;
+    helper->punted = 0;
+    STORE(helper->state, HELPER_DONE);
+}
+
 // Ends the helper: what it has not begun is not done. Returns 0 once it is gone, -1 if it still waits for a call at the
 // deadline: then it ends by itself, and its memory stays.
 static int helper_stop(struct ring *ring, uint32_t deadline_ms)
@@ -681,12 +691,8 @@ static int helper_stop(struct ring *ring, uint32_t deadline_ms)
         return 0;
     }
     STORE(helper->sleeper, 0);
-    if (helper_withdraw(helper)) {
-        for (uint32_t i = 0; i < helper->count; i++)
-            helper->results[i] = -ECANCELED;
-        helper->punted = 0;
-        STORE(helper->state, HELPER_DONE);
-    }
+    if (helper_withdraw(helper))
+        helper_cancel(helper);
     STORE(helper->stop, 1);
     STORE(helper->parked, 0);
     futex(&helper->parked, FUTEX_WAKE, 1, NULL);
@@ -698,6 +704,8 @@ static int helper_stop(struct ring *ring, uint32_t deadline_ms)
         const struct timespec timeout = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
         futex(&helper->gone, FUTEX_WAIT, 0, &timeout);
     }
+    if (helper_holds(ring) && helper->punted)
+        helper_cancel(helper); // the ring, for which it was, takes nothing more
     return 0;
 }
 

@@ -101,6 +101,13 @@ enum { OP_FIXED_FD_INSTALL = 54, OP_FTRUNCATE = 55 }; // newer than liburing 2.3
 
 static int real_path_of(int fd, char *into, uint32_t length);
 
+// Notes an SQE that goes to the kernel where that can only cancel one by one.
+static inline void remember_running(struct ring *ring, uint64_t user_data)
+{
+    if (ring->running && ring->running_count < ring->cqe_capacity)
+        ring->running[ring->running_count++] = user_data;
+}
+
 #include "fault-hooks.h"
 #include "helper.h"
 #include "sandbox.h"
@@ -568,8 +575,7 @@ static uint32_t stage(struct ring *ring, const struct io_uring_sqe *staged, uint
                 continue;
         }
         put(ring, &staged[i]);
-        if (ring->running && ring->running_count < ring->cqe_capacity)
-            ring->running[ring->running_count++] = staged[i].user_data;
+        remember_running(ring, staged[i].user_data);
     }
     fault_staged(ring, take - posted);
     return take;
@@ -663,8 +669,8 @@ EXPORT int32_t bun_uring_tick(struct ring *ring, const struct io_uring_sqe *stag
         helper_wait(ring->helper);
     if (kernel_wants_us(ring))
         run_task_work(ring);
-    ring->header[HEADER_SQ_READY] = io_uring_sq_ready(&ring->uring);
     const uint32_t ready = copy_out(ring, 0);
+    ring->header[HEADER_SQ_READY] = io_uring_sq_ready(&ring->uring); // with what the helper has given back to the ring
     helper_tell(ring);
     return (int32_t)ready;
 }

@@ -2,9 +2,10 @@
 // Assumes a kernel that gives rings. What a CQE may claim is forged by NOPs with a user_data of the test's choice.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { Opcode, SqeFlag } from "../../src/kernel/sqe.ts";
+import { stableAddress } from "../../src/kernel/address.ts";
+import { AT_FDCWD, Opcode, SqeFlag, writeSqe } from "../../src/kernel/sqe.ts";
 import type { RingThread } from "../../src/ring/context.ts";
 import { highOfMany, lowOfMany, promiseFor } from "../../src/ring/operation.ts";
 import type { Ring } from "../../src/ring/ring.ts";
@@ -299,4 +300,39 @@ test("the staging area grows and keeps its order while SQEs wait in its middle",
 test("a forced thread does what the ring would have done itself", async () => {
   const ring = make();
   expect(await submitOne(ring, { opcode: Opcode.NOP, flags: SqeFlag.ASYNC })).toBe(0);
+});
+
+describe("what the helper gives back", () => {
+  test("an open that has to wait is submitted in the next turn, not when something else is", async () => {
+    const ring = make();
+    const path = join(dir, `fifo-${names++}`);
+    run("mkfifo", path);
+    const address = stableAddress(Buffer.from(`${path}\0`.padEnd(1024, "\0")), 0);
+    expect(ring.native.helperStart(ring.address, 64, 2)).toBe(0);
+    const opening = ring.acquire((operation, res) => {
+      ring.operations.release(operation);
+      fds.push(res);
+    }, 1);
+    const i = ring.next();
+    const { slot, generation } = opening;
+    writeSqe(
+      ring.words,
+      i,
+      Opcode.OPENAT,
+      SqeFlag.HELPER,
+      AT_FDCWD,
+      0,
+      address,
+      0,
+      constants.O_WRONLY,
+      slot,
+      generation,
+    );
+    const { enters } = ring.stats();
+    while (ring.unsubmitted === 0 && ring.stats().enters === enters) ring.turn(1);
+    expect(ring.unsubmitted).toBe(1); // the loop does not sleep upon it
+    fds.push(openSync(path, "r+"));
+    while (ring.inFlight > 0) ring.turn(1);
+    expect(fds.at(-1)).toBeGreaterThan(0);
+  });
 });
