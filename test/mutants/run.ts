@@ -2,10 +2,25 @@
 // Fails where fewer than MIN_KILLED are noticed, where a mutation no longer fits its file, and where tests fail without one.
 // Assumes the shims are built. Never touches the tree itself: copies are hard links, and what is changed in them is a new file.
 //
-//   bun test/mutants/run.ts [--only TEXT] [--jobs N] [--list]
+// A test file is timed once without a mutation, when the first mutation asks for it; each mutation meets its files one by one,
+// the quickest first, and the first that fails ends it.
+//
+//   bun test/mutants/run.ts [--only TEXT] [--jobs N] [--list] [--log FILE [--minutes N]]
+//
+// With --log each outcome is a line of JSON in FILE, and what stands there is not run again unless its source or row has changed:
+// a run may be stopped, or made in portions.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -13,7 +28,7 @@ import type { Mutant, On } from "./mutant.ts";
 
 /** Of all mutations; a survivor that is explained is one all the same. */
 const MIN_KILLED = 0.85;
-/** Milliseconds for one test of a mutated tree, and for all named ones: how long they take without a mutation, and more. */
+/** Milliseconds for one test of a mutated tree, and for its file: how long it takes without a mutation, and more. */
 const TEST_MS = 10_000;
 const [SLACK_MS, SLACK_FACTOR] = [20_000, 4];
 const BACKEND: Record<On, string> = { ring: "uring", node: "node" };
@@ -23,16 +38,22 @@ const LEFT_OUT = new Set([...LINKED, ".git", "bench", "docs", "prebuilds", "dist
 
 const root = join(import.meta.dir, "../..");
 const { values: options } = parseArgs({
-  options: { only: { type: "string", default: "" }, jobs: { type: "string" }, list: { type: "boolean" } },
+  options: {
+    only: { type: "string", default: "" },
+    jobs: { type: "string" },
+    list: { type: "boolean" },
+    log: { type: "string" },
+    minutes: { type: "string", default: "Infinity" },
+  },
 });
 
 type Fate = "killed" | "timeout" | "survived";
 interface Run {
-  mutant: Mutant;
-  fate: Fate;
-  /** Where it was noticed. */
-  by?: On;
-  ms: number;
+  readonly mutant: Mutant;
+  readonly fate: Fate;
+  /** What noticed it: backend, file and the first test that failed. */
+  readonly by?: string;
+  readonly ms: number;
 }
 
 async function mutants(): Promise<Mutant[]> {
@@ -76,24 +97,24 @@ function replace(path: string, text: string): void {
   writeFileSync(path, text);
 }
 
-/** Runs test files in a tree. */
-function runTests(
+/** Runs a test file in a tree; `failed` is the first test that does. */
+function runTest(
   tree: string,
-  tests: readonly string[],
+  test: string,
   on: On,
   limitMs: number,
-): Promise<{ fate: Fate; ms: number }> {
+): Promise<{ fate: Fate; failed: string; ms: number }> {
   const started = performance.now();
-  const child = spawn(
-    process.execPath,
-    ["test", "--bail=1", "--timeout", String(TEST_MS), ...tests.map((test) => `./${test}`)],
-    {
-      cwd: tree,
-      env: { ...process.env, BUN_URING_BACKEND: BACKEND[on], NO_COLOR: "1", BUN_URING_SLOW: "" },
-      stdio: "ignore",
-      detached: true, // A group of its own: what the tests have started ends with them.
-    },
-  );
+  const child = spawn(process.execPath, ["test", "--bail=1", "--timeout", String(TEST_MS), `./${test}`], {
+    cwd: tree,
+    env: { ...process.env, BUN_URING_BACKEND: BACKEND[on], NO_COLOR: "1", BUN_URING_SLOW: "" },
+    stdio: ["ignore", "ignore", "pipe"],
+    detached: true, // A group of its own: what the tests have started ends with them.
+  });
+  let said = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    said += text;
+  });
   return new Promise((resolve) => {
     let fate: Fate | null = null;
     const timer = setTimeout(() => {
@@ -103,7 +124,8 @@ function runTests(
     child.on("exit", (code) => {
       clearTimeout(timer);
       endGroup(child.pid!);
-      resolve({ fate: fate ?? (code === 0 ? "survived" : "killed"), ms: performance.now() - started });
+      const failed = /^\(fail\) (.*)$/m.exec(said)?.[1] ?? "";
+      resolve({ fate: fate ?? (code === 0 ? "survived" : "killed"), failed, ms: performance.now() - started });
     });
   });
 }
@@ -116,23 +138,22 @@ function endGroup(pid: number): void {
   }
 }
 
-const keyOf = (tests: readonly string[], on: On): string => `${on} ${tests.join(" ")}`;
+/** How long each test file takes in a tree without a mutation, by backend and file; rejects where it fails there. */
+const baselines = new Map<string, Promise<number>>();
 
-/** How long each set of tests takes in a tree without a mutation; throws where it fails there. */
-async function baseline(trees: readonly string[], all: readonly Mutant[]): Promise<Map<string, number>> {
-  const sets = new Map<string, { tests: readonly string[]; on: On }>();
-  for (const { tests, on } of all) for (const one of on) sets.set(keyOf(tests, one), { tests, on: one });
-  const times = new Map<string, number>();
-  const failed: string[] = [];
-  await eachIn(trees, [...sets], async (tree, [key, { tests, on }]) => {
-    let { fate, ms } = await runTests(tree, tests, on, 300_000);
-    // On a busy machine a test may fail once: then the mutations would be killed by that, and not by the tests.
-    if (fate !== "survived") ({ fate, ms } = await runTests(tree, tests, on, 300_000));
-    times.set(key, ms);
-    if (fate !== "survived") failed.push(key);
-  });
-  if (failed.length > 0) throw new Error(`these fail without a mutation:\n  ${failed.join("\n  ")}`);
-  return times;
+function baseline(tree: string, test: string, on: On): Promise<number> {
+  const key = `${on} ${test}`;
+  const time = baselines.get(key) ?? measured(tree, test, on);
+  baselines.set(key, time);
+  return time;
+}
+
+async function measured(tree: string, test: string, on: On): Promise<number> {
+  let run = await runTest(tree, test, on, 300_000);
+  // On a busy machine a test may fail once: then the mutations would be killed by that, and not by the tests.
+  if (run.fate !== "survived") run = await runTest(tree, test, on, 300_000);
+  if (run.fate !== "survived") throw new Error(`fails without a mutation, on ${on}: ${test}: ${run.failed}`);
+  return run.ms;
 }
 
 /** Runs `work` on each item, one at a time in each tree. */
@@ -148,7 +169,11 @@ async function eachIn<T>(
   await Promise.all(trees.map(worker));
 }
 
-async function tryOne(tree: string, mutant: Mutant, times: ReadonlyMap<string, number>): Promise<Run> {
+async function tryOne(tree: string, mutant: Mutant): Promise<Run> {
+  const runs: { test: string; on: On; time: number }[] = [];
+  for (const test of mutant.tests)
+    for (const on of mutant.on) runs.push({ test, on, time: await baseline(tree, test, on) });
+  runs.sort((a, b) => a.time - b.time);
   const path = join(tree, mutant.file);
   const text = readFileSync(path, "utf8");
   // Not by a string: "$&" would be more than itself.
@@ -158,16 +183,32 @@ async function tryOne(tree: string, mutant: Mutant, times: ReadonlyMap<string, n
   );
   let ms = 0;
   try {
-    for (const on of mutant.on) {
-      const limit = SLACK_MS + SLACK_FACTOR * times.get(keyOf(mutant.tests, on))!;
-      const run = await runTests(tree, mutant.tests, on, limit);
+    for (const { test, on, time } of runs) {
+      const run = await runTest(tree, test, on, SLACK_MS + SLACK_FACTOR * time);
       ms += run.ms;
-      if (run.fate !== "survived") return { mutant, fate: run.fate, by: on, ms };
+      if (run.fate !== "survived") return { mutant, fate: run.fate, by: `${on} ${test}: ${run.failed}`, ms };
     }
     return { mutant, fate: "survived", ms };
   } finally {
     replace(path, text);
   }
+}
+
+/** What an outcome is good for: this row, in this text of its file. */
+function stampOf(mutant: Mutant): string {
+  const { survives: _, ...row } = mutant;
+  return Bun.hash(`${JSON.stringify(row)} ${readFileSync(join(root, mutant.file), "utf8")}`).toString(16);
+}
+
+/** The outcomes that an earlier run has written down and that are still good. */
+function outcomesIn(log: string, all: readonly Mutant[]): Run[] {
+  const byStamp = new Map<string, Omit<Run, "mutant">>();
+  for (const line of existsSync(log) ? readFileSync(log, "utf8").split("\n") : [])
+    if (line !== "") byStamp.set(JSON.parse(line).stamp, JSON.parse(line));
+  return all.flatMap((mutant) => {
+    const known = byStamp.get(stampOf(mutant));
+    return known === undefined ? [] : [{ ...known, mutant }];
+  });
 }
 
 function tell({ mutant: { file, name, survives }, fate, by, ms }: Run): void {
@@ -206,13 +247,22 @@ process.on("exit", () => {
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 const started = performance.now();
-const times = await baseline(trees, all);
-const runs: Run[] = [];
-await eachIn(trees, all, async (tree, mutant) => {
-  const run = await tryOne(tree, mutant, times);
-  runs.push(run);
-  tell(run);
-});
+const runs: Run[] = options.log === undefined ? [] : outcomesIn(options.log, all);
+const known = new Set(runs.map(({ mutant }) => mutant));
+await eachIn(
+  trees,
+  all.filter((mutant) => !known.has(mutant)),
+  async (tree, mutant) => {
+    if (performance.now() - started > Number(options.minutes) * 60_000) return;
+    const run = await tryOne(tree, mutant);
+    runs.push(run);
+    tell(run);
+    if (options.log === undefined) return;
+    const { name, file } = mutant;
+    const { fate, by, ms } = run;
+    appendFileSync(options.log, `${JSON.stringify({ stamp: stampOf(mutant), fate, by, ms, file, name })}\n`);
+  },
+);
 summary(runs);
 const noticed = runs.filter(({ fate }) => fate !== "survived").length;
 const minutes = ((performance.now() - started) / 60_000).toFixed(1);
@@ -221,4 +271,5 @@ console.log(
 );
 for (const { mutant } of runs.filter(({ fate, mutant }) => fate === "survived" && mutant.survives === undefined))
   console.log(`unexplained: ${mutant.file}: ${mutant.name}`);
+if (runs.length < all.length) console.log(`${all.length - runs.length} are left for another run with the same --log`);
 process.exit(noticed / runs.length >= MIN_KILLED ? 0 : 1);
