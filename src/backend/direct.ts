@@ -112,10 +112,11 @@ class DirectFile {
 
   /** Reads the unaligned head, what is aligned, and the tail, one after another until the file ends. */
   async #readPieces(into: Uint8Array, position: number): Promise<number> {
+    const { length } = into;
     let done = 0;
-    while (done < into.length) {
+    while (done < length) {
       const at = position + done;
-      const rest = into.length - done;
+      const rest = length - done;
       const straight = at % this.#block === 0 && isAligned(into, done, this.#memory) ? this.#floor(rest) : 0;
       const wanted = straight > 0 ? straight : Math.min(rest, this.#nextBounce(into, done, at));
       let got: number;
@@ -125,9 +126,10 @@ class DirectFile {
             ? (await this.#base.read(this.#file, into, done, straight, at)).bytesRead
             : await this.#readBounced(into.subarray(done, done + wanted), at);
       } catch (error) {
-        if (done > 0) return done; // as the kernel does: the error comes with the next read
+        if (done > 0 && into.length === length) return done; // as the kernel does: the error comes with the next read
         throw error;
       }
+      if (into.length !== length) throw bufferTaken("read");
       done += got;
       if (got < wanted) break;
     }
@@ -143,12 +145,14 @@ class DirectFile {
   }
 
   #readBounced(into: Uint8Array, position: number): Promise<number> {
+    const wanted = into.length;
     const from = this.#floor(position);
-    const length = this.#ceil(position + into.length) - from;
+    const length = this.#ceil(position + wanted) - from;
     return withBounce(this.#base, length, async (memory) => {
       const { bytesRead } = await this.#base.read(this.#file, memory, 0, length, from);
+      if (into.length !== wanted) throw bufferTaken("read");
       const skip = position - from;
-      const got = Math.max(0, Math.min(into.length, bytesRead - skip));
+      const got = Math.max(0, Math.min(wanted, bytesRead - skip));
       copyAll(memory.subarray(skip, skip + got), into, "read");
       return got;
     });
@@ -191,13 +195,15 @@ class DirectFile {
 
   /** Writes in whole blocks; where the file would end in a padded one, it is cut to its true length. */
   async #writePieces(bytes: Uint8Array, position: number): Promise<number> {
-    const end = position + bytes.length;
+    const { length } = bytes;
+    const end = position + length;
     const size = this.#options.sized && end % this.#block !== 0 ? await this.#size() : Number.POSITIVE_INFINITY;
     let done = 0;
     try {
-      while (done < bytes.length) {
+      while (done < length) {
+        if (bytes.length !== length) throw bufferTaken("write");
         const at = position + done;
-        const rest = bytes.length - done;
+        const rest = length - done;
         const straight = at % this.#block === 0 && isAligned(bytes, done, this.#memory) ? this.#floor(rest) : 0;
         const wanted = straight > 0 ? straight : Math.min(rest, this.#nextBounce(bytes, done, at));
         const put =
@@ -208,7 +214,7 @@ class DirectFile {
         if (put < wanted) break;
       }
     } catch (error) {
-      if (done === 0) throw error; // else as the kernel does: the error comes with the next write
+      if (done === 0 || bytes.length !== length) throw error; // else as the kernel does: the error comes with the next write
     } finally {
       const now = size === Number.POSITIVE_INFINITY ? 0 : await this.#size();
       const right = Math.max(size, position + done);
@@ -220,8 +226,9 @@ class DirectFile {
   /** Reads the blocks that are written in part, changes them and writes all. Returns how many of `bytes` have landed. */
   #writeBounced(bytes: Uint8Array, position: number): Promise<number> {
     const block = this.#block;
+    const { length } = bytes;
     const from = this.#floor(position);
-    const end = position + bytes.length;
+    const end = position + length;
     const to = this.#ceil(end);
     return withBounce(this.#base, to - from, async (memory) => {
       const isHeadPart = from !== position;
@@ -231,9 +238,11 @@ class DirectFile {
         isHeadPart ? this.#readBlock(memory.subarray(0, block), from) : null,
         isTailPart ? this.#readBlock(memory.subarray(last - from, to - from), last) : null,
       ]);
+      // Else what this memory held before would get into the file.
+      if (bytes.length !== length) throw bufferTaken("write");
       copyAll(bytes, memory.subarray(position - from), "write");
       const { bytesWritten } = await this.#base.write(this.#file, memory, 0, to - from, from);
-      return Math.max(0, Math.min(bytes.length, bytesWritten - (position - from)));
+      return Math.max(0, Math.min(length, bytesWritten - (position - from)));
     });
   }
 

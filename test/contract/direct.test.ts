@@ -2,7 +2,7 @@
 // Assumes a temporary folder whose file system takes O_DIRECT; where it does not, the handle must say so and still agree.
 // Never measures: what is straight and what is copied is seen in strace, not here.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { currentBackend } from "../../src/backend/choose.ts";
 import * as library from "../../src/index.ts";
@@ -93,6 +93,53 @@ test("whole blocks behind a padded end are not cut off with it", async () => {
     await using handle = await open(tmp.path(), "w+", { direct: true });
     await Promise.all([handle.write(small, 0, 100, 0), handle.write(block, 0, 4096, 4096)]);
     expect((await handle.stat()).size).toBe(8192);
+  }
+});
+
+describe("memory that is taken away", () => {
+  const taken = (length: number): [view: Uint8Array<ArrayBuffer>, take: () => void] => {
+    const view = new Uint8Array(new ArrayBuffer(length)).fill(9);
+    return [view, () => void structuredClone(view.buffer, { transfer: [view.buffer] })];
+  };
+  const contents = patternBytes(600_000, 4);
+
+  for (const [title, length] of [
+    ["in one piece", 8191],
+    ["in several", 548_863],
+  ] as const) {
+    test(`a read ${title} rejects, also one that waits for its turn`, async () => {
+      await using handle = await open(tmp.file(contents), "r+", { direct: true });
+      const [view, take] = taken(length);
+      const reading = handle.read(view, 0, length, 1);
+      take();
+      expect(await rejection(reading)).toMatchObject({ name: "TypeError", code: "ERR_INVALID_STATE" });
+      const writing = handle.write(contents, 1, length, 1);
+      const [later, takeLater] = taken(length);
+      const waiting = handle.read(later, 0, length, 1);
+      takeLater();
+      expect(await rejection(waiting)).toMatchObject({ name: "TypeError", code: "ERR_INVALID_STATE" });
+      expect((await writing).bytesWritten).toBe(length);
+    });
+
+    test(`a write ${title} rejects, also one that waits, and puts nothing foreign into the file`, async () => {
+      const path = tmp.file(contents);
+      await using dirty = await open(tmp.path(), "w+", { direct: true });
+      await dirty.write(Buffer.alloc(600_000, 0xee), 0, 600_000, 1);
+      await using handle = await open(path, "r+", { direct: true });
+      const [view, take] = taken(length);
+      const writing = handle.write(view, 0, length, 1);
+      take();
+      expect(await rejection(writing)).toMatchObject({ name: "TypeError", code: "ERR_INVALID_STATE" });
+      expect(readFileSync(path).equals(contents)).toBe(true);
+      const [later, takeLater] = taken(length);
+      const before = handle.write(contents, 1, length, 1);
+      const waiting = handle.write(later, 0, length, 1);
+      takeLater();
+      expect(await rejection(waiting)).toMatchObject({ name: "TypeError", code: "ERR_INVALID_STATE" });
+      await before;
+      await handle.close();
+      expect(readFileSync(path).equals(contents)).toBe(true);
+    });
   }
 });
 
