@@ -176,3 +176,41 @@ test("nothing is taken from a pipe that nobody asked for", async () => {
   await ahead.stop();
   await currentBackend().close(file);
 });
+
+const KINDS: readonly (readonly [title: string, position: number])[] = [
+  ["a place", 0],
+  ["the own position", -1],
+];
+for (const [title, position] of KINDS) {
+  test(`a reader of ${title} that stalls holds nothing, and misses nothing when it goes on`, async () => {
+    const file = await openFile(path);
+    const turns = new Turns(currentBackend(), file);
+    const byteLimit = 2 * MIB + 777;
+    const { ahead, next } = reader({ backend: currentBackend(), file, turns }, position, byteLimit, 65_536);
+    const chunks: Buffer[] = [];
+    for (let i = 0; i < 7; i++) chunks.push((await next())!);
+    while (!ahead.isIdle) await Bun.sleep(5); // else this test never ends
+    for (let chunk = await next(); chunk !== null; chunk = await next()) chunks.push(chunk);
+    expect(Buffer.concat(chunks).equals(data.subarray(0, byteLimit))).toBe(true);
+    await ahead.stop();
+    await currentBackend().close(file);
+  });
+}
+
+testUnless(
+  backend !== "io_uring" && "no ring",
+  "an own position that somebody has moved on meanwhile is left where it is",
+  async () => {
+    const file = await openFile(path);
+    const turns = new Turns(currentBackend(), file);
+    const { ahead, next } = reader({ backend: currentBackend(), file, turns }, -1, Infinity, 65_536);
+    await next();
+    await next();
+    await turnsOfLoop(3); // more has been claimed by now
+    expect(positionOf(file.fd)).toBeGreaterThan(2 * 65_536);
+    existingThread()!.native.seek(file.fd, 12_345, 0);
+    await ahead.stop();
+    expect(positionOf(file.fd)).toBe(12_345);
+    await currentBackend().close(file);
+  },
+);

@@ -304,6 +304,54 @@ describe("writing", () => {
     }
   });
 
+  test("left open, it syncs before it finishes, and says what went wrong", async () => {
+    for (const fails of [false, true]) {
+      const handle = await open(tmp.path(), "w");
+      const order: string[] = [];
+      const { sync } = handle;
+      handle.sync = async () => {
+        await sync.call(handle);
+        order.push("sync");
+        if (fails) throw new Error("lost");
+      };
+      const stream = handle.createWriteStream({ flush: true, autoClose: false });
+      const ended = new Promise<void>((resolve) => {
+        stream.on("finish", () => void order.push("finish") || resolve());
+        stream.on("error", ({ message }) => void order.push(message) || resolve());
+      });
+      stream.end("x");
+      await ended;
+      expect(order).toEqual(["sync", fails ? "lost" : "finish"]);
+      await handle.close();
+    }
+  });
+
+  test("a close that fails is the stream's error", async () => {
+    const handle = await open(tmp.path(), "w");
+    const { close } = handle;
+    handle.close = async () => {
+      await close.call(handle);
+      throw new Error("lost");
+    };
+    const stream = handle.createWriteStream();
+    stream.end("x");
+    const [error] = await once(stream, "error");
+    expect(error.message).toBe("lost");
+  });
+
+  test("a file that takes nothing is an error after some tries", async () => {
+    const handle: any = await open(tmp.path(), "w");
+    let tries = 0;
+    handle.write = async () => {
+      if (++tries > 100) throw new Error("endless");
+      return { bytesWritten: 0 };
+    };
+    const stream = handle.createWriteStream();
+    stream.write("x");
+    const [error] = await once(stream, "error");
+    expect(error.message).toBe("write failed");
+  });
+
   test("destroyed in mid-flight, it syncs what the write under way has written", async () => {
     const handle: any = await open(tmp.path(), "w");
     const order: string[] = [];
