@@ -33,7 +33,11 @@ const list: readonly Mutant[] = [
         "a failed write leaves the file as Bun has left it",
         "if (!isOpen && truncatesLate(flags, bytes.byteLength)) return resolve(false);",
         "",
-        { tests: ["fault/fuse-told"] },
+        {
+          tests: ["fault/fuse-told"],
+          survives:
+            "Bun 1.4.5 cuts the file itself to what it has written of it; the second try is for versions that do not",
+        },
       ],
     ],
   ),

@@ -18,13 +18,13 @@ const list: readonly Mutant[] = [
       "memory that the kernel kept is lent again",
       "else if (this.isIdle && lease !== null) lease.done();",
       "else if (lease !== null) lease.done();",
-      { tests: ["lifetime/closed", "unit/pool", "lifetime/pool"] },
+      { tests: ["unit/ring", "lifetime/closed", "unit/pool", "lifetime/pool"] },
     ],
     [
       "memory of a ring that closed in peace stays held",
       "else if (this.isIdle && lease !== null) lease.done();",
       "",
-      { tests: ["lifetime/closed", "unit/pool", "lifetime/pool"] },
+      { tests: ["unit/ring", "lifetime/closed", "unit/pool", "lifetime/pool"] },
     ],
     [
       "who waits for a direct descriptor of a closed ring waits for ever",

@@ -4,10 +4,12 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { SQE_WORDS } from "../../src/kernel/abi.ts";
 import { stableAddress } from "../../src/kernel/address.ts";
 import { AT_FDCWD, Opcode, SqeFlag, writeSqe } from "../../src/kernel/sqe.ts";
 import type { RingThread } from "../../src/ring/context.ts";
-import { highOfMany, lowOfMany, promiseFor } from "../../src/ring/operation.ts";
+import { LeasedMemory } from "../../src/ring/lease.ts";
+import { highOfMany, LINK_SHIFT, lowOfMany, promiseFor } from "../../src/ring/operation.ts";
 import type { Ring } from "../../src/ring/ring.ts";
 import { run } from "../helpers/mounts.ts";
 import {
@@ -264,6 +266,22 @@ describe("close", () => {
     expect(view.every((byte) => byte === 0)).toBe(true);
   });
 
+  for (const lost of [0, 1])
+    test(`pool memory of ${lost === 0 ? "what was cancelled is free" : "what the kernel kept stays lent"}`, async () => {
+      const ring = make();
+      const memory = new LeasedMemory({ ring: null, fixedIndex: -1 });
+      const reads = [park(ring, fifo().path), park(ring, fifo().path)];
+      for (const operation of waitingOf(ring)) {
+        operation.lease = memory;
+        memory.inFlight++;
+      }
+      const { close } = ring.native;
+      ring.native.close = (address, deadlineMs) => close(address, deadlineMs) || lost;
+      expect(ring.close(1000)).toBe(lost);
+      expect(memory.inFlight).toBe(lost === 0 ? 0 : 2);
+      await Promise.allSettled(reads);
+    });
+
   test("a second close does nothing, statistics stay readable, new operations are refused", () => {
     const ring = make();
     expect(ring.close(0)).toBe(0);
@@ -295,6 +313,43 @@ test("the staging area grows and keeps its order while SQEs wait in its middle",
   while (results.length < 50 * 97) await Bun.sleep(1);
   expect(results).toEqual(Array.from({ length: 50 * 97 }, (_, i) => i));
   expect(ring.words.length / 16).toBeGreaterThanOrEqual(256);
+});
+
+test("SQEs that belong together lie together, wherever the staging area ends", async () => {
+  for (let before = 250; before <= 260; before++) {
+    const ring = make();
+    const nops = Array.from({ length: before }, () => nop(ring));
+    const pair = ring.acquire((operation) => {
+      if (operation.pending > 0) return;
+      const { resolve } = operation;
+      ring.operations.release(operation);
+      resolve("both");
+    }, 2);
+    const both = promiseFor(pair);
+    const { slot, generation } = pair;
+    const first = ring.nextMany(2);
+    for (let i = 0; i < 2; i++) {
+      const flags = i === 0 ? SqeFlag.IO_LINK : 0;
+      writeSqe(
+        ring.words,
+        first + i * SQE_WORDS,
+        Opcode.NOP,
+        flags,
+        -1,
+        0,
+        0,
+        0,
+        0,
+        slot | (i << LINK_SHIFT),
+        generation,
+      );
+    }
+    expect(ring.words.length).toBeGreaterThanOrEqual(first + 2 * SQE_WORDS);
+    await Promise.all([...nops, both]);
+    expect(ring.operations.used).toBe(0);
+    endThread(t!);
+    t = null;
+  }
 });
 
 test("a forced thread does what the ring would have done itself", async () => {

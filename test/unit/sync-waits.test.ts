@@ -3,6 +3,7 @@
 
 import { afterAll, expect } from "bun:test";
 import { backend, open, stats } from "../../src/index.ts";
+import { existingThread } from "../../src/ring/context.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
@@ -28,4 +29,5 @@ for (const [name, sync] of [
     expect(stats().spins - before).toBeLessThanOrEqual(20 + stats().wakeups - wakeups);
     await Promise.all([sync(), handle.write(data, 0, data.length, 0), sync()]);
     expect(stats()).toMatchObject({ inFlight: 0, queued: 0 });
+    expect(existingThread()!.ring.syncing).toBe(0); // else what comes next would be taken for one
   });
