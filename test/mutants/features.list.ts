@@ -31,7 +31,7 @@ const list: readonly Mutant[] = [
       "a file that grows is cut where it was",
       "else if (filled === 0 && piece.isAhead) this.#parallelEnd = Math.min(this.#parallelEnd, start);",
       "else if (filled === 0 && piece.isAhead) this.#ended = true;",
-      { tests: ["contract/streams", "unit/changing-files"] },
+      { tests: ["unit/read-ahead", "unit/changing-files"] },
     ],
     [
       "a stalled reader holds what was read ahead",

@@ -214,3 +214,34 @@ testUnless(
     await currentBackend().close(file);
   },
 );
+
+test("where a read ahead finds nothing, as the file is cut just then, it is asked again for what came since", async () => {
+  const real = currentBackend();
+  const file = await openFile(path);
+  let isCut = true;
+  const empty = (position: number): boolean => {
+    if (position < MIB / 2 || !isCut) return false;
+    queueMicrotask(() => {
+      isCut = false;
+    });
+    return true;
+  };
+  const source = Object.create(real, {
+    read: {
+      value: (file: OpenFile, buffer: Buffer, offset: number, length: number, position: number) =>
+        empty(position) ? Promise.resolve({ bytesRead: 0 }) : real.read(file, buffer, offset, length, position),
+    },
+    readv: {
+      value: (file: OpenFile, buffers: Buffer[], position: number) =>
+        empty(position) ? Promise.resolve({ bytesRead: 0 }) : real.readv(file, buffers, position),
+    },
+  });
+  const turns = new Turns(real, file);
+  const { ahead, next } = reader({ backend: source, file, turns }, 0, Infinity, 65_536);
+  const chunks: Buffer[] = [];
+  for (let chunk = await next(); chunk !== null; chunk = await next()) chunks.push(chunk);
+  expect(isCut).toBe(false);
+  expect(Buffer.concat(chunks).equals(data)).toBe(true);
+  await ahead.stop();
+  await real.close(file);
+});
