@@ -208,7 +208,7 @@ export class Turns {
     if (lastOfKind === this.#last) lastOfKind = last;
     return this.hold(() => {
       if (last === null) return run();
-      if (last === lastOfKind) return last.then(run, run);
+      if (last === lastOfKind) return last.then(run); // the end of an operation never rejects, as the operation may
       // A read that waits on a pipe for data must not hold up the write that brings it: there, no position is shared.
       this.#seekable ??= this.#askSeekable();
       return this.#seekable.then((seekable) => (seekable ? last : lastOfKind)).then(run, run);

@@ -3,8 +3,9 @@
 
 import { afterAll, expect, test } from "bun:test";
 import { backend, shutdown, stat } from "../../src/index.ts";
+import type { Native } from "../../src/kernel/shim.ts";
 import { existingThread } from "../../src/ring/context.ts";
-import { type KernelBuffer, PinnedBuffer } from "../../src/ring/kernel-memory.ts";
+import { type KernelBuffer, KernelMemory, PinnedBuffer } from "../../src/ring/kernel-memory.ts";
 import { holdLeased } from "../../src/ring/lease.ts";
 import { runCase } from "../helpers/child.ts";
 import { faultTest } from "../helpers/requirements.ts";
@@ -56,6 +57,33 @@ describeUnless(backend !== "io_uring" && "no ring", "the ring's own memory", () 
       buffer.release();
     }
     expect(known.has(memory.take(1000).address)).toBe(true);
+  });
+
+  test("is kept in part when it is large, and of a closed ring not touched", async () => {
+    await stat("/");
+    const { native, ring } = existingThread()!;
+    const freed: number[] = [];
+    const seen: Native = {
+      ...native,
+      regionFree: (at, address) => {
+        freed.push(address);
+        return native.regionFree(at, address);
+      },
+    };
+    const place = { address: ring.address, release: ring.release, closed: false };
+    const memory = new KernelMemory(seen, place);
+    const MIB = 1 << 20;
+    const huge = memory.take(MIB + 1);
+    const large = Array.from({ length: 10 }, () => memory.take(MIB));
+    huge.release();
+    expect(freed).toEqual([huge.address]);
+    for (const buffer of large) buffer.release();
+    expect(freed.length).toBe(1 + 8); // two of them are kept
+    const last = memory.take(2 * MIB);
+    place.closed = true;
+    last.release();
+    expect(freed.length).toBe(1 + 8);
+    native.regionFree(ring.address, last.address);
   });
 
   test("waits for the operations that have it as a view", async () => {

@@ -97,8 +97,8 @@ const list: readonly Mutant[] = [
       ],
       [
         "after a failure at the own position nothing goes on",
-        "if (last === lastOfKind) return last.then(run, run);",
-        "if (last === lastOfKind) return last.then(run);",
+        "operation.then(ended, ended);",
+        "operation.then(ended);",
       ],
       [
         "a read that waits on a pipe holds up the write that brings its data",

@@ -78,7 +78,7 @@ const list: readonly Mutant[] = [
       "room for a remote operation is kept",
       "if (remote !== null) remote.leave();",
       "",
-      { tests: ["unit/remote", "fault/fuse-told"] },
+      { tests: ["unit/operation", "unit/remote"] },
     ],
     ["a slot's lives are not told apart", "operation.generation = (operation.generation + 1) | 0;", ""],
     [
@@ -230,8 +230,18 @@ const list: readonly Mutant[] = [
       "(ring.inFlight > 0 || ring.queued > 0 || this.placement.hasLater) &&",
       "false &&",
     ],
-    ["pools do not hear that their ring is closed", "for (const prepare of this.beforeClose) prepare();", ""],
-    ["the doorbell outlives its ring", "    loop.close();\n    ring.close(100);", "    ring.close(100);"],
+    [
+      "pools do not hear that their ring is closed",
+      "for (const prepare of this.beforeClose) prepare();",
+      "",
+      { tests: ["unit/loop"] },
+    ],
+    [
+      "the doorbell outlives its ring",
+      "    loop.close();\n    ring.close(100);",
+      "    ring.close(100);",
+      { tests: ["unit/loop"] },
+    ],
     [
       "what is staged at the end of the thread is not waited for",
       "if (ring.queued > 0) return Moved.waits;\n    for (const { syscall } of ring.operations.waiting()) if (!LOOKING.has(syscall)) return Moved.waits;",

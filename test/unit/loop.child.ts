@@ -14,6 +14,14 @@ await runCases({
     read.then((bytes) => event("bytes", bytes));
   },
 
+  async idleInFlush(path: string) {
+    const t = smallThread();
+    const { read, fd } = parkRead(t.ring, path);
+    await Bun.sleep(30); // asleep: the bell holds the process
+    writeSync(fd, "1234");
+    return Promise.all([read, nop(t.ring)]);
+  },
+
   async poisoned(path: string) {
     const t = smallThread();
     const { read } = parkRead(t.ring, path);

@@ -55,6 +55,16 @@ test("an endless chain of inline completions lets every kind of callback have it
   expect(t.ring.inlineCompletions - inlineBefore).toBe(operations);
 });
 
+test("such a chain is bounded in time, too, where it may be long", async () => {
+  t = smallThread({ entries: 64, cqEntries: 64 });
+  t.loop.limits.microtaskRounds = Number.POSITIVE_INFINITY;
+  t.loop.limits.microtaskMs = 0.001;
+  let turns = 0;
+  setImmediate(() => turns++);
+  for (let operations = 0; turns === 0 && operations < 20_000; operations++) await nop(t.ring);
+  expect(turns).toBe(1);
+});
+
 test("operations of one turn go out in one submit, and end in it if they can", async () => {
   t = smallThread({ entries: 64, cqEntries: 64 });
   const { enters, nativeCalls } = t.ring.stats();
@@ -187,6 +197,24 @@ test("a pending operation keeps the process alive, an idle ring does not", async
   const { stdout, exitCode } = await child.finished();
   expect(exitCode).toBe(0);
   expect(stdout).toContain("@event bytes 4");
+});
+
+test("nor does one that became idle as something else was submitted", async () => {
+  expect(await runCase<number[]>(fixture, "idleInFlush", { input: fifo(), timeoutMs: 5000 })).toEqual([4, 0]);
+});
+
+test("a shutdown tells who has memory of the ring, before it is closed, and takes the doorbell along", async () => {
+  t = smallThread();
+  const { read, fd } = parkRead(t.ring, fifo());
+  fds.push(fd);
+  while (t.loop.doorbell === null) await Bun.sleep(1);
+  writeSync(fd, "late");
+  await read;
+  const told: boolean[] = [];
+  t.beforeClose.add(() => told.push(t!.ring.closed));
+  await t.shutDown(1000);
+  expect(told).toEqual([false]);
+  expect(t.loop.doorbell).toBeNull();
 });
 
 test("a stopped ring with reads in the kernel lets the process end", async () => {

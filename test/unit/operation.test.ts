@@ -2,10 +2,36 @@
 // Assumes no kernel: pure bookkeeping.
 
 import { describe, expect, test } from "bun:test";
-import { highOfMany, indexOfMany, lowOfMany, OperationTable, promiseFor, SLOT_MASK } from "../../src/ring/operation.ts";
+import {
+  end,
+  highOfMany,
+  indexOfMany,
+  lowOfMany,
+  OperationTable,
+  promiseFor,
+  SLOT_MASK,
+} from "../../src/ring/operation.ts";
 import type { Ring as InnerRing } from "../../src/ring/ring.ts";
 
 const ignore = (): void => {};
+
+test("an operation that ends gives back all that it had, and lets its file close", () => {
+  const given: string[] = [];
+  const table = new OperationTable({} as InnerRing);
+  const operation = table.acquire(ignore, 1);
+  const note = (what: string) => (): void => void given.push(what);
+  Object.assign(operation, {
+    ring: { operations: table },
+    owner: { inFlight: 1, closing: note("file") },
+    cell: { cells: { give: note("cell") } },
+    lease: { done: note("lease") },
+    standIn: { release: note("stand-in") },
+    remote: { leave: note("remote") },
+  });
+  end(operation);
+  expect(given.toSorted()).toEqual(["cell", "file", "lease", "remote", "stand-in"]);
+  expect(table.used).toBe(0);
+});
 
 describe("ordinary slots", () => {
   test("a slot is found by slot and generation while it waits, by any link", () => {
@@ -59,6 +85,15 @@ describe("ordinary slots", () => {
       state: {},
       again: () => {},
       retries: 3,
+      syscall: "read",
+      cancelled: true,
+      isSync: true,
+      cell: {},
+      standIn: {},
+      remote: {},
+      lease: {},
+      claim: {},
+      whenStopped: () => {},
     });
     table.release(operation);
     expect({ ...operation, finish: 0, resolve: 0, reject: 0 }).toEqual({
