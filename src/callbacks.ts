@@ -6,6 +6,7 @@
 import { currentBackend } from "./backend/choose.ts";
 import { type Backend, OpenFile, type ReadResult } from "./backend/interface.ts";
 import { MAX_VECTOR } from "./backend/loops.ts";
+import { nodeBackend } from "./backend/node.ts";
 import { fchmod, fchown, futimes } from "./handle/attributes.ts";
 import "./handle/file-handle.ts"; // says to the streams how files are opened
 import { bufferList, invalidArgType, validateFunction, validateInt32, validateInteger } from "./node/arguments.ts";
@@ -72,8 +73,7 @@ function fileOf(fd: unknown): OpenFile {
 
 /** What does a transfer at `position`. */
 function backendFor(position: number | bigint): Backend {
-  if (position >= 0) return currentBackend();
-  return (require("./backend/node.ts") as typeof import("./backend/node.ts")).nodeBackend;
+  return position >= 0 ? currentBackend() : nodeBackend;
 }
 
 /** A function of a descriptor, whose errors are thrown if they are the arguments'. */

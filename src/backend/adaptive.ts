@@ -5,6 +5,7 @@
 
 import { constants } from "node:fs";
 import { clockMs } from "../node/clock.ts";
+import { later } from "../node/loading.ts";
 import { byteLengthOf } from "../node/views.ts";
 import { presence } from "../ring/presence.ts";
 import { alone, endBeginning, isFirst, lookAtPool } from "./early.ts";
@@ -155,14 +156,15 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
   return backend;
 }
 
+const shim = later(() => require("../kernel/shim.ts") as typeof import("../kernel/shim.ts"));
 let seeking: Backend["seek"] | undefined;
 
 /** lseek(2), which waits for nothing and needs no ring; null where no native library can be had. */
 function plainSeek(): Backend["seek"] {
-  if (seeking === undefined) {
-    const { native } = (require("../kernel/shim.ts") as typeof import("../kernel/shim.ts")).loadNative();
-    seeking = native === undefined ? null : ({ fd }, offset, whence) => native.seek(fd, offset, whence);
-  }
+  if (seeking !== undefined) return seeking;
+  const native = shim().nativeOrNull();
+  if (native === null) return null; // perhaps there was no descriptor for it: it is asked for again
+  seeking = ({ fd }, offset, whence) => native.seek(fd, offset, whence);
   return seeking;
 }
 

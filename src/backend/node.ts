@@ -44,7 +44,6 @@ const LOCK_NB = 4;
 const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
 
 /** The shim's plain calls; null where it can't be loaded. */
-let native: Native | null | undefined;
 
 /** What few programs want, and what loads bun:ffi. */
 type Rarely = typeof import("./node-direct.ts");
@@ -56,7 +55,7 @@ const refuse = async (what: string): Promise<never> => {
   throw unavailable(what, "this process runs on the node backend, and node:fs has no such call");
 };
 
-const loaded = (): Native | null => shim().loadNative().native ?? null;
+const loaded = (): Native | null => shim().nativeOrNull();
 
 /** node:fs does not say what may wait for a server, so anything may. */
 function maybeSlow(file: OpenFile): OpenFile {
@@ -117,7 +116,7 @@ class NodeBackend implements Backend {
 
   /** A plain call, which may wait for the disk: node:fs has nothing that keeps a look-up inside a folder. */
   async openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
-    native ??= loaded();
+    const native = loaded();
     if (native === null) throw unavailable(BENEATH, "no native library is loaded");
     const bytes = encodePath(path);
     for (;;) {
@@ -134,7 +133,7 @@ class NodeBackend implements Backend {
   }
 
   flock(file: OpenFile, operation: number): number {
-    native ??= loaded();
+    const native = loaded();
     return native === null ? ENOSYS : native.flock(file.fd, operation | LOCK_NB);
   }
 

@@ -3,7 +3,7 @@
 
 import { systemError } from "../node/errors.ts";
 import { bufferOf, byteOffsetOf } from "../node/views.ts";
-import { addressOf, loadNative, type Native } from "./shim.ts";
+import { addressOf, nativeOrNull } from "./shim.ts";
 
 export const EFAULT = -14;
 
@@ -11,8 +11,6 @@ export const EFAULT = -14;
 export function copyAll(from: Uint8Array, to: Uint8Array, syscall: string): void {
   if (copyBytes(from, to) !== from.length) throw systemError(EFAULT, syscall);
 }
-
-let native: Native | null | undefined;
 
 /** Mappings begin on a page, so a view of one does so without its offset; few others do. */
 function mayBeMapping(bytes: Uint8Array): boolean {
@@ -26,7 +24,7 @@ function mayBeMapping(bytes: Uint8Array): boolean {
  */
 export function copyBytes(from: Uint8Array, to: Uint8Array): number {
   if (from.length === 0) return 0;
-  if (native === undefined) native = loadNative().native ?? null;
+  const native = nativeOrNull();
   // Without the shim there is nobody to ask; with it an address is cheap to have.
   if (native === null || !(mayBeMapping(from) || mayBeMapping(to))) {
     to.set(from);

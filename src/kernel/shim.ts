@@ -207,6 +207,18 @@ export function loadNative(): Loaded {
   );
 }
 
+let shared: Native | null | undefined;
+
+/** The calls that need no ring, loaded once; null where they can't be had. Where only a descriptor was lacking, the next call tries again. */
+export function nativeOrNull(): Native | null {
+  if (shared === undefined) {
+    const { native, failure } = loadNative();
+    if (native === undefined && /too many open files/i.test(failure.message)) return null;
+    shared = native ?? null;
+  }
+  return shared;
+}
+
 function load(path: string): Loaded {
   let symbols: Record<keyof typeof SYMBOLS, (...args: any[]) => any>;
   try {

@@ -7,7 +7,7 @@ import { resolve as absolute } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
 import { O_PATH } from "../kernel/constants.ts";
-import { loadNative, type Native } from "../kernel/shim.ts";
+import { nativeOrNull } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
 import { invalidArgType } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
@@ -43,7 +43,6 @@ interface Site {
 const sites = new WeakMap<Root, Site>();
 /** For files by absolute path: names relative to nothing. */
 let paths: Site | Promise<Site> | null = null;
-let native: Native | null | undefined;
 
 /** One request on its way. */
 interface Answering {
@@ -125,8 +124,7 @@ function siteOf(root: Root): Site {
   const { backend, folder, resolve, open, onClose } = internalsOf(root); // throws if it is closed
   let site = sites.get(root);
   if (site === undefined) {
-    native ??= loadNative().native ?? null;
-    const cache = new FileCache(backend, native, folder.fd, resolve, !folder.slow, open);
+    const cache = new FileCache(backend, nativeOrNull(), folder.fd, resolve, !folder.slow, open);
     site = { cache, backend };
     sites.set(root, site);
     onClose.add(() => cache.close());
@@ -136,12 +134,11 @@ function siteOf(root: Root): Site {
 
 async function pathSite(): Promise<Site> {
   const backend = currentBackend();
-  native ??= loadNative().native ?? null;
   const top = await backend.open("/", O_PATH, 0);
   const local = !top.slow;
   await backend.close(top);
   const open = (name: string, flags: number) => backend.open(name, flags, 0);
-  const cache = new FileCache(backend, native, AT_FDCWD, 0, local, open);
+  const cache = new FileCache(backend, nativeOrNull(), AT_FDCWD, 0, local, open);
   paths = { cache, backend };
   return paths;
 }

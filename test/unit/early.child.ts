@@ -3,6 +3,7 @@
 
 import * as sync from "node:fs";
 import * as bun from "node:fs/promises";
+import { currentBackend } from "../../src/backend/choose.ts";
 import * as ours from "../../src/promises.ts";
 import { presence } from "../../src/ring/presence.ts";
 import { runCases } from "../helpers/cases.ts";
@@ -22,6 +23,23 @@ const block = (ms: number): void => {
 };
 
 await runCases({
+  /** Descriptors have run out when a stream first asks where its file is: the library can't be loaded just then. */
+  async noDescriptorToSeek() {
+    const { nativeOrNull } = await import("../../src/kernel/shim.ts"); // so that only the library is lacking
+    const backend = currentBackend();
+    const taken: number[] = [];
+    for (;;) {
+      try {
+        taken.push(sync.openSync("/dev/null"));
+      } catch {
+        break;
+      }
+    }
+    const without = [backend.seek, nativeOrNull()];
+    for (const fd of taken) sync.closeSync(fd);
+    return { without, later: typeof backend.seek };
+  },
+
   /** What programs do: a look, small files, a folder, a stream, a copy, a tree. */
   async program(dir: string) {
     await ours.mkdir(`${dir}/a/b`, { recursive: true });

@@ -5,6 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { currentBackend } from "../../src/backend/choose.ts";
+import { withLimits } from "../helpers/as-user.ts";
 import { runCase } from "../helpers/child.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
@@ -25,6 +26,14 @@ describe("the beginning of a process", () => {
 
   testUnless(!ringThere && "no ring", "a program that does much has one", async () => {
     expect(await run("many")).toEqual([false, true]);
+  });
+
+  testUnless(!ringThere && "no library", "who can't load the library for want of a descriptor asks again", async () => {
+    const options = { env: { BUN_URING_BACKEND: "auto" }, prefix: withLimits({ nofile: 64 }) };
+    expect(await runCase<unknown>(fixture, "noDescriptorToSeek", options)).toEqual({
+      without: [null, null],
+      later: "function",
+    });
   });
 
   test("a thread that was busy takes nothing for stuck", async () => {
