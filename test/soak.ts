@@ -47,6 +47,8 @@ interface Rest {
   /** Must be the same at every rest. */
   held: Record<string, number>;
   threads: string[];
+  /** What its descriptors are of. */
+  files: string[];
   rss: number;
   terminated: number;
 }
@@ -156,12 +158,12 @@ function held(): Record<string, number> {
   const t = thread();
   const { inFlight, queued } = t.ring.stats();
   const [slots, cells] = [t.ring.operations.used, t.cells.used];
-  return { fds: ownFds(), inFlight, queued, slots, cells, lanes: t.lanes.used, direct: t.direct.used };
+  return { fds: ownFiles().length, inFlight, queued, slots, cells, lanes: t.lanes.used, direct: t.direct.used };
 }
 
 /** Descriptors without the files that a terminated Worker had open: nobody closes those in Bun, node:fs's handles neither. */
-function ownFds(): number {
-  return [...openFds().values()].filter((target) => !target.startsWith(`${dir}/worker`)).length;
+function ownFiles(): string[] {
+  return [...openFds().values()].filter((target) => !target.startsWith(`${dir}/worker`));
 }
 
 /** Everybody rests; what is held then is looked at until it stands still, for two seconds at most. */
@@ -183,7 +185,8 @@ async function rest(): Promise<void> {
     threads = lastingThreads();
     if (look >= 3 && (expected === undefined || isSame(expected, now, threads))) break;
   }
-  rests.push({ atSeconds: elapsed(), held: now, threads, rss: residentBytes(), terminated: ended.terminated });
+  const files = ownFiles();
+  rests.push({ atSeconds: elapsed(), held: now, threads, files, rss: residentBytes(), terminated: ended.terminated });
   meter = startGapMeter();
   gate = null;
   open();
@@ -200,11 +203,23 @@ function growth(): string[] {
   if (first === undefined || last === undefined || first === last) return ["there was no time for two rests"];
   const more = Object.keys(first.held).filter((name) => last.held[name]! > first.held[name]!);
   const grown = more.map((name) => `${name} ${first.held[name]} -> ${last.held[name]}`);
+  if (last.files.length > first.files.length) grown.push(`descriptors of ${added(first.files, last.files).join(" ")}`);
   if (last.threads.length > first.threads.length)
     grown.push(`threads ${first.threads.length} -> ${last.threads.length} (${last.threads.join(" ")})`);
   const left = (last.terminated - first.terminated) * WORKER_LEAVES;
   if (last.rss - left > first.rss * MOST_GROWTH) grown.push(`RSS ${mib(first.rss)} -> ${mib(last.rss)}`);
   return grown;
+}
+
+/** What `now` has more of than `before`; numbers in names aside. */
+function added(before: readonly string[], now: readonly string[]): string[] {
+  const plain = (name: string): string => name.replaceAll(/\d+/g, "N");
+  const left = before.map(plain);
+  return now.map(plain).filter((name) => {
+    const at = left.indexOf(name);
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
 }
 
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
