@@ -15,7 +15,7 @@ enum { LIST_RECURSIVE = 1, JOB_REMOTE = 2, COPY_FOLLOW = 4, COPY_OVERWRITE = 8, 
 // Which call failed, for the error's syscall.
 enum { CALL_NONE, CALL_LSTAT, CALL_UNLINK, CALL_RMDIR, CALL_SCANDIR };
 enum { OPEN_FOLDERS = 32, LISTING_BYTES = 32 * 1024 };
-enum { MAX_RESCANS = 100, IDLE_SECONDS = 1, LOCAL_THREADS = 4, ALL_THREADS = 64 };
+enum { MAX_RESCANS = 100, IDLE_SECONDS = 1, LOCAL_THREADS = 4, REMOTE_THREADS = 64 };
 
 struct bytes {
     char *at;
@@ -637,12 +637,39 @@ static void copy_names(struct job *job)
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
+struct queue {
+    struct job *first, **last;
+    uint32_t length;
+};
+
+// What may wait for a server has a queue of its own: it never takes a thread from what is local.
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t work;
-    struct job *first, **last;
+    struct queue local, remote;
     uint32_t threads, idle;
+    uint32_t on_remote; // threads that run such a job
 } tree_threads = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
+
+static void enqueue(struct queue *queue, struct job *job)
+{
+    job->next = NULL;
+    *(queue->first ? queue->last : &queue->first) = job;
+    queue->last = &job->next;
+    queue->length++;
+}
+
+// The next job for a thread, or NULL. With the lock held.
+static struct job *dequeue(void)
+{
+    struct queue *queue = tree_threads.local.first ? &tree_threads.local : &tree_threads.remote;
+    struct job *job = queue->first;
+    if (!job || (queue == &tree_threads.remote && tree_threads.on_remote == REMOTE_THREADS))
+        return NULL;
+    queue->first = job->next;
+    queue->length--;
+    return job;
+}
 
 static void run_job(struct job *job)
 {
@@ -666,13 +693,14 @@ static void *tree_thread(void *unused)
     (void)unused;
     pthread_mutex_lock(&tree_threads.lock);
     for (;;) {
-        struct job *job = tree_threads.first;
+        struct job *job = dequeue();
         if (job) {
-            if (!(tree_threads.first = job->next))
-                tree_threads.last = &tree_threads.first;
+            const uint32_t remote = (job->flags & JOB_REMOTE) != 0;
+            tree_threads.on_remote += remote;
             pthread_mutex_unlock(&tree_threads.lock);
             run_job(job);
             pthread_mutex_lock(&tree_threads.lock);
+            tree_threads.on_remote -= remote;
             continue;
         }
         struct timespec until;
@@ -681,7 +709,7 @@ static void *tree_thread(void *unused)
         tree_threads.idle++;
         const int rc = pthread_cond_timedwait(&tree_threads.work, &tree_threads.lock, &until);
         tree_threads.idle--;
-        if (rc == ETIMEDOUT && !tree_threads.first)
+        if (rc == ETIMEDOUT && !tree_threads.local.first && !tree_threads.remote.first)
             break;
     }
     tree_threads.threads--;
@@ -708,23 +736,21 @@ static int add_tree_thread(void)
     return -rc;
 }
 
-// What remote file systems keep waiting gets threads of its own, so that local work never waits behind it.
+// Gives the job to a thread, if need be to a new one. Returns -errno where nobody is there to take it.
 static int hand_over(struct job *job)
 {
     int rc = 0;
     pthread_mutex_lock(&tree_threads.lock);
-    if (!tree_threads.last)
-        tree_threads.last = &tree_threads.first;
-    uint32_t waiting = 1;
-    for (struct job *other = tree_threads.first; other; other = other->next)
-        waiting++;
-    if (tree_threads.idle < waiting && tree_threads.threads < (job->flags & JOB_REMOTE ? ALL_THREADS : LOCAL_THREADS))
+    const int remote = (job->flags & JOB_REMOTE) != 0;
+    const uint32_t on_local = tree_threads.threads - tree_threads.on_remote;
+    const uint32_t waiting = tree_threads.local.length + tree_threads.remote.length;
+    const int may_add = remote ? tree_threads.on_remote + tree_threads.remote.length < REMOTE_THREADS : on_local < LOCAL_THREADS;
+    if (tree_threads.idle <= waiting && may_add)
         rc = add_tree_thread();
-    if (tree_threads.threads > 0)
+    if (remote ? tree_threads.threads > 0 : on_local > 0)
         rc = 0;
     if (rc == 0) {
-        *tree_threads.last = job;
-        tree_threads.last = &job->next;
+        enqueue(remote ? &tree_threads.remote : &tree_threads.local, job);
         pthread_cond_signal(&tree_threads.work);
     }
     pthread_mutex_unlock(&tree_threads.lock);

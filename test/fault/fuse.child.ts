@@ -158,6 +158,7 @@ await runCases({
   /** Many operations of all kinds on a dead server: what is local goes on, in whatever threads it needs. */
   async dead({ file, ordinary, count }: Input & { count: number }) {
     await fs.stat(ordinary);
+    await fs.mkdir(`${ordinary}-tree/a/b`, { recursive: true });
     const handles = await Promise.all(Array.from({ length: count }, () => fs.open(file, "r+")));
     event("ready");
     await Bun.sleep(150); // The parent sets the mode.
@@ -167,6 +168,7 @@ await runCases({
       (i) => fs.unlink(`${file}-gone${i}`),
       (i) => fs.writeFile(`${file}-written${i}`, "x"),
       (i) => handles[i]!.sync(),
+      (i) => fs.rm(`${file}-tree${i}`, { recursive: true }),
     ];
     let ended = 0;
     for (let i = 0; i < count; i++)
@@ -183,9 +185,11 @@ await runCases({
       ...Array.from({ length: 8 }, (_, i) => fs.writeFile(`${ordinary}-${i}`, data)),
       fs.writeFile(`${ordinary}-synced`, data, { flush: true }),
       fs.mkdir(`${ordinary}-folder`),
+      fs.rm(`${ordinary}-tree`, { recursive: true }),
       local.datasync(),
     ];
-    const done = await Promise.race([Promise.all(work).then(() => "done"), Bun.sleep(8000).then(() => "stuck")]);
+    const stuck = new Promise((resolve) => void setTimeout(resolve, 8000, "stuck").unref());
+    const done = await Promise.race([Promise.all(work).then(() => "done"), stuck]);
     event("done");
     return { done, ended };
   },
