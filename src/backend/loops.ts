@@ -107,11 +107,14 @@ export function* writingAll(
   landed: Landed,
   position: number = -1,
 ): Steps<void> {
-  for (let at = 0; at < bytes.byteLength; ) {
+  const { byteLength } = bytes;
+  for (let at = 0; at < byteLength; ) {
     throwIfAborted(signal);
-    const rest = bytes.byteLength - at;
+    if (bytes.byteLength !== byteLength) throw dataTaken(); // else what is left of it would be no error
+    const rest = byteLength - at;
     const length = signal ? Math.min(rest, ABORTABLE_CHUNK_BYTES) : rest;
     const { bytesWritten } = yield* done(backend.write(file, bytes, at, length, position < 0 ? -1 : position + at));
+    if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
     at += bytesWritten;
     landed.bytes += bytesWritten;
   }

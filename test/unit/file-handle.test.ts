@@ -167,6 +167,21 @@ function fifo(): string {
   return lastFifo;
 }
 
+testUnless(
+  currentBackend().name !== "io_uring" && "no ring",
+  "writev has the bytes of the call, also of memory that is resized then",
+  async () => {
+    const path = tmp.path();
+    await using handle = await open(path, "w");
+    const memory = new ArrayBuffer(8192, { maxByteLength: 8192 });
+    new Uint8Array(memory).fill(7);
+    const writing = handle.writev([new Uint8Array(memory), Buffer.from("end")], 0);
+    memory.resize(0);
+    expect((await writing).bytesWritten).toBe(8195);
+    expect(readFileSync(path).equals(Buffer.concat([Buffer.alloc(8192, 7), Buffer.from("end")]))).toBe(true);
+  },
+);
+
 test("readv takes what one system call can, writev takes all", async () => {
   const data = patternBytes(6000);
   const content = await withHandle(data, async (handle) => {

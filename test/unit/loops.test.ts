@@ -102,6 +102,27 @@ describe("writing all", () => {
     expect([memory.bytes.equals(data), landed.bytes]).toEqual([true, data.length]);
   });
 
+  test("a write that takes nothing is full, and data that is taken away between two writes is told", async () => {
+    const full = new Memory();
+    full.most = [5, 0, 1];
+    const landed = { bytes: 0 };
+    expect(await rejection(writeAll(full.backend, file, data, null, landed))).toMatchObject({
+      code: "ENOSPC",
+      syscall: "write",
+    });
+    expect(landed.bytes).toBe(5);
+    const memory = new Memory();
+    const { write } = memory.backend;
+    const view = new Uint8Array(5000);
+    memory.most = [100];
+    memory.backend.write = async (...args: Parameters<typeof write>) => {
+      const written = await write(...args);
+      structuredClone(view.buffer, { transfer: [view.buffer] });
+      return written;
+    };
+    expect(await rejection(writeAll(memory.backend, file, view))).toMatchObject({ code: "ERR_INVALID_STATE" });
+  });
+
   const parts = [data.subarray(0, 10), data.subarray(10, 5000), data.subarray(5000)];
   for (const at of [-1, 0, 77]) {
     for (const most of [[], [3], [10], [10, 100], [5000, 1, 1], [99_999]]) {

@@ -52,9 +52,11 @@ function* writingSynced(file: OpenFile, buffers: readonly Uint8Array[], position
   const start = landed.bytes;
   // What can be resized under the kernel's hands is written from a copy.
   let rest = buffers.map((view) => (isResizable(view) ? Buffer.from(view) : view)).filter((view) => view.length > 0);
+  let left = lengthOf(rest);
   let retries = 0;
   let synced = ECANCELED;
-  while (rest.length > 0) {
+  while (left > 0) {
+    if (lengthOf(rest) !== left) throw dataTaken(); // between two chains
     const part = firstPart(rest);
     const total = lengthOf(part);
     const at = position < 0 ? -1 : position + landed.bytes - start;
@@ -69,6 +71,7 @@ function* writingSynced(file: OpenFile, buffers: readonly Uint8Array[], position
     }
     if (written === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
     landed.bytes += written;
+    left -= written;
     rest = withoutFirst(rest, written);
     if (written === total) synced = outcome.synced;
   }

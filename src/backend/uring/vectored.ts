@@ -1,4 +1,4 @@
-// Reads into and writes from several buffers at once. Those of a file that may wait long (a pipe, a file server) go through
+// Reads into and writes from several buffers at once. Those of a file that may wait long (a pipe, a file server), and those that may be resized, go through
 // one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
 
 import { readvSync, writevSync } from "node:fs";
@@ -7,7 +7,7 @@ import { copyAll, EFAULT } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
 import { closedError, systemError } from "../../node/errors.ts";
-import { byteLengthOf, bytesOf, isDetached, totalLength } from "../../node/views.ts";
+import { byteLengthOf, bytesOf, isDetached, isResizable, totalLength } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
@@ -109,7 +109,7 @@ function vectored(
   if (views.some((view, i) => lengths[i] === 0 && isDetached(view))) return Promise.reject(bufferTaken(syscall));
   const mayWait = (!file.seekable || file.slow) && total <= COPIED_WAIT_BYTES;
   // Both may throw: before the operation begins.
-  const standIn = mayWait ? t.memory.take(Math.max(4096, total)) : null;
+  const standIn = mayWait || views.some(isResizable) ? t.memory.take(Math.max(4096, total)) : null;
   const cell = standIn === null ? cellForVector(t, views) : null;
   try {
     if (standIn !== null && opcode === Opcode.WRITEV) gather(standIn.bytes, views);
