@@ -30,7 +30,7 @@ await runCases({
     const taken: number[] = [];
     for (;;) {
       try {
-        taken.push(sync.openSync("/dev/null"));
+        taken.push(sync.openSync("/dev/null", "r"));
       } catch {
         break;
       }

@@ -115,7 +115,7 @@ describe("writing all", () => {
     const { write } = memory.backend;
     const view = new Uint8Array(5000);
     memory.most = [100];
-    memory.backend.write = async (...args: Parameters<typeof write>) => {
+    memory.backend.write = async (...args) => {
       const written = await write(...args);
       structuredClone(view.buffer, { transfer: [view.buffer] });
       return written;
