@@ -3,21 +3,29 @@
 // nothing is kept of it, and each call makes its own OpenFile. What uses the file's own position takes a thread of Bun's,
 // where the kernel keeps such calls apart (read(2) holds the position's lock, io_uring does not).
 
+import { resolve } from "node:path";
 import { currentBackend } from "./backend/choose.ts";
 import { type Backend, OpenFile, type ReadResult } from "./backend/interface.ts";
 import { MAX_VECTOR } from "./backend/loops.ts";
 import { nodeBackend } from "./backend/node.ts";
 import { fchmod, fchown, futimes } from "./handle/attributes.ts";
 import "./handle/file-handle.ts"; // says to the streams how files are opened
-import { bufferList, invalidArgType, validateFunction, validateInt32, validateInteger } from "./node/arguments.ts";
+import {
+  bufferList,
+  invalidArgType,
+  validateBoolean,
+  validateFunction,
+  validateInt32,
+  validateInteger,
+} from "./node/arguments.ts";
 import { bunFs } from "./node/bun-fs.ts";
-import { callbackAt, result, settle, type Values, withCallback } from "./node/callback.ts";
-import { setImmediate } from "./node/clock.ts";
+import { callbackAt, callSoon, nothing, refusal, result, settle, type Values, withCallback } from "./node/callback.ts";
+import { errnoOf, systemError } from "./node/errors.ts";
 import { named, withLengths } from "./node/named.ts";
 import { parseFlags, parseMode } from "./node/open-flags.ts";
-import { statOptions, stringBytes } from "./node/options.ts";
+import { statOptions } from "./node/options.ts";
 import { toPath } from "./node/path.ts";
-import { numberOrCurrent, readTransfer, writeTransfer } from "./node/read-write-arguments.ts";
+import { numberOrCurrent, readCall, writeCall } from "./node/read-write-arguments.ts";
 import { isView } from "./node/views.ts";
 import promises from "./promises.ts";
 import { createReadStream, createWriteStream, ReadStream, WriteStream } from "./streams/node-stream.ts";
@@ -31,9 +39,56 @@ const promisifyCustom = Symbol.for("nodejs.util.promisify.custom");
 
 /* ---- by path --------------------------------------------------------------------------------------------------------- */
 
+const LAST = { isLast: true };
+
+/** Those that tell of a file take anything for no options, where the promise functions refuse it. */
+const telling =
+  (call: Function): Function =>
+  (path, options) =>
+    call(path, typeof options === "object" && !Array.isArray(options) ? (options ?? {}) : {});
+
+/** Those that write a file take it whole, where the promise functions take it piece by piece, too. */
+function refusePieces(data: unknown): void {
+  if (typeof data !== "string" && !isView(data)) {
+    throw invalidArgType("data", ["string", "Buffer", "TypedArray", "DataView"], data);
+  }
+}
+
+function readdir(path: unknown, options?: unknown): Promise<unknown> {
+  const { recursive } = (options ?? {}) as { recursive?: unknown };
+  if (recursive !== undefined && recursive !== null) validateBoolean(recursive, "options.recursive");
+  return promises.readdir(path as string, options as object);
+}
+
+/**
+ * Unlike its `native`, it goes from name to name: what `..` takes back is never looked at, and an error says which name
+ * it was.
+ */
+function realpath(path: unknown, options?: unknown): Promise<unknown> {
+  const checked = toPath(path);
+  const whole = typeof checked === "string" ? resolve(checked) : checked;
+  const found = promises.realpath(whole, options as object);
+  if (refusal(found) !== null) return found;
+  return found.catch(async (error) => {
+    await lookAlong(`${whole}`);
+    throw error;
+  });
+}
+
+async function lookAlong(path: string): Promise<void> {
+  let at = "/";
+  for (const name of path.split("/")) {
+    at = resolve(at, name);
+    if (!(await promises.lstat(at)).isSymbolicLink()) continue;
+    await promises.stat(at);
+    at = await promises.realpath(at);
+  }
+}
+
 /** The functions that take a path or, as a number, a descriptor: then they are Bun's own. */
 function orDescriptor(name: "readFile" | "writeFile" | "appendFile", call: Function): Function {
   return (path: unknown, ...rest: unknown[]) => {
+    if (name !== "readFile") refusePieces(rest[0]);
     if (typeof path !== "number") return call(path, ...rest);
     return new Promise((resolve, reject) => {
       const done = (error: Error | null, value: unknown): void => (error ? reject(error) : resolve(value));
@@ -87,9 +142,7 @@ const onFile =
     }
   };
 
-const fstat = onFile((file, options) =>
-  currentBackend().fstat(file, options === undefined ? false : statOptions(options).bigint),
-);
+const fstat = onFile((file, options) => currentBackend().fstat(file, statOptions(options).bigint));
 const fsync = onFile((file) => currentBackend().fsync(file));
 const fdatasync = onFile((file) => currentBackend().fdatasync(file));
 const ftruncate = onFile((file, length = 0) => {
@@ -97,30 +150,30 @@ const ftruncate = onFile((file, length = 0) => {
   return currentBackend().ftruncate(file, Math.max(0, length));
 });
 
-const read = onFile((file, first, offset, length, position): Promise<ReadResult<View>> => {
-  const asked = readTransfer(first, offset, length, position);
-  if (asked.length === 0) return Promise.resolve({ bytesRead: 0, buffer: asked.view });
-  return backendFor(asked.position).read(file, asked.view, asked.offset, asked.length, asked.position);
-});
+function read(fd: unknown, ...given: any[]): void {
+  const file = fileOf(fd);
+  const { view, offset, length, position, callback } = readCall(given);
+  const work: Promise<ReadResult<View>> =
+    length === 0
+      ? Promise.resolve({ bytesRead: 0, buffer: view })
+      : backendFor(position).read(file, view, offset, length, position);
+  settle(work, callback, bytesRead);
+}
 
-const write = onFile((file, data, second, third, fourth): Promise<{ bytesWritten: number; buffer: unknown }> => {
-  if (isView(data)) {
-    const { view, offset, length, position } = writeTransfer(data as View, second, third, fourth);
-    if (length === 0) return Promise.resolve({ bytesWritten: 0, buffer: data });
-    return backendFor(position).write(file, view, offset, length, position);
-  }
-  if (typeof data !== "string") throw invalidArgType("buffer", ["string", "Buffer", "TypedArray", "DataView"], data);
-  const bytes = stringBytes(data, third);
-  const position = numberOrCurrent(second);
-  if (bytes.length === 0) return Promise.resolve({ bytesWritten: 0, buffer: data });
-  return backendFor(position)
-    .write(file, bytes, 0, bytes.length, position)
-    .then(({ bytesWritten }) => ({ bytesWritten, buffer: data }));
-});
+function write(fd: unknown, data: unknown, ...given: any[]): void {
+  const file = fileOf(fd);
+  const { view, offset, length, position, callback } = writeCall(data, given);
+  const work =
+    length === 0
+      ? Promise.resolve({ bytesWritten: 0 })
+      : backendFor(position).write(file, view, offset, length, position);
+  settle(work, callback, ({ bytesWritten }) => [bytesWritten, data]);
+}
 
 const readv = onFile((file, buffers, position) => {
   const views = bufferList(buffers).slice(0, MAX_VECTOR);
   const at = numberOrCurrent(position);
+  if (views.length === 0) return Promise.reject(systemError(errnoOf("EINVAL"), "read"));
   return backendFor(at).readv(file, views, at, buffers);
 });
 
@@ -134,11 +187,21 @@ const writev = onFile((file, buffers, position) => {
 const bytesRead: Values = ({ bytesRead, buffer, buffers }) => [bytesRead, buffer ?? buffers];
 const bytesWritten: Values = ({ bytesWritten, buffer, buffers }) => [bytesWritten, buffer ?? buffers];
 
-/** As in Node, util.promisify gives an object of both results. */
+/** What util.promisify makes of `callback`. */
 function promisified(callback: Function, call: Function): Function {
   Object.defineProperty(callback, promisifyCustom, { value: call, configurable: true });
   return callback;
 }
+
+/** As in Node, util.promisify gives an object of both results. */
+const withBoth = (callback: Function, count: string, memory: string): Function =>
+  promisified(callback, (...args: unknown[]) => {
+    return new Promise((resolve, reject) => {
+      callback(...args, (error: Error | null, number: number, value: unknown) =>
+        error ? reject(error) : resolve({ [count]: number, [memory]: value }),
+      );
+    });
+  });
 
 /** Without a callback, an error is an uncaught exception. */
 function close(fd: unknown, callback: unknown = rethrow): void {
@@ -153,7 +216,7 @@ function rethrow(error: Error | null): void {
 /** Node's one callback that gets no error. */
 function existsThen(path: unknown, callback: unknown): void {
   validateFunction(callback, "cb");
-  exists(path).then((there) => setImmediate(callback, there));
+  exists(path).then((there) => callSoon(callback, there));
 }
 
 /** A pattern's matches, all at once. */
@@ -169,7 +232,7 @@ function glob(pattern: string, ...given: any[]): void {
 
 const functions: Partial<Record<keyof NodeFs, Function>> = {
   access: withCallback(promises.access, 1, 2),
-  appendFile: withCallback(orDescriptor("appendFile", promises.appendFile), 2, 3),
+  appendFile: withCallback(orDescriptor("appendFile", promises.appendFile), 2, 3, nothing, LAST),
   chmod: withCallback(promises.chmod, 2, 2),
   chown: withCallback(promises.chown, 3, 3),
   close,
@@ -187,7 +250,7 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
     3,
   ),
   fdatasync: withCallback(fdatasync, 1, 1),
-  fstat: withCallback(fstat, 1, 2, result),
+  fstat: withCallback(telling(fstat), 1, 2, result),
   fsync: withCallback(fsync, 1, 1),
   ftruncate: withCallback(ftruncate, 1, 2),
   futimes: withCallback(
@@ -198,24 +261,24 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
   glob,
   lchown: withCallback(promises.lchown, 3, 3),
   link: withCallback(promises.link, 2, 2),
-  lstat: withCallback(promises.lstat, 1, 2, result),
+  lstat: withCallback(telling(promises.lstat), 1, 2, result),
   lutimes: withCallback(promises.lutimes, 3, 3),
   mkdir: withCallback(promises.mkdir, 1, 2, (made) => (made === undefined ? [] : [made])),
   mkdtemp: withCallback(promises.mkdtemp, 1, 2, result),
-  open: withCallback(open, 1, 3, result),
-  opendir: withCallback(promises.opendir, 1, 2, result),
-  read: promisified(withCallback(read, 1, 5, bytesRead), read),
-  readFile: withCallback(orDescriptor("readFile", promises.readFile), 1, 2, result),
-  readdir: withCallback(promises.readdir, 1, 2, result),
+  open: withCallback(open, 1, 3, result, LAST),
+  opendir: withCallback(promises.opendir, 1, 2, result, { name: "callback" }),
+  read: withBoth(read, "bytesRead", "buffer"),
+  readFile: withCallback(orDescriptor("readFile", promises.readFile), 1, 2, result, LAST),
+  readdir: withCallback(readdir, 1, 2, result),
   readlink: withCallback(promises.readlink, 1, 2, result),
-  readv: promisified(withCallback(readv, 2, 3, bytesRead), readv),
-  realpath: withCallback(promises.realpath, 1, 2, result),
+  readv: withBoth(withCallback(readv, 2, 3, bytesRead, LAST), "bytesRead", "buffers"),
+  realpath: withCallback(realpath, 1, 2, result),
   rename: withCallback(promises.rename, 2, 2),
   rm: withCallback(promises.rm, 1, 2),
   rmdir: withCallback(promises.rmdir, 1, 2),
-  stat: withCallback(promises.stat, 1, 2, result),
-  statfs: withCallback(promises.statfs, 1, 2, result),
-  symlink: withCallback(promises.symlink, 2, 3),
+  stat: withCallback(telling(promises.stat), 1, 2, result),
+  statfs: withCallback(telling(promises.statfs), 1, 2, result),
+  symlink: withCallback(promises.symlink, 2, 3, nothing, LAST),
   truncate: withCallback(
     (path, ...length) => (typeof path === "number" ? ftruncate(path, ...length) : promises.truncate(path, ...length)),
     1,
@@ -223,9 +286,9 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
   ),
   unlink: withCallback(promises.unlink, 1, 1),
   utimes: withCallback(promises.utimes, 3, 3),
-  write: promisified(withCallback(write, 2, 5, bytesWritten), write),
-  writeFile: withCallback(orDescriptor("writeFile", promises.writeFile), 2, 3),
-  writev: promisified(withCallback(writev, 2, 3, bytesWritten), writev),
+  write: withBoth(write, "bytesWritten", "buffer"),
+  writeFile: withCallback(orDescriptor("writeFile", promises.writeFile), 2, 3, nothing, LAST),
+  writev: withBoth(withCallback(writev, 2, 3, bytesWritten, LAST), "bytesWritten", "buffers"),
 };
 Object.assign(functions.realpath!, { native: withCallback(promises.realpath, 1, 2, result) });
 

@@ -6,6 +6,7 @@ import type * as node from "node:fs";
 import { own } from "./callbacks.ts";
 import { bunFs } from "./node/bun-fs.ts";
 import ownPromises from "./promises.ts";
+import { watchModule } from "./streams/replaced.ts";
 
 type Fs = typeof node;
 
@@ -19,6 +20,7 @@ const fs: Fs = Object.defineProperties({}, Object.getOwnPropertyDescriptors(bunF
 for (const [name, value] of Object.entries({ ...own, promises })) {
   Object.defineProperty(fs, name, { value, writable: true, enumerable: true, configurable: true });
 }
+watchModule(fs);
 
 export const access: Fs["access"] = fs.access;
 export const appendFile: Fs["appendFile"] = fs.appendFile;

@@ -7,6 +7,7 @@ import { mock } from "bun:test";
 import { wantsRing } from "./backend/choose.ts";
 import { own } from "./callbacks.ts";
 import promises from "./promises.ts";
+import { watchModule } from "./streams/replaced.ts";
 
 type Module = Record<string, any>;
 type WorkerClass = new (...args: any[]) => object;
@@ -43,6 +44,7 @@ function register(): void {
   Object.defineProperty(fs, registered, { value: true });
   replace("node:fs/promises", promises);
   replace("node:fs", own);
+  watchModule(fs);
   globalThis.Worker = preloading(globalThis.Worker) as typeof Worker;
   const threads = process.getBuiltinModule("node:worker_threads");
   replace("node:worker_threads", { Worker: preloading(threads.Worker) });

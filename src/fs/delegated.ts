@@ -21,9 +21,10 @@ import { bun } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { lateRejection } from "../node/late-error.ts";
 import { parseMode } from "../node/open-flags.ts";
-import { bunTime, fileOptions } from "../node/options.ts";
+import { fileOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { done, inSteps, type Steps } from "../node/steps.ts";
+import { type BunTime, bunTimes } from "../node/times.ts";
 
 type Path = string | Buffer;
 
@@ -83,17 +84,17 @@ function validateIds(uid: unknown, gid: unknown): void {
 /** Sets the times of access and modification: seconds since 1970 as a number or string, or a Date. */
 export async function utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
   const checked = toPath(path);
-  const accessed = bunTime(atime);
-  const modified = bunTime(mtime);
-  await delegate("utime", checked, () => bun.utimes(checked, accessed, modified));
+  const withTimes = bunTimes(atime, mtime);
+  const set = (accessed: BunTime, modified: BunTime): Promise<void> => bun.utimes(checked, accessed, modified);
+  await delegate("utime", checked, () => withTimes(() => bun.stat(checked), set));
 }
 
 /** As utimes, for the symbolic link itself. */
 export async function lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Promise<void> {
   const checked = toPath(path);
-  const accessed = bunTime(atime);
-  const modified = bunTime(mtime);
-  await delegate("lutime", checked, () => bun.lutimes(checked, accessed, modified));
+  const withTimes = bunTimes(atime, mtime);
+  const set = (accessed: BunTime, modified: BunTime): Promise<void> => bun.lutimes(checked, accessed, modified);
+  await delegate("lutime", checked, () => withTimes(() => bun.lstat(checked), set));
 }
 
 /** Gives a file a further name. */
@@ -155,7 +156,7 @@ export function statfs(path: PathLike, options: StatFsOptions & { bigint: true }
 export function statfs(path: PathLike, options?: StatFsOptions): Promise<StatsFs | BigIntStatsFs>;
 export async function statfs(path: PathLike, options: StatFsOptions = {}): Promise<any> {
   const checked = toPath(path);
-  validateObject(options, "options");
+  if (options === null) validateObject(options, "options"); // and anything else is none, as in Node
   const bigint = options.bigint === true;
   return delegate("statfs", checked, () => bun.statfs(checked, { bigint }));
 }

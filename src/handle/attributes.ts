@@ -7,7 +7,7 @@ import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { lateRejection } from "../node/late-error.ts";
 import { parseMode } from "../node/open-flags.ts";
-import { bunTime } from "../node/options.ts";
+import { bunTimes } from "../node/times.ts";
 
 /** The largest uid_t and gid_t. */
 const MAX_ID = 2 ** 32 - 1;
@@ -36,7 +36,12 @@ export function fchown(fd: number, uid: number, gid: number): Promise<void> {
 
 /** Throws if one is no time. libuv's name for the call is "futime". */
 export function futimes(fd: number, atime: fs.TimeLike, mtime: fs.TimeLike): Promise<void> {
-  const accessed = bunTime(atime);
-  const modified = bunTime(mtime);
-  return delegated("futime", (done) => bunFs.futimes(fd, accessed, modified, done));
+  const withTimes = bunTimes(atime, mtime);
+  const look = (): Promise<fs.Stats> =>
+    new Promise((resolve, reject) => {
+      bunFs.fstat(fd, (error, stats) => (error ? reject(systemError(error.errno!, "futime")) : resolve(stats)));
+    });
+  return withTimes(look, (accessed, modified) =>
+    delegated("futime", (done) => bunFs.futimes(fd, accessed, modified, done)),
+  );
 }

@@ -33,7 +33,7 @@ import { fchmod, fchown, futimes } from "./attributes.ts";
 import { kinMet } from "./bun-class.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
 import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
-import { collected } from "./finalizer.ts";
+import { collected, disown } from "./finalizer.ts";
 import { type FileLock, type LockOptions, lockFile } from "./lock.ts";
 import type { ReadBatchOptions } from "./read-batch.ts";
 import type { Advice, AllocateOptions } from "./space.ts";
@@ -264,7 +264,7 @@ Object.defineProperty(FileHandle, "name", { value: "FileHandle", configurable: t
 function opened(file: OpenFile, isOwned: boolean): OpenedFile {
   const handle = new FileHandle(file);
   if (!isOwned) collected.unregister(file);
-  return { handle, source: sourceOf(handle) };
+  return { handle, source: sourceOf(handle), disown: () => disown(file) };
 }
 
 provideFiles({

@@ -260,6 +260,13 @@ export function validateWriteRange(buffer: ArrayBufferView, offset: unknown, len
     refuseDetached(buffer);
     return;
   }
+  validateWriteBounds(buffer, offset, length);
+}
+
+/** The same, for fs.write: an empty buffer is no excuse. */
+export function validateWriteBounds(buffer: ArrayBufferView, offset: unknown, length: unknown): void {
+  const byteLength = byteLengthOf(buffer);
+  if (byteLength === 0) refuseDetached(buffer);
   validateIntegerIn(offset, "offset", 0, Number.MAX_SAFE_INTEGER);
   if (offset > byteLength) throw outOfRange("offset", `<= ${byteLength}`, offset);
   if (typeof length !== "number") throw invalidArgType("length", "number", length);

@@ -12,7 +12,6 @@ import {
   validateObject,
   validateStringData,
 } from "./arguments.ts";
-import { epochMs } from "./clock.ts";
 import { isView } from "./views.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -155,31 +154,4 @@ export function viewOf(data: unknown, name: string, encoding?: BufferEncoding | 
 export function stringBytes(data: string, encoding: unknown): Buffer {
   validateStringData(data, encoding);
   return Buffer.from(data, Buffer.isEncoding(encoding as string) ? (encoding as BufferEncoding) : "utf8");
-}
-
-/**
- * A time for Bun's utimes: seconds since 1970 of a number, a numeric string or a Date. A negative number is the present,
- * as in Node. What is before 1970 all the same becomes a Date: Bun takes any negative number for the present.
- */
-export function bunTime(time: unknown): number | Date {
-  if (typeof time === "string" && String(Number(time)) !== "NaN") return dateIfNegative(Number(time));
-  if (typeof time === "number" && Number.isFinite(time)) return time < 0 ? epochMs() / 1000 : time;
-  const ms = timeOf(time);
-  if (ms !== null) return dateIfNegative(ms / 1000);
-  throw invalidArgType("time", ["Date", "Time in seconds"], time); // so Node names it
-}
-
-const { getTime } = Date.prototype;
-
-/** Milliseconds since 1970 of a Date, also one of another realm; null for anything else. */
-function timeOf(value: unknown): number | null {
-  try {
-    return getTime.call(value as Date);
-  } catch {
-    return null;
-  }
-}
-
-function dateIfNegative(seconds: number): number | Date {
-  return seconds < 0 ? new Date(seconds * 1000) : seconds;
 }

@@ -1,18 +1,21 @@
-// The call forms of FileHandle.read and write, brought into one: a view, a range of its bytes, a position.
+// The call forms of FileHandle.read and write, and of fs.read and fs.write, brought into one: a view, a range of its bytes, a position.
 // Assumes nothing of its arguments. Throws what Node throws, in Node's order; never queues anything.
 
 import type { Limits } from "./abort.ts";
 import {
+  invalidArgType,
   positionOrCurrent,
   refuseDetached,
   validateBuffer,
+  validateFunction,
   validateInteger,
   validateObject,
   validatePosition,
   validateReadRange,
+  validateWriteBounds,
   validateWriteRange,
 } from "./arguments.ts";
-import { flushOption, limitsIn, type TransferOptions } from "./options.ts";
+import { flushOption, limitsIn, stringBytes, type TransferOptions } from "./options.ts";
 import { byteLengthOf, isView } from "./views.ts";
 
 type View = NodeJS.ArrayBufferView;
@@ -88,6 +91,57 @@ export function readTransfer(
   const at = validatePosition(position, "position", Number.isInteger(length) ? length : 0);
   validateReadRange(checked, offset, length);
   return { view: checked, offset, length, position: at, limits };
+}
+
+type Callback = (...values: any[]) => void;
+
+/**
+ * What follows the descriptor in fs.read: (callback), (options, callback), (view, callback), (view, options, callback) or
+ * (view, offset, length, position, callback), told apart by their number. Unlike in FileHandle.read a length that is none is 0.
+ */
+export function readCall(given: readonly any[]): Transfer & { callback: Callback } {
+  let [view, offset, length, position, callback] = given;
+  if (given.length < 4) {
+    callback = given.at(-1);
+    const hasView = given.length === 3 || (given.length === 2 && isView(view));
+    const options = given.length === (hasView ? 3 : 2) ? given.at(-2) : {};
+    validateObject(options, "options", true);
+    const range = (options ?? {}) as Range;
+    if (!hasView) ({ buffer: view = Buffer.alloc(READ_BYTES) } = range);
+    ({ offset = 0, length, position = null } = range);
+    if (length === undefined && isView(view)) length = byteLengthOf(view) - offset;
+  }
+  validateBuffer(view);
+  validateFunction(callback, "cb");
+  if (offset === null || offset === undefined) offset = 0;
+  else validateInteger(offset, "offset", 0);
+  length |= 0;
+  if (length !== 0) validateReadRange(view, offset, length);
+  return { view: view as View, offset, length, position: validatePosition(position, "position", length), callback };
+}
+
+/**
+ * What follows the descriptor in fs.write: (view, callback), (view, options, callback), (view, offset, length, position,
+ * callback), of which the last ones may be left out, or (string, position, encoding, callback).
+ */
+export function writeCall(data: unknown, given: readonly any[]): Transfer & { callback: Callback } {
+  let [offset, length, position, callback] = given;
+  if (!isView(data)) {
+    if (typeof data !== "string") throw invalidArgType("buffer", ["string", "Buffer", "TypedArray", "DataView"], data);
+    const isPlace = typeof offset !== "function";
+    callback = typeof position === "function" ? position : isPlace ? length : offset;
+    const view = stringBytes(data, typeof position === "function" ? length : "utf8");
+    validateFunction(callback, "cb");
+    return { view, offset: 0, length: view.length, position: isPlace ? numberOrCurrent(offset) : -1, callback };
+  }
+  callback ||= position || length || offset;
+  validateFunction(callback, "cb");
+  if (typeof offset === "object") ({ offset = 0, length, position = null } = (offset ?? {}) as Range);
+  if (offset === null || offset === undefined || typeof offset === "function") offset = 0;
+  else validateInteger(offset, "offset", 0);
+  if (typeof length !== "number") length = byteLengthOf(data) - offset;
+  validateWriteBounds(data, offset, length);
+  return { view: data as View, offset, length, position: numberOrCurrent(position), callback };
 }
 
 /** The limits that options hold; null if they hold none. */

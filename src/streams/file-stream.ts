@@ -7,6 +7,7 @@ import { nextTick } from "../node/clock.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { type Callback, files, type OpenedFile } from "./files.ts";
+import { openedByReplaced, replaceable } from "./replaced.ts";
 
 export interface StreamOptions {
   /** Of a ReadStream: its chunks are strings of it. Of a WriteStream: that of strings written without one (utf8). */
@@ -108,7 +109,7 @@ export function target(stream: FileStream, path: unknown, options: Options, flag
     const descriptor = Object.is(fd, -0) ? 0 : fd;
     validateInt32(descriptor, "fd", 0, MAX_FD);
     stream.fd = descriptor;
-    return files().adopt(descriptor);
+    return replaceable(files().adopt(descriptor));
   }
   if (fs) {
     throw codedError(Error, "ERR_METHOD_NOT_IMPLEMENTED", "The FileHandle with fs method is not implemented");
@@ -136,15 +137,19 @@ function construct(this: FileStream, callback: Callback): void {
   // Code of before stream.open was withdrawn puts its own in its place, which ends with one of these events.
   if (this.open !== (bunStreams().ReadStream.prototype as { open?: unknown }).open) return openByOther(this, callback);
   let opening: Promise<OpenedFile>;
+  const replaced = openedByReplaced(this[kPath], this.flags, this.mode);
   try {
     const mode = parseMode(this.mode, "mode", FILE_MODE);
     // Who keeps it open may go on with the descriptor alone.
-    opening = files().open(this[kPath]!, parseFlags(this.flags), mode, this.autoClose);
+    opening =
+      replaced === null
+        ? files().open(this[kPath]!, parseFlags(this.flags), mode, this.autoClose)
+        : replaced.then((fd) => files().adopt(fd));
   } catch (error) {
     return callback(error as Error);
   }
   const opened = (file: OpenedFile): void => {
-    state.begin(file);
+    state.begin(replaceable(file));
     callback();
     this.emit("open", this.fd);
     this.emit("ready");
@@ -164,7 +169,7 @@ function openByOther(stream: FileStream, callback: Callback): void {
       callback(values[0] as Error);
       return true;
     }
-    this[kState].begin(files().adopt(this.fd!));
+    this[kState].begin(replaceable(files().adopt(this.fd!)));
     callback();
     return emit.call(this, event, ...values);
   };

@@ -24,6 +24,15 @@ export interface StreamHandle {
 export interface OpenedFile {
   readonly handle: StreamHandle;
   readonly source: StreamSource;
+  /** Takes the descriptor out of the handle's hands; a user's FileHandle keeps it. */
+  disown?(): number;
+}
+
+/** Closes the file of a stream, which has the descriptor until then, as in Node. */
+export function closed(stream: { fd: number | null }, { handle }: OpenedFile): Promise<void> {
+  const closing = handle.close();
+  stream.fd = null;
+  return closing;
 }
 
 export interface Files {

@@ -4,8 +4,9 @@
 
 import type { ReadStream } from "node:fs";
 import { nextTick } from "../node/clock.ts";
-import type { Callback, OpenedFile } from "./files.ts";
+import { type Callback, closed, type OpenedFile } from "./files.ts";
 import { ReadAhead } from "./read-ahead.ts";
+import { ReplacedRead, replaced } from "./replaced.ts";
 
 /** What of a ReadStream is set here, though others only read it. */
 type Target = Omit<ReadStream, "bytesRead"> & {
@@ -20,7 +21,7 @@ export class Reading {
   readonly #start: number | undefined;
   readonly #end: number;
   #opened: OpenedFile | null = null;
-  #ahead: ReadAhead | null = null;
+  #ahead: ReadAhead | ReplacedRead | null = null;
   #release: (() => void) | null = null;
   /** The stream has asked for data and has none yet. */
   #asked = false;
@@ -37,12 +38,14 @@ export class Reading {
   begin(opened: OpenedFile): void {
     const { handle, source } = opened;
     this.#opened = opened;
-    this.#ahead = new ReadAhead(source, {
+    const options = {
       position: this.#start ?? -1,
       byteLimit: this.#end - (this.#start ?? 0) + 1,
       chunkBytes: Math.max(1, this.#stream.readableHighWaterMark),
       onReady: () => this.#deliverSoon(),
-    });
+    };
+    const isReplaced = opened.disown !== undefined && replaced("read") !== null;
+    this.#ahead = isReplaced ? new ReplacedRead(handle.fd, options) : new ReadAhead(source, options);
     this.#release = source.turns.keepOpen(() => void this.#stream.destroy());
     this.#stream.fd = handle.fd;
   }
@@ -98,12 +101,11 @@ export class Reading {
   /** Closes the file once the kernel is done with all memory, together with whoever asked for that before. */
   end(error: Error | null, callback: Callback): void {
     const opened = this.#opened;
-    this.#stream.fd = null;
     if (opened === null) return callback(error);
     this.#ahead!.stop()
       .then(() => {
         this.#letGo();
-        return opened.handle.close();
+        return closed(this.#stream, opened);
       })
       .then(
         () => nextTick(callback, error),

@@ -9,7 +9,8 @@ import { nextTick } from "../node/clock.ts";
 import { atExit, Moved } from "../node/exit.ts";
 import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
-import type { Callback, OpenedFile } from "./files.ts";
+import { type Callback, closed, type OpenedFile } from "./files.ts";
+import { replaced } from "./replaced.ts";
 
 type Target = Omit<WriteStream, "bytesWritten"> & {
   bytesWritten: number;
@@ -56,7 +57,7 @@ export class Writing {
 
   write(chunks: Buffer[], callback: Callback): void {
     const byteLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-    const isSmall = chunks.length > 1 && byteLength < chunks.length * JOIN_BYTES;
+    const isSmall = chunks.length > 1 && byteLength < chunks.length * JOIN_BYTES && replaced("writev") === null;
     const written = inSteps(this.#writeAll((isSmall ? this.#joined(chunks, byteLength) : null) ?? chunks, byteLength));
     if (!isEndSeen) {
       isEndSeen = true;
@@ -157,7 +158,6 @@ export class Writing {
   /** Closes the file when the write under way has ended, together with whoever asked for that before. */
   end(error: Error | null, callback: Callback): void {
     const opened = this.#opened;
-    this.#stream.fd = null;
     if (opened === null) return callback(error);
     let failure = error;
     const note = (reason: Error): void => {
@@ -167,7 +167,7 @@ export class Writing {
       .then(() => (this.#stream.flush && this.#release !== null ? opened.handle.sync().catch(note) : undefined))
       .then(() => {
         this.#letGo();
-        return opened.handle.close();
+        return closed(this.#stream, opened);
       })
       .catch(note)
       .then(() => nextTick(callback, failure));

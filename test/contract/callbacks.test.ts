@@ -4,7 +4,7 @@
 // Never covers streams.
 
 import { describe, expect, test } from "bun:test";
-import { openSync, readFileSync, readSync, writeFileSync } from "node:fs";
+import { openSync, readFileSync, readSync, symlinkSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { scratch } from "../helpers/tmp.ts";
 
@@ -200,6 +200,142 @@ for (const [title, fs] of implementations) {
         "uncaught one",
         "uncaught two",
       ]);
+    });
+
+    test("a callback has no this", async () => {
+      const path = tmp.file("text");
+      const seen: unknown[] = [];
+      for (const name of ["stat", "readFile", "exists", "statfs"] as const) {
+        await new Promise<void>((resolve) => {
+          (fs as any)[name](path, function (this: unknown) {
+            seen.push(this);
+            resolve();
+          });
+        });
+      }
+      expect(seen).toEqual([undefined, undefined, undefined, undefined]);
+    });
+
+    test("stat, lstat, fstat and statfs take what is no options for none", async () => {
+      const path = tmp.file("0123456789");
+      const fd = openSync(path, "r");
+      for (const options of [null, undefined, 0, "utf8", true, []]) {
+        expect((await called(fs.stat, path, options))[1].size).toBe(10);
+        expect((await called(fs.lstat, path, options))[1].size).toBe(10);
+        expect((await called(fs.fstat, fd, options))[1].size).toBe(10);
+        expect(typeof (await called(fs.statfs, path, options ?? {}))[1].bsize).toBe("number");
+      }
+      fs.closeSync(fd);
+    });
+
+    test("writeFile and appendFile refuse what is neither text nor bytes, at the call, and touch nothing", () => {
+      const path = tmp.file("still");
+      for (const data of [[], ["x"], new Map(), { async *[Symbol.asyncIterator]() {} }, Object("x"), 5, null]) {
+        for (const name of ["writeFile", "appendFile"] as const) {
+          expect(() => (fs as any)[name](path, data, () => {})).toThrow(
+            expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }),
+          );
+        }
+      }
+      expect(readFileSync(path, "utf8")).toBe("still");
+    });
+
+    test("a callback in the last place is called, though a function stands before it", async () => {
+      const path = tmp.file("abc");
+      const wrong = (): never => {
+        throw new Error("not this one");
+      };
+      expect(await called(fs.readFile, path, wrong)).toEqual([null, Buffer.from("abc")]);
+      expect((await called(fs.writeFile, path, "def", wrong))[0]).toBeNull();
+      expect((await called(fs.appendFile, path, "ghi", wrong))[0]).toBeNull();
+      expect(readFileSync(path, "utf8")).toBe("defghi");
+      expect(() => (fs as any).open(path, wrong, 0o666, () => {})).toThrow(
+        expect.objectContaining({ code: "ERR_INVALID_ARG_VALUE" }),
+      );
+      expect(() => (fs as any).symlink("x", tmp.path(), wrong, () => {})).toThrow(
+        expect.objectContaining({ code: "ERR_INVALID_ARG_VALUE" }),
+      );
+    });
+
+    test("read tells its forms apart by their number, and refuses what is no buffer", async () => {
+      const fd = openSync(tmp.file("hello world"), "r");
+      const read = (...args: unknown[]): Promise<any[]> => called((fs as any).read, fd, ...args);
+      expect((await read({ position: 6, length: 5 }))[2].toString("utf8", 0, 5)).toBe("world");
+      expect((await read(Buffer.alloc(3), { position: 4 }))[2].toString()).toBe("o w");
+      expect((await read(Buffer.alloc(5), null))[1]).toBe(5);
+      expect((await read(Buffer.alloc(5), 0, null, 0))[1]).toBe(0);
+      expect((await read(Buffer.alloc(5), null, 2, 0))[1]).toBe(2);
+      expect((await called(fs.read, fd))[1]).toBe(6);
+      for (const wrong of [
+        [undefined, 0, 5, 0],
+        [null, 0, 5, 0],
+        [{}, 0, 5, 0],
+        [Buffer.alloc(5), {}, 5, 0],
+        [Buffer.alloc(5), () => {}, 5, 0],
+        ...(ours
+          ? [
+              [new ArrayBuffer(5), 0, 5, 0],
+              [Buffer.alloc(5), "0", 5, 0],
+            ]
+          : []), // which Bun takes
+      ]) {
+        expect(() => (fs as any).read(fd, ...wrong, () => {})).toThrow(
+          expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }),
+        );
+      }
+      fs.closeSync(fd);
+    });
+
+    test("write refuses a range outside an empty buffer, too, and options that are none", async () => {
+      const fd = openSync(tmp.path(), "w");
+      const refused = (code: string, ...args: unknown[]): void =>
+        expect(() => (fs as any).write(fd, ...args, () => {})).toThrow(expect.objectContaining({ code }));
+      refused("ERR_OUT_OF_RANGE", Buffer.alloc(0), -1);
+      refused("ERR_OUT_OF_RANGE", Buffer.alloc(0), 0, -1);
+      refused("ERR_INVALID_ARG_TYPE", Buffer.alloc(3), true);
+      refused("ERR_INVALID_ARG_TYPE", Buffer.alloc(3), "2");
+      refused("ERR_INVALID_ARG_TYPE", Buffer.alloc(3), { offset: false });
+      expect(await called(fs.write, fd, Buffer.from("abc"), null)).toEqual([null, 3, Buffer.from("abc")]);
+      expect((await called(fs.write, fd, "déf", 3, "latin1"))[1]).toBe(3);
+      expect((await called(fs.write, fd, Buffer.alloc(0), 0, 0, null))[1]).toBe(0);
+      fs.closeSync(fd);
+    });
+
+    test("readdir's recursive is a boolean", () => {
+      for (const recursive of [1, "yes"]) {
+        expect(() => fs.readdir("/nowhere", { recursive } as any, () => {})).toThrow(
+          expect.objectContaining({ code: "ERR_INVALID_ARG_TYPE" }),
+        );
+      }
+    });
+
+    test("opendir calls its callback so", () => {
+      expect(() => (fs as any).opendir("/")).toThrow(/The "callback" argument must be of type function/);
+    });
+
+    test("realpath resolves names before links, its native the links first", async () => {
+      const folder = tmp.folder();
+      fs.mkdirSync(`${folder}/real`);
+      symlinkSync("nowhere", `${folder}/dangling`);
+      const real = fs.realpathSync(folder);
+      expect(await called(fs.realpath, `${folder}/dangling/../real`)).toEqual([null, `${real}/real`]);
+      expect((await called(fs.realpath.native, `${folder}/dangling/../real`))[0].syscall).toBe("realpath");
+      expect(await called(fs.realpath, "")).toEqual([null, process.cwd()]);
+      expect((await called(fs.realpath, `${folder}/none`))[0]).toMatchObject({
+        code: "ENOENT",
+        syscall: "lstat",
+        path: `${folder}/none`,
+      });
+    });
+
+    test.if(ours)("realpath's errors name what failed, as Node does and Bun doesn't", async () => {
+      const folder = tmp.folder();
+      symlinkSync("nowhere", `${folder}/dangling`);
+      expect((await called(fs.realpath, `${folder}/none/below`))[0].path).toBe(`${folder}/none`);
+      expect((await called(fs.realpath, `${folder}/dangling`))[0]).toMatchObject({
+        syscall: "stat",
+        path: `${folder}/dangling`,
+      });
     });
 
     test("an aborted signal is told by the callback", async () => {

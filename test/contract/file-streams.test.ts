@@ -45,6 +45,83 @@ forEachImplementation((fs, name, it) => {
 
   const openOn = (path: string): number => tmp.openFiles().filter((target) => target === path).length;
 
+  /* ---- functions that the program has replaced --------------------------------------------------------------------- */
+
+  /** Lines that a program prints which has `fs` as its own, and `path` of a file. */
+  const lines = async (path: string, source: string): Promise<string[]> => {
+    const from = isOurs ? join(import.meta.dir, "../../src/fs.ts") : "node:fs";
+    const text = `import fs from ${JSON.stringify(from)};
+      const path = ${JSON.stringify(path)}; const say = (...words) => console.log(...words);
+      process.on("uncaughtException", (error) => say("uncaught", error.message));
+      ${source}`;
+    const child = Bun.spawn([process.execPath, "-e", text], { env: process.env, stderr: "inherit" });
+    return (await child.stdout.text()).trim().split("\n");
+  };
+
+  it("streams by path call the open, read and close that a program has put in the place of node:fs's", async () => {
+    const source = `const { open, read, close } = fs;
+      fs.open = (...args) => { say("open", args[0] === path, args.length); open(...args); };
+      fs.read = (fd, buffer, ...rest) => { say("read", fd === stream.fd, rest.length); read(fd, buffer, ...rest); };
+      fs.close = (fd, done) => { say("close", fd === stream.fd); close(fd, done); };
+      const stream = fs.createReadStream(path, { start: 2, end: 6, highWaterMark: 3, encoding: "utf8" });
+      stream.on("data", say).on("end", () => say("end")).on("close", () => say("closed", stream.fd, stream.bytesRead));`;
+    const seen = await lines(tmp.file("0123456789"), source);
+    const READ = "read true 4";
+    expect(seen).toEqual(["open true 4", READ, "234", READ, "56", "end", "close true", "closed null 5"]);
+  });
+
+  it("what a replaced read or close fails with is the stream's error", async () => {
+    const source = `fs.read = (...args) => setTimeout(args.at(-1), 1, new Error("read fails"));
+      fs.close = (fd, done) => { fs.closeSync(fd); done(new Error("close fails")); };
+      fs.createReadStream(path).on("data", say).on("error", (error) => say(error.message)).on("close", () => say("closed"));`;
+    const [error, ...rest] = await lines(tmp.file("text"), source);
+    expect(["read fails", "close fails"]).toContain(error!);
+    expect(rest).toEqual(["closed"]);
+  });
+
+  it("streams call a write, writev, fsync and close that have been replaced, also after they were made", async () => {
+    const source = `const { write, writev, fsync, close } = fs;
+      const stream = fs.createWriteStream(path, { flush: true });
+      fs.write = (...args) => { say("write", args[0] === stream.fd, String(args[1])); write(...args); };
+      fs.writev = (...args) => { say("writev", args[1].join("+")); writev(...args); };
+      fs.fsync = (...args) => { say("fsync"); fsync(...args); };
+      fs.close = (...args) => { say("close"); close(...args); };
+      stream.write("one", () => { stream.cork(); stream.write("two"); stream.write("three"); stream.uncork(); stream.end(); });
+      stream.on("close", () => say("closed", stream.bytesWritten, fs.readFileSync(path, "utf8")));`;
+    expect(await lines(tmp.path(), source)).toEqual([
+      "write true one",
+      "writev two+three",
+      "fsync",
+      "close",
+      "closed 11 onetwothree",
+    ]);
+  });
+
+  it("a replaced write that writes in part is called for the rest, one that fails is the stream's error", async () => {
+    const source = `const { write } = fs; let calls = 0;
+      fs.write = (fd, data, at, length, position, done) => {
+        say(length);
+        if (++calls === 3) return setImmediate(done, new Error("full"));
+        write(fd, data, at, Math.min(length, 4), position, done);
+      };
+      const stream = fs.createWriteStream(path, { start: 1 });
+      stream.write("0123456789", (error) => say("told", error?.message));
+      stream.on("error", (error) => say("error", error.message)).on("close", () => say(fs.readFileSync(path).length));`;
+    const seen = await lines(tmp.path(), source);
+    expect(seen).toEqual(["10", "6", "2", "told full", "error full", "9"]);
+  });
+
+  it("functions that are put back are no longer called, and a FileHandle's stream never calls them", async () => {
+    const source = `const { close, read } = fs;
+      fs.close = () => say("never"); fs.close = close; fs.read = () => say("never");
+      const handle = await fs.promises.open(path);
+      handle.createReadStream({ encoding: "utf8" }).on("data", say).on("close", () => {
+        fs.read = read;
+        fs.createReadStream(path, "utf8").on("data", say).on("close", () => say("closed"));
+      });`;
+    expect(await lines(tmp.file("text"), source)).toEqual(["text", "text", "closed"]);
+  });
+
   /* ---- by path ----------------------------------------------------------------------------------------------------- */
 
   it("createReadStream opens, reads and closes, with Node's events in order", async () => {

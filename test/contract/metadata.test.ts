@@ -12,6 +12,7 @@ import {
   statfsSync,
   statSync,
   symlinkSync,
+  utimesSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { forEachImplementation } from "../helpers/backends.ts";
@@ -165,6 +166,23 @@ forEachImplementation((fs, _name, it) => {
       for (const call of [any.utimes.bind(fs, path), any.lutimes.bind(fs, path), handle.utimes.bind(handle)]) {
         await expectArgumentError(() => call(value, 1), "ERR_INVALID_ARG_TYPE");
         await expectArgumentError(() => call(1, value), "ERR_INVALID_ARG_TYPE");
+      }
+    }
+  });
+
+  it("utimes leaves a time that is an invalid Date as it is, and takes an infinite string for now", async () => {
+    const path = tmp.file();
+    await using handle: any = await fs.open(path);
+    for (const call of [any.utimes.bind(fs, path), any.lutimes.bind(fs, path), handle.utimes.bind(handle)]) {
+      utimesSync(path, 1000, 2000);
+      await call(new Date(Number.NaN), 3000);
+      expect([statSync(path).atimeMs, statSync(path).mtimeMs]).toEqual([1_000_000, 3_000_000]);
+      await call(4000, new Date(Number.NaN));
+      expect([statSync(path).atimeMs, statSync(path).mtimeMs]).toEqual([4_000_000, 3_000_000]);
+      const before = Date.now();
+      await call("Infinity", "-Infinity");
+      for (const time of [statSync(path).atimeMs, statSync(path).mtimeMs]) {
+        expect(time).toBeGreaterThanOrEqual(before - 1000);
       }
     }
   });
