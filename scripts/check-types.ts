@@ -5,7 +5,7 @@
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-const VERSIONS = ["5.4", "5.6", "5.9", "7.0"];
+const VERSIONS = ["5.4", "5.6", "5.9", "6.0", "7.0"];
 const LIBS = [["esnext"], ["esnext", "dom", "dom.iterable"]];
 const root = join(import.meta.dir, "..");
 const app = join(root, "build/types");
@@ -18,7 +18,8 @@ for (const name of ["@types", "bun-types", "undici-types"]) {
 }
 writeFileSync(
   join(app, "program.ts"),
-  `import fs, { createReadStream, readFile as readThen, type Stats } from "bun-uring/fs";
+  `import fs, { createReadStream, promises, readFile as readThen, type Stats } from "bun-uring/fs";
+   import defaults from "bun-uring/promises";
    import { type FileHandle, type FileReadResult, type FlagAndOpenMode, open, readFile } from "bun-uring/promises";
    import { copyTree, Ring, type FileHandle as Same } from "bun-uring";
    import "bun-uring/register";
@@ -31,7 +32,9 @@ writeFileSync(
    readThen("x", "utf8", (_error, text) => { const checked: string = text; void checked; });
    fs.stat("x", (_error, stats: Stats) => stats.size);
    const mode: FlagAndOpenMode = { mode: 1 };
-   void [createReadStream, copyTree, Ring, mode];\n`,
+   let byName: [fs.Dirent<Buffer>, fs.promises.FileHandle, promises.FileHandle, defaults.FileReadResult<Buffer>] | null;
+   byName = null;
+   void [createReadStream, copyTree, Ring, mode, byName];\n`,
 );
 
 let wrong = 0;

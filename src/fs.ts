@@ -3,6 +3,7 @@
 // Assumes that Bun's own module is the runtime's node:fs. Types are node:fs's.
 
 import type * as node from "node:fs";
+import type * as nodePromises from "node:fs/promises";
 import { own } from "./callbacks.ts";
 import { bunFs } from "./node/bun-fs.ts";
 import ownPromises from "./promises.ts";
@@ -74,6 +75,116 @@ export type WriteStream = node.WriteStream;
 // A type that node:fs has beside the function.
 export declare namespace symlink {
   type Type = node.symlink.Type;
+}
+
+// And the types that go by a name of the module: `promises.FileHandle`, and of its default, `fs.Stats`. A type alone says them.
+export declare namespace promises {
+  type FileChangeInfo<T extends string | Buffer> = nodePromises.FileChangeInfo<T>;
+  type FlagAndOpenMode = nodePromises.FlagAndOpenMode;
+  type FileReadResult<T extends NodeJS.ArrayBufferView> = nodePromises.FileReadResult<T>;
+  type FileReadOptions<T extends NodeJS.ArrayBufferView = Buffer> = nodePromises.FileReadOptions<T>;
+  type CreateReadStreamOptions = nodePromises.CreateReadStreamOptions;
+  type CreateWriteStreamOptions = nodePromises.CreateWriteStreamOptions;
+  type ReadableWebStreamOptions = nodePromises.ReadableWebStreamOptions;
+  type PullOptions = nodePromises.PullOptions;
+  type WriterOptions = nodePromises.WriterOptions;
+  type FileHandle = nodePromises.FileHandle;
+  type DisposableTempDir = nodePromises.DisposableTempDir;
+  type WatchOptions = nodePromises.WatchOptions;
+  type WatchOptionsWithBufferEncoding = nodePromises.WatchOptionsWithBufferEncoding;
+  type WatchOptionsWithStringEncoding = nodePromises.WatchOptionsWithStringEncoding;
+}
+declare namespace fs {
+  namespace promises {
+    type FileChangeInfo<T extends string | Buffer> = nodePromises.FileChangeInfo<T>;
+    type FlagAndOpenMode = nodePromises.FlagAndOpenMode;
+    type FileReadResult<T extends NodeJS.ArrayBufferView> = nodePromises.FileReadResult<T>;
+    type FileReadOptions<T extends NodeJS.ArrayBufferView = Buffer> = nodePromises.FileReadOptions<T>;
+    type CreateReadStreamOptions = nodePromises.CreateReadStreamOptions;
+    type CreateWriteStreamOptions = nodePromises.CreateWriteStreamOptions;
+    type ReadableWebStreamOptions = nodePromises.ReadableWebStreamOptions;
+    type PullOptions = nodePromises.PullOptions;
+    type WriterOptions = nodePromises.WriterOptions;
+    type FileHandle = nodePromises.FileHandle;
+    type DisposableTempDir = nodePromises.DisposableTempDir;
+    type WatchOptions = nodePromises.WatchOptions;
+    type WatchOptionsWithBufferEncoding = nodePromises.WatchOptionsWithBufferEncoding;
+    type WatchOptionsWithStringEncoding = nodePromises.WatchOptionsWithStringEncoding;
+  }
+  type PathLike = node.PathLike;
+  type PathOrFileDescriptor = node.PathOrFileDescriptor;
+  type TimeLike = node.TimeLike;
+  type NoParamCallback = node.NoParamCallback;
+  type BufferEncodingOption = node.BufferEncodingOption;
+  type ObjectEncodingOptions = node.ObjectEncodingOptions;
+  type EncodingOption = node.EncodingOption;
+  type OpenMode = node.OpenMode;
+  type Mode = node.Mode;
+  type StatsBase<T> = node.StatsBase<T>;
+  type Stats = node.Stats;
+  type StatsFsBase<T> = node.StatsFsBase<T>;
+  type StatsFs = node.StatsFs;
+  type BigIntStatsFs = node.BigIntStatsFs;
+  type StatFsOptions = node.StatFsOptions;
+  type Dirent<Name extends string | Buffer = string> = node.Dirent<Name>;
+  type Dir = node.Dir;
+  type StatWatcher = node.StatWatcher;
+  type FSWatcherEventMap = node.FSWatcherEventMap;
+  type FSWatcher = node.FSWatcher;
+  type ReadStreamEventMap = node.ReadStreamEventMap;
+  type ReadStream = node.ReadStream;
+  type Utf8StreamOptions = node.Utf8StreamOptions;
+  type Utf8StreamEventMap = node.Utf8StreamEventMap;
+  type Utf8Stream = node.Utf8Stream;
+  type WriteStreamEventMap = node.WriteStreamEventMap;
+  type WriteStream = node.WriteStream;
+  type StatSyncFn = node.StatSyncFn;
+  type RmDirOptions = node.RmDirOptions;
+  type RmOptions = node.RmOptions;
+  type MakeDirectoryOptions = node.MakeDirectoryOptions;
+  type DisposableTempDir = node.DisposableTempDir;
+  type WriteOptions = node.WriteOptions;
+  type ReadPosition = node.ReadPosition;
+  type ReadOptions = node.ReadOptions;
+  type ReadOptionsWithBuffer<T extends NodeJS.ArrayBufferView> = node.ReadOptionsWithBuffer<T>;
+  type ReadFileOptions = node.ReadFileOptions;
+  type ReadFileOptionsWithStringEncoding = node.ReadFileOptionsWithStringEncoding;
+  type ReadFileOptionsWithBufferEncoding = node.ReadFileOptionsWithBufferEncoding;
+  type ReadFileOptionsWithBuffer<T extends NodeJS.ArrayBufferView> = node.ReadFileOptionsWithBuffer<T>;
+  type ReadFileSyncOptions = node.ReadFileSyncOptions;
+  type ReadFileSyncOptionsWithStringEncoding = node.ReadFileSyncOptionsWithStringEncoding;
+  type ReadFileSyncOptionsWithBufferEncoding = node.ReadFileSyncOptionsWithBufferEncoding;
+  type ReadFileSyncOptionsWithBuffer<T extends NodeJS.ArrayBufferView> = node.ReadFileSyncOptionsWithBuffer<T>;
+  type WriteFileOptions = node.WriteFileOptions;
+  type WatchFileOptions = node.WatchFileOptions;
+  type WatchIgnorePredicate = node.WatchIgnorePredicate;
+  type WatchOptions = node.WatchOptions;
+  type WatchOptionsWithBufferEncoding = node.WatchOptionsWithBufferEncoding;
+  type WatchOptionsWithStringEncoding = node.WatchOptionsWithStringEncoding;
+  type WatchEventType = node.WatchEventType;
+  type WatchListener<T> = node.WatchListener<T>;
+  type StatsListener = node.StatsListener;
+  type BigIntStatsListener = node.BigIntStatsListener;
+  type StreamOptions = node.StreamOptions;
+  type FSImplementation = node.FSImplementation;
+  type CreateReadStreamFSImplementation = node.CreateReadStreamFSImplementation;
+  type CreateWriteStreamFSImplementation = node.CreateWriteStreamFSImplementation;
+  type ReadStreamOptions = node.ReadStreamOptions;
+  type WriteStreamOptions = node.WriteStreamOptions;
+  type WriteVResult<T extends readonly NodeJS.ArrayBufferView[] = NodeJS.ArrayBufferView[]> = node.WriteVResult<T>;
+  type ReadVResult<T extends readonly NodeJS.ArrayBufferView[] = NodeJS.ArrayBufferView[]> = node.ReadVResult<T>;
+  type OpenAsBlobOptions = node.OpenAsBlobOptions;
+  type OpenDirOptions = node.OpenDirOptions;
+  type BigIntStats = node.BigIntStats;
+  type BigIntOptions = node.BigIntOptions;
+  type StatOptions = node.StatOptions;
+  type StatSyncOptions = node.StatSyncOptions;
+  type CopyOptionsBase = node.CopyOptionsBase;
+  type CopyOptions = node.CopyOptions;
+  type CopySyncOptions = node.CopySyncOptions;
+  type GlobOptions<T extends Dirent | string = Dirent | string> = node.GlobOptions<T>;
+  type GlobOptionsWithFileTypes = node.GlobOptionsWithFileTypes;
+  type GlobOptionsWithoutFileTypes = node.GlobOptionsWithoutFileTypes;
 }
 
 export default fs;

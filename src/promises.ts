@@ -2,6 +2,7 @@
 // it. While a process has done little (backend/early.ts) plain calls are Bun's own, and none of it is needed.
 
 import { constants } from "node:fs";
+import type * as node from "node:fs/promises";
 import * as early from "./backend/early.ts";
 import type { FileHandle } from "./handle/file-handle.ts";
 import { later } from "./node/loading.ts";
@@ -322,5 +323,23 @@ const LENGTHS: Record<Exclude<keyof typeof promises, "constants">, number> = {
 };
 named(promises);
 withLengths(promises, LENGTHS);
+
+// The types that go by a name of the default: `promises.FileHandle`.
+declare namespace promises {
+  type FileChangeInfo<T extends string | Buffer> = node.FileChangeInfo<T>;
+  type FlagAndOpenMode = node.FlagAndOpenMode;
+  type FileReadResult<T extends NodeJS.ArrayBufferView> = node.FileReadResult<T>;
+  type FileReadOptions<T extends NodeJS.ArrayBufferView = Buffer> = node.FileReadOptions<T>;
+  type CreateReadStreamOptions = node.CreateReadStreamOptions;
+  type CreateWriteStreamOptions = node.CreateWriteStreamOptions;
+  type ReadableWebStreamOptions = node.ReadableWebStreamOptions;
+  type PullOptions = node.PullOptions;
+  type WriterOptions = node.WriterOptions;
+  type FileHandle = import("./handle/file-handle.ts").FileHandle;
+  type DisposableTempDir = node.DisposableTempDir;
+  type WatchOptions = node.WatchOptions;
+  type WatchOptionsWithBufferEncoding = node.WatchOptionsWithBufferEncoding;
+  type WatchOptionsWithStringEncoding = node.WatchOptionsWithStringEncoding;
+}
 
 export default promises;

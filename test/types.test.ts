@@ -21,6 +21,28 @@ test("bun-uring/promises exports every type of node:fs/promises by its name", ()
   expect([...theirs].map(([, name]) => name!).filter((name) => !ours.has(name))).toEqual([]);
 });
 
+test("the defaults of bun-uring/fs and bun-uring/promises, and fs.promises, have every type by its name", () => {
+  const read = (path: string): string => readFileSync(join(import.meta.dir, "..", path), "utf8");
+  const names = (text: string): string[] =>
+    [...text.matchAll(/^ {4}(?:export )?(?:interface|type|class) (\w+)/gm)].map(([, name]) => name!);
+  const namespace = (file: string, head: string): Set<string> => {
+    const text = read(file);
+    const [block] = new RegExp(`^${head} \\{[\\s\\S]*?^${/^ */.exec(head)![0]}\\}`, "m").exec(text) ?? [""];
+    return new Set([...block.matchAll(/^ +type (\w+)/gm)].map(([, name]) => name!));
+  };
+  for (const [file, head, theirs] of [
+    ["src/promises.ts", "declare namespace promises", "fs/promises.d.ts"],
+    ["src/fs.ts", "export declare namespace promises", "fs/promises.d.ts"],
+    ["src/fs.ts", "  namespace promises", "fs/promises.d.ts"],
+    ["src/fs.ts", "declare namespace fs", "fs.d.ts"],
+  ] as const) {
+    const ours = namespace(file, head);
+    const wanted = names(read(`node_modules/@types/node/${theirs}`));
+    expect(wanted.length).toBeGreaterThan(10);
+    expect([head, wanted.filter((name) => !ours.has(name))]).toEqual([head, []]);
+  }
+});
+
 test("the programs in README and docs compile as they stand", () => {
   const root = join(import.meta.dir, "..");
   const folder = join(root, "build/documents");

@@ -22,3 +22,17 @@ export const types: [PathLike, Stats, Dirent<Buffer>, ReadStream, WriteStream, s
 named.readFile("x", "utf8", (_error, text) => text satisfies string);
 named.stat("x", { bigint: true }, (_error, stats) => stats.mtimeNs satisfies bigint);
 void (named.read.__promisify__ satisfies unknown);
+
+// Types by the module's default, and by `promises`, as `fs.Stats` and `fs.promises.FileHandle` are said with node:fs.
+export const byDefault: [ours.Stats, ours.Dirent<Buffer>, ours.PathLike, ours.ReadStream, ours.promises.FileHandle] =
+  null as unknown as [
+    node.Stats,
+    node.Dirent<NonSharedBuffer>,
+    node.PathLike,
+    node.ReadStream,
+    node.promises.FileHandle,
+  ];
+export const byPromises: [named.promises.FileHandle, named.promises.FileReadResult<Buffer>] = null as unknown as [
+  node.promises.FileHandle,
+  node.promises.FileReadResult<NonSharedBuffer>,
+];

@@ -120,3 +120,9 @@ async function overloads(file: FileHandle): Promise<void> {
   await ours.writeFile("x", [1, 2]);
 }
 void overloads;
+
+// Types by the module's default, as `fs.FileHandle` is said with node:fs/promises.
+import defaults from "../../src/promises.ts";
+export const byDefault = async (): Promise<defaults.FileHandle> => defaults.open("x");
+export const read: (handle: defaults.FileHandle) => Promise<defaults.FileReadResult<NonSharedBuffer>> = (handle) =>
+  handle.read(Buffer.alloc(1));
