@@ -14,7 +14,7 @@ import { later } from "../node/loading.ts";
 import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
-import { byteLengthOf, totalLength } from "../node/views.ts";
+import { byteLengthOf, isDetached, totalLength } from "../node/views.ts";
 import { holdAllLeased, holdLeased } from "../ring/lease.ts";
 import {
   type Alignment,
@@ -207,6 +207,7 @@ class NodeBackend implements Backend {
     given: T = views as T,
   ): Promise<ReadvResult<T>> {
     if (file.fd < 0) return Promise.reject(closedError("readv"));
+    if (views.some(isDetached)) return Promise.reject(bufferTaken("read")); // while it waited for its turn, perhaps
     return keeping(
       holdAllLeased(views),
       onFile(file, "read", (fd, done) =>
@@ -224,6 +225,7 @@ class NodeBackend implements Backend {
     given: T = views as T,
   ): Promise<WritevResult<T>> {
     if (file.fd < 0) return Promise.reject(closedError("writev"));
+    if (views.some(isDetached)) return Promise.reject(bufferTaken("write"));
     return keeping(
       holdAllLeased(views),
       onFile(

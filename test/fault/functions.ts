@@ -317,6 +317,28 @@ export const FUNCTIONS: Readonly<Record<string, Scenario>> = {
     for (const [i, one] of read.entries()) same(settledValue(one), pattern(3000, i), `file ${i}`);
     for (const one of stats) is(settledValue(one).size, 3000, "size");
   },
+  async "allocate, advise, syncRange"(dir) {
+    await opened(made(dir), "r+", async (handle) => {
+      await handle.allocate(0, 8192);
+      await handle.advise(0, 0, "sequential");
+      await handle.syncRange(0, 4096);
+    });
+    is(plain.statSync(`${dir}/file`).size, 8192, "size");
+  },
+  async "extended attributes"(dir) {
+    const path = made(dir);
+    await fs.setxattr(path, "user.one", "1");
+    same(await fs.getxattr(path, "user.one"), Buffer.from("1"), "the path's");
+    await opened(path, "r+", async (handle) => {
+      await handle.setxattr("user.two", "2");
+      same(await handle.getxattr("user.two"), Buffer.from("2"), "the handle's");
+    });
+  },
+  async "rename, exchanging"(dir) {
+    const other = made(dir, pattern(10), "other");
+    await fs.rename(made(dir), other, { exchange: true });
+    same(plain.readFileSync(other), small, "exchanged");
+  },
   async "Ring.submit, batch"(dir) {
     const fd = plain.openSync(made(dir), "r");
     try {

@@ -1,8 +1,8 @@
 // Owns the shape of a mutation: one exact search and replacement in a file of src, and the test files that should notice.
 // Assumes that lists are written by room (the files beside this one). Says nothing of how they are run: run.ts.
 
-/** Which backend the tests run on: `ring` where the file is the ring's alone. */
-export type On = "ring" | "node";
+/** Which backend the tests run on: `ring` where the file is the ring's alone, `auto` where it is of a process's beginning. */
+export type On = "ring" | "node" | "auto";
 
 export interface Mutant {
   /** What it does wrong. */

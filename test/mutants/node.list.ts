@@ -117,8 +117,18 @@ const list: readonly Mutant[] = [
       ],
       [
         "a device that takes nothing is tried for ever",
-        'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what',
-        "// what",
+        'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will\n      from',
+        "from",
+      ],
+      [
+        "a file that takes nothing is tried for ever",
+        'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will\n    at',
+        "at",
+      ],
+      [
+        "what is left of data that was taken away is all of it",
+        "if (bytes.byteLength !== byteLength) throw dataTaken(); // else",
+        "if (bytes.byteLength !== byteLength) return; // else",
       ],
       [
         "what has landed is not counted",
@@ -133,6 +143,21 @@ const list: readonly Mutant[] = [
       "an O_DIRECT read whose buffer was taken resolves",
       "if (isDetached(view) || byteLengthOf(view) < offset + length) throw bufferTaken(syscall);",
       "",
+    ],
+    [
+      "what aligned memory held before is written for data that was taken away",
+      'if (bytes.length !== length) throw bufferTaken("write");\n      copyAll',
+      "copyAll",
+    ],
+    [
+      "a write whose buffer was taken between two pieces is a short one",
+      'if (bytes.length !== length) throw bufferTaken("write");\n        const at',
+      "const at",
+    ],
+    [
+      "a read whose buffer was taken away is at the end of the file",
+      'if (into.length !== wanted) throw bufferTaken("read");',
+      "if (into.length !== wanted) return 0;",
     ],
     ["a padded end stays", "if (now > right) await this.#base.ftruncate(this.#file, right);", ""],
     [
@@ -164,7 +189,7 @@ const list: readonly Mutant[] = [
     ],
     [
       "an error after some bytes loses them",
-      "if (done > 0) return done; // as",
+      "if (done > 0 && into.length === length) return done; // as",
       "// as",
       { tests: ["contract/direct", "fault/told"] },
     ],

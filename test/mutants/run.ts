@@ -31,7 +31,7 @@ const MIN_KILLED = 0.85;
 /** Milliseconds for one test of a mutated tree, and for its file: how long it takes without a mutation, and more. */
 const TEST_MS = 10_000;
 const [SLACK_MS, SLACK_FACTOR] = [20_000, 4];
-const BACKEND: Record<On, string> = { ring: "uring", node: "node" };
+const BACKEND: Record<On, string> = { ring: "uring", node: "node", auto: "auto" };
 /** What is not of the tree, or too large to copy and never changed. */
 const LINKED = ["node_modules", "build"];
 const LEFT_OUT = new Set([...LINKED, ".git", "bench", "docs", "prebuilds", "dist"]);

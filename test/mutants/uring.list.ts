@@ -200,8 +200,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "a CLOSE that was never begun is not tried again",
-      "if (res === ECANCELED && this.operation.retries++ < MAX_RETRIES) return this.finish();",
-      "",
+      "if (res === ECANCELED && this.operation.retries++ < MAX_RETRIES) {",
+      "if (res === ECANCELED && false) {",
     ],
     [
       "a late CLOSE that fails is swallowed",
@@ -340,6 +340,12 @@ const list: readonly Mutant[] = [
     "backend/uring/vectored.ts",
     { on, tests: ["fault/told", "contract/handle-readv-writev", "contract/shared-position"] },
     [
+      [
+        "memory that may be resized is the kernel's to read",
+        "mayWait || views.some(isResizable)",
+        "mayWait",
+        { tests: ["unit/file-handle"] },
+      ],
       [
         "a vector whose view was taken resolves",
         "if (!isOurs && vector.views.some((view, i) => byteLengthOf(view) !== vector.lengths[i]))\n    return memoryTaken(operation);",

@@ -4,6 +4,7 @@
 import * as sync from "node:fs";
 import * as bun from "node:fs/promises";
 import { currentBackend } from "../../src/backend/choose.ts";
+import * as early from "../../src/backend/early.ts";
 import * as ours from "../../src/promises.ts";
 import { presence } from "../../src/ring/presence.ts";
 import { runCases } from "../helpers/cases.ts";
@@ -23,6 +24,54 @@ const block = (ms: number): void => {
 };
 
 await runCases({
+  /** Calls that are not plain, which Bun's own functions would do otherwise than Node, are none of early.ts's. */
+  async notPlain(dir: string) {
+    const again = (): Promise<never> => Promise.reject(new Error("the long way"));
+    const [file, other] = [`${dir}/file`, `${dir}/other`];
+    sync.writeFileSync(file, "content");
+    const { signal } = new AbortController();
+    const calls: [string, Promise<unknown> | null][] = [
+      ["readFile of bytes", early.readFile(again, Buffer.from(file), undefined)],
+      ["readFile, NUL", early.readFile(again, `${file}\0`, undefined)],
+      ["readFile, flag", early.readFile(again, file, { flag: "r+" })],
+      ["readFile, encoding", early.readFile(again, file, "hex")],
+      ["readFile, signal", early.readFile(again, file, { signal })],
+      ["readFile, timeout", early.readFile(again, file, { timeoutMs: 5 })],
+      ["readFile, buffer", early.readFile(again, file, { buffer: Buffer.alloc(9) })],
+      ["writeFile, flush", early.writeFile(again, other, "x", { flush: true })],
+      ["writeFile, flag", early.writeFile(again, other, "x", { flag: "as" })],
+      ["writeFile, mode", early.writeFile(again, other, "x", { mode: 0o4755 })],
+      ["writeFile of pieces", early.writeFile(again, other, ["x"], undefined)],
+      ["writeFile of nothing", early.writeFile(again, other, new Uint8Array(0), undefined)],
+      ["appendFile, flush", early.appendFile(again, other, "x", { flush: true })],
+      ["stat, signal", early.stat(again, file, { signal })],
+      ["stat, throwIfNoEntry", early.stat(again, file, { throwIfNoEntry: false })],
+      ["access, mode", early.access(again, file, 8)],
+      ["readdir, recursive", early.readdir(again, dir, { recursive: true })],
+      ["mkdir, mode", early.mkdir(again, other, { mode: 0o1777 })],
+      ["mkdir, untidy", early.mkdir(again, `${dir}/a/../b`, { recursive: true })],
+      ["symlink, type", early.symlink(again, file, other, "file")],
+      ["rmdir, options", early.rmdir(again, dir, { recursive: true })],
+      ["copyFile, mode", early.copyFile(again, file, other, 1)],
+      ["utimes before 1970", early.utimes(again, file, -1, 0)],
+      ["rm, retries", early.rm(again, other, { maxRetries: -1 })],
+    ];
+    const taken = calls.filter(([, result]) => result !== null);
+    await Promise.allSettled(taken.map(([, result]) => result));
+    const plain = await early.readFile(again, file, "utf8");
+    return { taken: taken.map(([name]) => name), plain, made: sync.readdirSync(dir) };
+  },
+
+  /** What is under way at the exit is done once. */
+  async ending(dir: string) {
+    sync.writeFileSync(`${dir}/file`, "kept ");
+    void ours.appendFile(`${dir}/file`, "and more");
+    void ours.writeFile(`${dir}/new`, "content");
+    void ours.mkdir(`${dir}/a/b`, { recursive: true });
+    void ours.copyFile(`${dir}/file`, `${dir}/copy`);
+    process.exit(0);
+  },
+
   /** Descriptors have run out when a stream first asks where its file is: the library can't be loaded just then. */
   async noDescriptorToSeek() {
     const { nativeOrNull } = await import("../../src/kernel/shim.ts"); // so that only the library is lacking

@@ -3,10 +3,11 @@
 // Assumes nothing of this process's backend: each case is a process of its own.
 
 import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { currentBackend } from "../../src/backend/choose.ts";
 import { withLimits } from "../helpers/as-user.ts";
-import { runCase } from "../helpers/child.ts";
+import { runCase, startCase } from "../helpers/child.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
@@ -34,6 +35,20 @@ describe("the beginning of a process", () => {
       without: [null, null],
       later: "function",
     });
+  });
+
+  test("calls that are not plain go the long way", async () => {
+    expect(await run("notPlain")).toEqual({ taken: [], plain: "content", made: ["file"] });
+  });
+
+  test("what is under way at the exit is done, and done once", async () => {
+    const folder = tmp.folder();
+    const child = startCase(fixture, "ending", { input: folder, env: { BUN_URING_BACKEND: "auto" } });
+    expect((await child.finished()).exitCode).toBe(0);
+    expect(readFileSync(join(folder, "file"), "utf8")).toBe("kept and more");
+    expect(readFileSync(join(folder, "new"), "utf8")).toBe("content");
+    expect(readdirSync(folder).toSorted()).toEqual(["a", "copy", "file", "new"]);
+    expect(readdirSync(join(folder, "a"))).toEqual(["b"]);
   });
 
   test("a thread that was busy takes nothing for stuck", async () => {

@@ -8,7 +8,7 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { currentBackend } from "../../src/backend/choose.ts";
 import type { FileHandle } from "../../src/handle/file-handle.ts";
 import { open } from "../../src/promises.ts";
-import { expectArgumentError, expectClosed, expectSystemError } from "../helpers/expect-error.ts";
+import { expectArgumentError, expectClosed, expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -181,6 +181,18 @@ testUnless(
     expect(readFileSync(path).equals(Buffer.concat([Buffer.alloc(8192, 7), Buffer.from("end")]))).toBe(true);
   },
 );
+
+test("a vector of which a view is taken away while it waits for its turn rejects", async () => {
+  await using handle = await open(tmp.path(), "w+");
+  for (const method of ["writev", "readv"] as const) {
+    const first = handle.write(Buffer.alloc(100_000));
+    const views = [Buffer.alloc(10), new Uint8Array(10)];
+    const waiting = handle[method](views);
+    structuredClone(views[1]!.buffer, { transfer: [views[1]!.buffer as ArrayBuffer] });
+    expect(await rejection(waiting)).toMatchObject({ name: "TypeError", code: "ERR_INVALID_STATE" });
+    expect((await first).bytesWritten).toBe(100_000);
+  }
+});
 
 test("readv takes what one system call can, writev takes all", async () => {
   const data = patternBytes(6000);
