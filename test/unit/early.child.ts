@@ -125,7 +125,9 @@ await runCases({
   /** A thread that is busy does not hear of what has ended: nothing is stuck for that. */
   async busy(dir: string) {
     sync.writeFileSync(`${dir}/file`, "content");
-    const texts = [];
+    await ours.stat(`${dir}/none`).catch(() => {}); // which has ended, too
+    block(50);
+    const texts = [await ours.readFile(`${dir}/file`, "utf8")];
     for (let i = 0; i < 5; i++) {
       const first = ours.readFile(`${dir}/file`, "utf8");
       block(50);
