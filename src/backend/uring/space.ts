@@ -57,8 +57,9 @@ function onRange(
   if (file.fd < 0) throw closedError(syscall);
   const t = thread();
   const operation = begin(t, finishVoid, syscall, file);
+  const { fd } = file;
   const flags = file.slow ? remoteFlag(t, operation) : 0;
-  stage(t, operation, Opcode[opcode], flags, file.fd, offset, address, length, opFlags);
+  stageAgain(operation, () => stage(t, operation, Opcode[opcode], flags, fd, offset, address, length, opFlags));
   return promiseFor(operation);
 }
 

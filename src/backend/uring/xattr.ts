@@ -6,11 +6,24 @@ import { stableAddress } from "../../kernel/address.ts";
 import { AT_FDCWD, Opcode } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
 import { closedError, systemError } from "../../node/errors.ts";
+import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import type { Lane } from "../../ring/read-buffer.ts";
-import { CELL_HALF, ownPath } from "../../ring/scratch.ts";
+import { CELL_HALF, type Cell, ownPath, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
-import { begin, end, fail, finishVoid, pathAddress, pathFlag, remoteFlag, stage, thread } from "./request.ts";
+import {
+  begin,
+  EINTR,
+  end,
+  fail,
+  finishVoid,
+  pathAddress,
+  pathFlag,
+  remoteFlag,
+  stage,
+  stageAgain,
+  thread,
+} from "./request.ts";
 import { needOpcode } from "./space.ts";
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX of the kernel. */
@@ -33,46 +46,58 @@ function whereIs(target: Path | OpenFile, call: string): Where {
   return { file: target, path: null, fd: target.fd, syscall };
 }
 
+/** A lane for the value, and a cell. Both may throw: before anything waits for the operation's end. */
+function takeMemory(t: RingThread): { lane: Lane; cell: Cell } {
+  const cell = t.cells.take();
+  try {
+    return { lane: t.lanes.take(), cell }; // a lane is twice as long as a value can be: no second call for one that grew
+  } catch (error) {
+    t.cells.give(cell);
+    throw error;
+  }
+}
+
 /**
- * Stages one of the four opcodes. The path lies in the cell's first half and the name in its second; the value's address
- * goes where `off` is, the path's where `addr3` is.
+ * One of the four opcodes; `value` is what is set, null to read. The path lies in the cell's first half and the name in its second;
+ * the value's address goes where `off` is, the path's where `addr3` is.
  */
-function stageOn(
+function onAttribute(
   where: Where,
-  operation: Operation,
   onPath: number,
   onFile: number,
   name: string,
-  value: number,
-  length: number,
+  value: Uint8Array | null,
   flags: number,
 ): Promise<any> {
   const t = thread();
-  const { file, path, fd } = where;
-  const cell = t.cells.take();
+  const { file, path, fd, syscall } = where;
+  const { lane, cell } = takeMemory(t);
+  const nameAt = putPath(cell, CELL_HALF, name); // which fits: 255 bytes at most
+  if (value !== null) lane.bytes.set(value);
+  const operation = begin(t, value === null ? finishGet : finishSet, syscall, file);
   operation.cell = cell;
+  operation.state = lane;
   if (path !== null) operation.path = path;
-  const nameAt = pathAddress(operation, cell, CELL_HALF, name);
   const pathAt = path === null ? 0 : pathAddress(operation, cell, 0, path);
   const sqeFlags = path === null ? (file!.slow ? remoteFlag(t, operation) : 0) : pathFlag(t, operation, path);
-  const i = stage(t, operation, path === null ? onFile : onPath, sqeFlags, fd, value, nameAt, length, flags);
-  const { words } = t.ring;
-  words[i + 12] = pathAt;
-  words[i + 13] = Math.floor(pathAt / 2 ** 32);
+  const opcode = path === null ? onFile : onPath;
+  const length = value === null ? MAX_VALUE : value.length;
+  stageAgain(operation, () => {
+    const i = stage(t, operation, opcode, sqeFlags, fd, lane.address, nameAt, length, flags);
+    const { words } = t.ring;
+    words[i + 12] = pathAt;
+    words[i + 13] = Math.floor(pathAt / 2 ** 32);
+  });
   return promiseFor(operation);
 }
 
 export function getxattr(target: Path | OpenFile, name: string): Promise<Buffer> {
   needOpcode("getxattr", "GETXATTR");
-  const where = whereIs(target, "getxattr");
-  const t = thread();
-  const operation = begin(t, finishGet, where.syscall, where.file);
-  const lane = t.lanes.take(); // twice as long as a value can be: no second call for a value that grew
-  operation.state = lane;
-  return stageOn(where, operation, Opcode.GETXATTR, Opcode.FGETXATTR, name, lane.address, MAX_VALUE, 0);
+  return onAttribute(whereIs(target, "getxattr"), Opcode.GETXATTR, Opcode.FGETXATTR, name, null, 0);
 }
 
 function finishGet(operation: Operation, res: number): void {
+  if (res === EINTR && !operation.cancelled) return operation.again!();
   const lane = operation.state as Lane;
   const { resolve } = operation;
   const bytes = res < 0 ? null : Buffer.from(lane.bytes.subarray(0, res));
@@ -89,17 +114,12 @@ export function setxattr(
   condition: "create" | "replace" | null,
 ): Promise<void> {
   needOpcode("setxattr", "SETXATTR");
-  const where = whereIs(target, "setxattr");
-  const t = thread();
-  const operation = begin(t, finishSet, where.syscall, where.file);
-  const lane = t.lanes.take();
-  lane.bytes.set(value);
-  operation.state = lane;
   const flags = condition === null ? 0 : CONDITION[condition];
-  return stageOn(where, operation, Opcode.SETXATTR, Opcode.FSETXATTR, name, lane.address, value.length, flags);
+  return onAttribute(whereIs(target, "setxattr"), Opcode.SETXATTR, Opcode.FSETXATTR, name, value, flags);
 }
 
 function finishSet(operation: Operation, res: number): void {
+  if (res === EINTR && !operation.cancelled) return operation.again!();
   thread().lanes.give(operation.state as Lane);
   finishVoid(operation, res);
 }
