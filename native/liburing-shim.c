@@ -16,6 +16,7 @@
 #include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -961,6 +962,27 @@ EXPORT double bun_uring_seek(int32_t fd, double offset, int32_t whence)
 {
     const off_t found = lseek(fd, (off_t)offset, whence);
     return found < 0 ? -errno : (double)found;
+}
+
+// What linux/fs.h has as struct procmap_query since 6.11.
+struct mapping_query {
+    uint64_t size, flags, address;
+    uint64_t start, end, vma_flags, page_size, offset, inode;
+    uint32_t device_major, device_minor, name_size, build_id_size;
+    uint64_t name_address, build_id_address;
+};
+
+// Whether a range of memory is anonymous: a file's can be gone when it is touched. Returns 1 or 0, or -errno where the kernel can't
+// be asked (before 6.11).
+EXPORT int32_t bun_uring_is_anonymous(const void *address, double length)
+{
+    struct mapping_query query = {.size = sizeof(query), .address = (uintptr_t)address};
+    const int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    const int rc = syscall(SYS_ioctl, fd, _IOWR('f', 17, struct mapping_query), &query) ? -errno : 0;
+    close(fd);
+    return rc < 0 ? rc : query.inode == 0 && query.start <= query.address && query.address + (uint64_t)length <= query.end;
 }
 
 // memcpy that says how far it came, or -EFAULT at once, where memory turns out not to be there: a mapping of a file that was

@@ -93,7 +93,7 @@ class NodeBackend implements Backend {
   readonly seek = null;
   readonly claim = null;
   copy(from: Uint8Array, to: Uint8Array): number {
-    return copying().copyBytes(from, to);
+    return copying().copyBytes(from, to, from);
   }
 
   open(path: Path, flags: number, mode: number): Promise<OpenFile>;

@@ -52,6 +52,8 @@ export interface Native {
   seek(fd: number, offset: number, whence: number): number;
   /** memcpy: the bytes copied, or -errno: -EFAULT where memory is not there. */
   copy(to: Address, from: Address, length: number): number;
+  /** 1 where all of this memory is anonymous, 0 where some of it may be a file's, or -errno. */
+  isAnonymous(address: Address, length: number): number;
   /** Moves the file's own position by a transfer's bytes: where they begin, or -errno; `claimed[0]` is how many they are. */
   claim(fd: number, length: number, ofRead: number, claimed: Float64Array): number;
   /** fchmod and futimens: 0 or -errno. */
@@ -147,6 +149,7 @@ const SYMBOLS = {
   bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
   bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
   bun_uring_copy: { args: [pointer, pointer, f64], returns: f64 },
+  bun_uring_is_anonymous: { args: [pointer, f64], returns: i32 },
   bun_uring_claim: { args: [i32, f64, i32, pointer], returns: f64 },
   bun_uring_set_attributes: { args: [i32, pointer], returns: i32 },
   bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
@@ -272,6 +275,7 @@ function load(path: string): Loaded {
       fstat: symbols.bun_uring_fstat,
       seek: symbols.bun_uring_seek,
       copy: symbols.bun_uring_copy,
+      isAnonymous: symbols.bun_uring_is_anonymous,
       claim: symbols.bun_uring_claim,
       setAttributes: symbols.bun_uring_set_attributes,
       listXattr: symbols.bun_uring_list_xattr,

@@ -15,6 +15,10 @@ const INDEX = join(import.meta.dir, "../../src/index.ts");
 const CALLS: Record<string, [string, string]> = {
   "a small write": ["await say(handle.write(gone))", "EFAULT"],
   "a positioned write of some KiB": ["await say(handle.write(map, 16 * 4096, 8192, 0))", "EFAULT"],
+  "a small write, after many from what is there": [
+    "for (let i = 0; i < 40; i++) await handle.write(map, 0, 100, 0); await say(handle.write(gone))",
+    "EFAULT",
+  ],
   "a write that is partly there": ["await say(handle.write(map, 4000, 8192, 0))", "96"],
   "a flushed write": ["await say(handle.write(gone, { flush: true }))", "EFAULT"],
   "writes that are joined": [

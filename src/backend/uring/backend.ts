@@ -56,7 +56,7 @@ export const uringBackend: Backend = {
   openBeneath: rejecting(path.openBeneath),
   adopt: path.adopt,
   seek: file.seek,
-  copy: copyBytes,
+  copy: (from, to) => copyBytes(from, to, from),
   flock: (open, operation) => file.flock(open, operation),
   close: rejecting(close),
   read,

@@ -72,7 +72,8 @@ function finishRead(operation: Operation, res: number): void {
 
 /** Copies what was read into a stand-in to the view it stands in for. */
 function copyBack({ view, offset, standIn }: Operation, bytes: number): boolean {
-  return copyBytes(standIn!.bytes.subarray(0, bytes), bytesOf(view!).subarray(offset)) === bytes;
+  const users = bytesOf(view!).subarray(offset);
+  return copyBytes(standIn!.bytes.subarray(0, bytes), users, users) === bytes;
 }
 
 function finishWrite(operation: Operation, res: number): void {
@@ -237,7 +238,8 @@ function transfer(
     }
     operation.standIn = standIn;
     if (opcode === Opcode.WRITE) {
-      const copied = copyBytes(bytesOf(view).subarray(offset, offset + operation.length), standIn.bytes);
+      const users = bytesOf(view).subarray(offset, offset + operation.length);
+      const copied = copyBytes(users, standIn.bytes, users);
       if (copied < 0) return failAtOnce(operation, copied);
       operation.length = copied; // a short write, as the kernel makes it where memory ends
     }
