@@ -270,6 +270,11 @@ static void plain_calls(void)
     CHECK(bun_uring_look(fd, &stats, into, 4) == -EAGAIN && bun_uring_look(-1, &stats, into, 4) == -EBADF);
     char copied[8] = {0};
     CHECK(bun_uring_copy(copied, "0123456", sizeof(copied)) == sizeof(copied) && strcmp(copied, "0123456") == 0);
+    const int anonymous = bun_uring_is_anonymous(copied, sizeof(copied));
+    CHECK(anonymous == 1 || anonymous == -ENOTTY);
+    void *mapped = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
+    CHECK(mapped != MAP_FAILED && bun_uring_is_anonymous(mapped, 4096) == (anonymous < 0 ? anonymous : 0));
+    munmap(mapped, 4096);
     CHECK(bun_uring_read_now(fd, into, 4, 6) == 4 && bun_uring_read_now(-1, into, 4, 0) == -EBADF);
     const int now = bun_uring_write_now(fd, "5", 1, 5);
     CHECK((now == 1 || now == -EAGAIN || now == -EOPNOTSUPP) && bun_uring_write_now(-1, "5", 1, 5) == 0);
