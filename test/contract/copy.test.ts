@@ -5,6 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import {
   chmodSync,
+  chownSync,
   closeSync,
   existsSync,
   fsyncSync,
@@ -14,13 +15,17 @@ import {
   readFileSync,
   readSync,
   statSync,
+  symlinkSync,
   truncateSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
+import { currentBackend } from "../../src/backend/choose.ts";
 import { backend, capabilities, copyFile, copyTree, cp } from "../../src/index.ts";
-import { expectSystemError } from "../helpers/expect-error.ts";
+import { copyOpened, DEFAULT_REQUEST } from "../../src/tree/copy-file.ts";
+import { asUser, NOBODY } from "../helpers/as-user.ts";
+import { expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { type Mount, mountTmpfs } from "../helpers/mounts.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
@@ -322,3 +327,56 @@ testUnless(
     expect(stats().submitted - between).toBeLessThanOrEqual(4); // nothing to write
   },
 );
+
+test("a folder is refused, and the file in the target's place stays as it was", async () => {
+  const target = tmp.file("kept");
+  const copying = copyFile(tmp.folder(), target, { direct: true });
+  expect(await rejection(copying)).toMatchObject({ code: "EISDIR", syscall: "copyfile" });
+  expect(readFileSync(target, "utf8")).toBe("kept");
+});
+
+test("a sparse file onto itself, and onto another name of it, stays as it was", async () => {
+  const path = tmp.path();
+  const fd = openSync(path, "w");
+  writeSync(fd, "begin", 0);
+  writeSync(fd, "end", MIB);
+  closeSync(fd);
+  const before = readFileSync(path);
+  const alias = tmp.path();
+  linkSync(path, alias);
+  for (const to of [path, alias]) await copyFile(path, to, { queueDepth: 2 });
+  expect(readFileSync(path).equals(before)).toBe(true);
+});
+
+test("a link that is put in the target's place just then is not followed", async () => {
+  const [source, victim, link] = [tmp.file(patternBytes(MIB, 2)), tmp.file("victim"), tmp.path()];
+  symlinkSync(victim, link);
+  const real = currentBackend();
+  let looks = 0;
+  const fooled: typeof real = Object.create(real, {
+    // A file, when it was looked at; then it has gone.
+    lookup: { value: () => (looks++ === 0 ? real.lookup(victim, true) : Promise.resolve(-5)) },
+  });
+  const within = { overwrite: true, follow: false, times: false, accessed: false, dropSetId: false, regularOnly: true };
+  const copying = copyOpened(fooled, source, link, { ...DEFAULT_REQUEST, within }, false);
+  expect(await rejection(copying)).toMatchObject({ code: "EIO" });
+  expect([readFileSync(victim, "utf8"), looks]).toEqual(["victim", 2]);
+});
+
+testUnless(!isRoot && "not root", "set-id bits are there after a copy by who has no privileges", () => {
+  const folder = tmp.folder();
+  chmodSync(tmp.dir, 0o755);
+  chownSync(folder, NOBODY, NOBODY);
+  const [source, target] = [join(folder, "source"), join(folder, "target")];
+  writeFileSync(source, patternBytes(MIB, 5));
+  chownSync(source, NOBODY, NOBODY);
+  chmodSync(source, 0o4755);
+  const program =
+    "const { copyFile } = await import(process.argv[1]); await copyFile(process.argv[2], process.argv[3]);";
+  const index = join(import.meta.dir, "../../src/index.ts");
+  const run = Bun.spawnSync([...asUser(), process.execPath, "-e", program, index, source, target], {
+    env: process.env,
+  });
+  expect(run.stderr.toString()).toBe("");
+  expect(statSync(target).mode & 0o7777).toBe(0o4755);
+});

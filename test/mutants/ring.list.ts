@@ -286,6 +286,7 @@ const list: readonly Mutant[] = [
       "memory is idle while others use it",
       "if (--this.inFlight === 0 && this.whenIdle !== null) this.whenIdle();",
       "this.inFlight--;\n    if (this.whenIdle !== null) this.whenIdle();",
+      { tests: ["lifetime/late-memory", "unit/pool"] },
     ],
     [
       "only the first memory of a vector is let go",
@@ -313,6 +314,7 @@ const list: readonly Mutant[] = [
       "a closed pool frees memory that is out",
       "this.#free.length + this.#taken + this.#handedOn.size < this.count",
       "this.count < 0",
+      { survives: "each lease's share keeps its memory mapped all the same, and transfers go by its address then" },
     ],
   ]),
 ];

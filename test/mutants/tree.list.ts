@@ -27,6 +27,10 @@ const list: readonly Mutant[] = [
       "a file copied onto itself is removed by what fails",
       "    opened.removable = false;\n    return within === null ? 0 : info.size;",
       "    return within === null ? 0 : info.size;",
+      {
+        survives:
+          "a target that was there is not removable by then: the line is for one that somebody makes a link of just then",
+      },
     ],
     ["the old end of the target stays", "if (before.size > kept) await backend.ftruncate(target, kept);", ""],
     ["a sparse copy keeps what was in the holes", "info.blocks * 512 >= info.size ? info.size : 0", "info.size"],

@@ -4,7 +4,10 @@
 import { ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
 import { BufferPool } from "../../src/memory/pool.ts";
+import { open } from "../../src/promises.ts";
+import { scratch } from "../helpers/tmp.ts";
 
+const tmp = scratch();
 const addressOf = (view: Uint8Array): number => Number(ptr(view));
 const coded = (code: string): object => expect.objectContaining({ code });
 
@@ -149,4 +152,17 @@ describe("wrong options", () => {
     using pool = new BufferPool(good);
     await expect(pool.acquire({ signal: {} as any })).rejects.toEqual(coded("ERR_INVALID_ARG_TYPE"));
   });
+});
+
+test("a lease that outlives its pool's close is good for operations until it is released", async () => {
+  const path = tmp.file(Buffer.alloc(4096, "x"));
+  await using handle = await open(path, "r");
+  const pool = new BufferPool({ size: 8192, count: 2 });
+  const lease = await pool.acquire();
+  pool.close();
+  using another = new BufferPool({ size: 8192, count: 2 }); // has the fixed buffer, if that is free
+  expect((await handle.read(lease.bytes, 0, 4096, 0)).bytesRead).toBe(4096);
+  expect(lease.bytes.subarray(0, 4096).every((byte) => byte === 120)).toBe(true);
+  lease.release();
+  expect(another.available).toBe(2);
 });
