@@ -26,6 +26,8 @@ const FILE_MODE = 0o666;
 /** Of a file that gets its permissions when it is whole: what it replaces may be nobody else's to read. */
 const UNFINISHED_MODE = 0o600;
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+/** A new file up to this length is opened, written and closed in one go: nothing of it is to be seen meanwhile, or stopped. */
+const AT_ONCE_BYTES = 1024 * 1024;
 /** With and without set-user-ID and set-group-ID, which are the owner's alone. */
 const [ALL_MODE_BITS, PERMISSIONS] = [0o7777, 0o777];
 
@@ -73,10 +75,7 @@ export async function writeFileAtomic(
   const work = replaceBy(
     target,
     checked,
-    (handle, signal) => {
-      if (bytes?.length !== length) throw dataTaken(); // while the file was being opened
-      return handle.writeFile(bytes ?? data, { encoding, signal });
-    },
+    bytes ?? ((handle, signal) => handle.writeFile(data, { encoding, signal })),
     progress,
   );
   if (bytes === null || checked.signal) return work;
@@ -127,11 +126,14 @@ function giveTo(fd: number, { uid, gid }: Stats): boolean {
   }
 }
 
-/** The same, with the content from whoever fills the open file. */
+/** Fills the open file. */
+type Fill = (handle: FileHandle, signal: AbortSignal | undefined) => Promise<unknown>;
+
+/** The same, with the content from whoever fills the open file, or with bytes that nobody changes meanwhile. */
 export async function replaceBy(
   path: string | Buffer,
   options: AtomicOptions,
-  fill: (handle: FileHandle, signal: AbortSignal | undefined) => Promise<unknown>,
+  content: Fill | Uint8Array,
   progress: Progress = { temporary: null },
 ): Promise<void> {
   validateObject(options, "options");
@@ -144,24 +146,43 @@ export async function replaceBy(
   throwIfAborted(signal);
   const backend = currentBackend();
   const target = fromHere(path);
+  const bytes = typeof content === "function" ? null : content;
+  const length = bytes?.length ?? 0;
+  const fill =
+    typeof content === "function"
+      ? content
+      : (handle: FileHandle) => handle.writeFile(untaken(content, length), { signal });
   const old = await statOf(backend, target);
   const temporary = temporaryBeside(target);
   progress.temporary = temporary;
-  const isPlain = old === null && permissions === undefined;
-  const file = await backend.open(temporary, CREATE, isPlain ? FILE_MODE : UNFINISHED_MODE);
-  if (bypass) bypassCache(file);
-  const letSweep = keepFromSweeps(backend, file);
-  let isThere = true;
+  const isNew = old === null && permissions === undefined && owner === undefined;
+  const isAtOnce = isNew && !bypass && bytes !== null && length <= AT_ONCE_BYTES;
+  let isThere = isAtOnce;
+  let letSweep = (): void => {};
   try {
-    const handle = await adopt(file);
-    const filled = async (): Promise<void> => {
-      await fill(handle, signal);
-      await keepAttributes(handle, old, permissions, owner);
-      // Not only the data: permissions are to survive as well.
-      if (durability !== "none") await handle.sync();
-    };
-    // What close says (a file server's quota) comes before the old file is gone.
-    await thenClose(handle, filled());
+    if (isAtOnce) {
+      letSweep = keepFromSweeps(backend, temporary);
+      const flush = durability !== "none";
+      const data = untaken(bytes, length);
+      await backend.writeFile(temporary, data, CREATE, FILE_MODE, { flush, signal }).catch((error) => {
+        isThere = error.syscall !== "open";
+        throw error;
+      });
+    } else {
+      const file = await backend.open(temporary, CREATE, isNew ? FILE_MODE : UNFINISHED_MODE);
+      isThere = true;
+      if (bypass) bypassCache(file);
+      letSweep = keepFromSweeps(backend, file);
+      const handle = await adopt(file);
+      const filled = async (): Promise<void> => {
+        await fill(handle, signal);
+        await keepAttributes(handle, old, permissions, owner);
+        // Not only the data: permissions are to survive as well.
+        if (durability !== "none") await handle.sync();
+      };
+      // What close says (a file server's quota) comes before the old file is gone.
+      await thenClose(handle, filled());
+    }
     throwIfAborted(signal);
     if (overwrite) {
       await backend.rename(temporary, target);
@@ -174,6 +195,12 @@ export async function replaceBy(
     if (isThere) await backend.unlink(temporary).catch(() => {});
   }
   if (durability === "full") await syncFolderOf(target);
+}
+
+/** The bytes, unless their memory was taken away since they had that length. */
+function untaken(bytes: Uint8Array, length: number): Uint8Array {
+  if (bytes.length !== length) throw dataTaken();
+  return bytes;
 }
 
 /** Where a relative path leads now: the program may go to another folder before the last of the steps. */

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
-import type { Backend, OpenFile } from "../backend/interface.ts";
+import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
 import { tryLock } from "../handle/lock.ts";
 import { clearTimeout, epochMs, setTimeout } from "../node/clock.ts";
@@ -30,13 +30,25 @@ export function temporaryBeside<P extends string | Buffer>(target: P): P {
   return Buffer.from(`${dirname(target.toString("latin1"))}/${name}`, "latin1") as P;
 }
 
-/** Keeps sweeps away from a temporary file until it is called back. */
-export function keepFromSweeps(backend: Backend, file: OpenFile): () => void {
-  const timer = setTimeout(() => {
-    if (file.fd >= 0) tryLock(backend, file);
-  }, LOCK_AFTER_MS);
+/** Keeps sweeps away from a temporary file, open or by its name, until it is called back; from `afterMs` on. */
+export function keepFromSweeps(backend: Backend, file: OpenFile | Path, afterMs: number = LOCK_AFTER_MS): () => void {
+  const isOpen = (it: OpenFile | Path): it is OpenFile => typeof it !== "string" && !(it instanceof Uint8Array);
+  let isDone = false;
+  let own: OpenFile | null = null;
+  const lock = async (): Promise<void> => {
+    if (isOpen(file)) return void (file.fd >= 0 && tryLock(backend, file));
+    own = await backend.open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (isDone) return backend.close(own);
+    tryLock(backend, own);
+  };
+  const passOver = (): void => {};
+  const timer = setTimeout(() => void lock().catch(passOver), afterMs);
   timer.unref();
-  return () => clearTimeout(timer);
+  return () => {
+    isDone = true;
+    clearTimeout(timer);
+    if (own !== null && own.fd >= 0) backend.close(own).catch(passOver);
+  };
 }
 
 /** Removes temporary files that a crash has left in a folder, older than a minute. Resolves to how many. */

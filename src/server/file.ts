@@ -165,7 +165,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     const source = this.#source;
     if (typeof source === "string") return write(source, data, { append: true });
     const pieces = piecesOf(data);
-    return writeChunks(sinkOf(source), (await this.stat()).size, pieces, { inOrder: true, copies: true });
+    return writeChunks(sinkOf(source), (await this.stat()).size, pieces, { inOrder: true });
   }
 
   /** A stream of bytes, read as its consumer asks; `start` and `end` (exclusive) are within this file or slice. */

@@ -5,6 +5,7 @@
 import { throwIfAborted } from "../node/abort.ts";
 import { codedError, invalidArgType } from "../node/arguments.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
+import { bytesOf } from "../node/views.ts";
 import { StreamReader } from "./stream-reader.ts";
 
 /**
@@ -62,9 +63,16 @@ export function mustBeUnread(request: Request | Response): void {
     throw codedError(TypeError, "ERR_BODY_ALREADY_USED", "Body already used");
 }
 
-/** The whole body at once; rejects as a BodyReader's read does. */
-export async function wholeBody(request: Request | Response, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  const bytes = request.bytes().catch((error) => {
+/** Not a subclass's own, whose bytes may be somebody else's as well. */
+const [bytesOfRequest, bytesOfResponse] = [Request.prototype.bytes, Response.prototype.bytes];
+
+/** The whole body at once, in memory that nobody else has; rejects as a BodyReader's read does. */
+export async function wholeBody(
+  request: Request | Response,
+  signal: AbortSignal | undefined,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const read = request instanceof Request ? bytesOfRequest.call(request) : bytesOfResponse.call(request);
+  const bytes = (read as Promise<Uint8Array<ArrayBuffer>>).catch((error: unknown) => {
     throw brokenOff(error);
   });
   if (signal === undefined) return bytes;
@@ -98,7 +106,7 @@ export class BodyReader implements AsyncIterable<Uint8Array> {
     if (done) return null;
     // A stream that the program made itself may give anything.
     if (!(value instanceof Uint8Array)) throw invalidArgType("chunk", ["Uint8Array"], value);
-    return value;
+    return bytesOf(value); // whatever getters it has of its own
   }
 
   /** All chunks; leaving the loop closes. */

@@ -21,7 +21,7 @@ import {
   validateOneOf,
 } from "../node/arguments.ts";
 import { parseMode } from "../node/open-flags.ts";
-import { writeAt, writeChunks } from "./chunk-writer.ts";
+import { writeChunks } from "./chunk-writer.ts";
 import { announcedLength, BodyReader, mustBeUnread, ReceiveError, received, wholeBody } from "./intake.ts";
 
 /** A body that is announced as at most this long is taken at once. */
@@ -129,8 +129,11 @@ async function publish(path: string, options: Publishing, intake: Intake): Promi
     const whole = await wholeBody(request, signal);
     told(intake, whole, whole.length);
     mustBeWhole(whole.length, announced);
-    await replaceBy(path, options, (handle) => writeAt(handle, [whole], 0));
-    return whole.length;
+    const { length } = whole;
+    await replaceBy(path, options, whole);
+    // Now, not when the garbage collector comes to it: the next body finds memory that is warm.
+    whole.buffer.transfer(0);
+    return length;
   }
   let bytes = 0;
   await replaceBy(path, options, async (handle) => {

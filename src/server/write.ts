@@ -69,14 +69,14 @@ export async function write(dest: Destination, data: Writable, options: WriteOpt
     if (isAtomic) {
       const own = mode === undefined ? {} : { mode: permissions };
       await replaceBy(target, { durability: flush ? "full" : "none", signal, ...own }, async (handle) => {
-        bytes = await writeChunks(handle, 0, pieces, { copies: true });
+        bytes = await writeChunks(handle, 0, pieces);
       });
       return;
     }
     const handle = await open(target, append ? "a" : "w", permissions);
     try {
       // In order behind what is there: the kernel puts each write at the end.
-      bytes = await writeChunks(handle, 0, pieces, { inOrder: append, copies: true });
+      bytes = await writeChunks(handle, 0, pieces, { inOrder: append });
       throwIfAborted(signal);
       if (flush) await handle.sync();
     } catch (error) {

@@ -16,6 +16,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { currentBackend } from "../../src/backend/choose.ts";
+import { keepFromSweeps } from "../../src/durable/temporary.ts";
 import { lock, sweepTemp, writeFileAtomic } from "../../src/durable.ts";
 import { open } from "../../src/index.ts";
 import { openRoot } from "../../src/server.ts";
@@ -138,6 +140,22 @@ describe("writeFileAtomic", () => {
     expect(readdirSync(dir)).toEqual([names[0]!]);
     await filling.release();
     expect(await sweepTemp(dir)).toBe(1);
+  });
+
+  test("one that is made in one go is locked by its name, when that takes long", async () => {
+    const dir = tmp.folder();
+    const path = join(dir, `.bun-uring-${(Date.now() - 120_000).toString(36)}-0123456789ab.tmp`);
+    writeFileSync(path, "");
+    const letSweep = keepFromSweeps(currentBackend(), path, 0);
+    for (let locked = false; !locked; await Bun.sleep(1)) {
+      const other = await lock(path, { wait: false }).catch(() => null);
+      locked = other === null;
+      await other?.release();
+    }
+    expect(await sweepTemp(dir)).toBe(0);
+    letSweep();
+    while ((await sweepTemp(dir)) === 0) await Bun.sleep(1); // it is being closed
+    expect(readdirSync(dir)).toEqual([]);
   });
 
   test("what replaces a private file is nobody else's to read at any moment", async () => {

@@ -259,7 +259,7 @@ const list: readonly Mutant[] = [
       "    await this.settle();\n    if (this.#failure !== null) throw this.#failure.error;",
       "    await this.settle();",
     ],
-    ["the last chunk is lost", "if (this.#gatheredBytes > 0 && this.#failure === null) this.#send();", ""],
+    ["the last chunk is lost", "    if (this.#failure === null) this.#send();\n    await", "    await"],
     ["what lies behind a gap is written", "if (this.#failure !== null) return; // nothing", "// nothing"],
   ]),
   ...inFile("server/form.ts", { tests: ["server/uploads"] }, [
