@@ -296,6 +296,37 @@ describe("file", () => {
     expect(tmp.openFiles().filter((open) => open === path)).toEqual([]);
   });
 
+  test("is a body: of an answer, a part of one, a request; a client that goes away leaves nothing open", async () => {
+    const path = tmp.file(big);
+    const text = tmp.file("text");
+    await using server = Bun.serve({
+      port: 0,
+      fetch(received) {
+        const { pathname } = new URL(received.url);
+        return new Response((pathname === "/part" ? file(path).slice(10, 700_000) : file(path)) as never);
+      },
+    });
+    const whole = await fetch(`${server.url}`);
+    expect(Buffer.from(await whole.bytes()).equals(big)).toBe(true);
+    expect(Buffer.from(await (await fetch(`${server.url}part`)).bytes()).equals(big.subarray(10, 700_000))).toBe(true);
+    const sent = new Request(`${server.url}`, { method: "POST", body: file(path) as never });
+    expect(Buffer.from(await sent.bytes()).equals(big)).toBe(true);
+    const gone = await fetch(`${server.url}`);
+    const reader = gone.body!.getReader();
+    await reader.read();
+    await reader.cancel();
+    while (tmp.openFiles().includes(path)) await Bun.sleep(5);
+    // Where a Blob is asked for it is none, and no media type goes with it: docs/compatibility.md.
+    expect([
+      new Response(file(text) as never).headers.get("content-type"),
+      new Blob([file(text) as never]).size,
+    ]).toEqual([null, "[object Object]".length]);
+    expect([new Response(Bun.file(text)).headers.get("content-type"), new Blob([Bun.file(text)]).size]).toEqual([
+      "application/octet-stream",
+      4,
+    ]);
+  });
+
   test("of a descriptor or a handle leaves it open", async () => {
     const path = tmp.file("content");
     await using handle = await open(path);

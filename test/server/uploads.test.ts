@@ -118,6 +118,43 @@ describe("receive", () => {
     expect(readFileSync(path).equals(bytes)).toBe(true);
   });
 
+  test("a body's memory stays its owner's, and what its chunks say of themselves is not believed", async () => {
+    const text = patternBytes(3);
+    const announced = { "content-length": "3" };
+    expect((await receive(request(text, announced), tmp.path())).bytes).toBe(3);
+    expect(text.equals(patternBytes(3))).toBe(true);
+    // A request of the program's own class, which gives its bytes away.
+    class Lent extends Request {
+      override bytes = (): Promise<Uint8Array<ArrayBuffer>> => Promise.resolve(text);
+    }
+    await receive(new Lent("http://x/", { method: "POST", body: "abc", headers: announced }), tmp.path());
+    expect(text.length).toBe(3);
+    for (const size of [MIB / 2, 3 * MIB]) {
+      const bytes = patternBytes(size, 7);
+      const headers = { "content-length": String(size) };
+      const original = size > MIB ? request(pieces(bytes, [MIB]), headers) : request(bytes, headers);
+      const clone = original.clone();
+      const [, other] = await Promise.all([receive(original, tmp.path()), clone.bytes()]);
+      expect(Buffer.from(other).equals(bytes)).toBe(true);
+    }
+    const bytes = patternBytes(2 * MIB, 9);
+    class Other extends Uint8Array {
+      override subarray(): Uint8Array<ArrayBuffer> {
+        return new Uint8Array(MIB);
+      }
+    }
+    const liar = Object.defineProperty(new Other(bytes), "length", { value: 5 * MIB });
+    const body = new ReadableStream({
+      start(controller) {
+        controller.enqueue(liar);
+        controller.close();
+      },
+    });
+    const path = tmp.path();
+    expect((await receive(request(body), path)).bytes).toBe(bytes.length);
+    expect(readFileSync(path).equals(bytes)).toBe(true);
+  });
+
   test("all that arrived of a cut upload is kept, in order, and nothing behind a gap", async () => {
     const path = tmp.path();
     const bytes = patternBytes(3 * MIB + 12_345);
