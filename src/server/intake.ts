@@ -91,7 +91,7 @@ export async function wholeBody(
 }
 
 /** A body's chunks. */
-export class BodyReader implements AsyncIterable<Uint8Array> {
+export class BodyReader {
   readonly #reader: StreamReader;
 
   constructor(body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined) {
@@ -100,22 +100,17 @@ export class BodyReader implements AsyncIterable<Uint8Array> {
 
   /** The next chunk, or null at the body's end. */
   async read(): Promise<Uint8Array | null> {
-    const { done, value } = await this.#reader.next().catch((error) => {
+    let next: Awaited<ReturnType<StreamReader["next"]>>;
+    try {
+      next = await this.#reader.next();
+    } catch (error) {
       throw this.#reader.isAborted ? error : brokenOff(error);
-    });
+    }
+    const { done, value } = next;
     if (done) return null;
     // A stream that the program made itself may give anything.
     if (!(value instanceof Uint8Array)) throw invalidArgType("chunk", ["Uint8Array"], value);
     return bytesOf(value); // whatever getters it has of its own
-  }
-
-  /** All chunks; leaving the loop closes. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    try {
-      for (let chunk = await this.read(); chunk !== null; chunk = await this.read()) yield chunk;
-    } finally {
-      this.close();
-    }
   }
 
   /** Lets go of the body; what has not been read of it is not wanted any more. */

@@ -209,11 +209,16 @@ async function fill(handle: FileHandle, position: number, intake: Intake, inOrde
 }
 
 async function* counted(body: ReadableStream<Uint8Array>, intake: Intake): AsyncGenerator<Uint8Array> {
+  const reader = new BodyReader(body, intake.signal);
   let bytes = 0;
-  for await (const chunk of new BodyReader(body, intake.signal)) {
-    bytes += chunk.length;
-    told(intake, chunk, bytes);
-    yield chunk;
+  try {
+    for (let chunk = await reader.read(); chunk !== null; chunk = await reader.read()) {
+      bytes += chunk.length;
+      told(intake, chunk, bytes);
+      yield chunk;
+    }
+  } finally {
+    reader.close();
   }
 }
 
