@@ -118,11 +118,11 @@ function open(path: unknown, flags?: unknown, mode?: unknown): Promise<number> {
 
 /* ---- by descriptor --------------------------------------------------------------------------------------------------- */
 
-/** `slow`: nobody knows what a number stands for, and a plain call may wait for it. */
+/** `remote`: nobody knows what a number stands for, and a plain call may wait for it. */
 function fileOf(fd: unknown): OpenFile {
   validateInt32(fd, "fd", 0);
   const file = new OpenFile(fd);
-  file.slow = true;
+  file.remote = true;
   return file;
 }
 

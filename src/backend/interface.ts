@@ -29,7 +29,7 @@ export class OpenFile {
   /** Transfers go past the page cache (O_DIRECT). */
   direct = false;
   /** On a file system whose inline operations may block (FUSE, NFS, CIFS, 9p), so that they must be made asynchronous. */
-  slow = false;
+  remote = false;
   /** What is transferred shall leave the page cache again, */
   bypass = false;
   /** … for which its transfers have RWF_DONTCACHE, as long as its file system has not refused that. */

@@ -59,7 +59,7 @@ const loaded = (): Native | null => shim().nativeOrNull();
 
 /** node:fs does not say what may wait for a server, so anything may. */
 function maybeSlow(file: OpenFile): OpenFile {
-  file.slow = true;
+  file.remote = true;
   return file;
 }
 

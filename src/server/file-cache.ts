@@ -187,7 +187,7 @@ export class FileCache {
       entry.checkedAt = clockMs();
       if (entry.kind === "file") {
         entry.file = await this.#backend.open(`/proc/self/fd/${place.fd}`, O_NONBLOCK, 0);
-        entry.local = !entry.file.slow;
+        entry.local = !entry.file.remote;
       }
       this.#table.put(name, entry);
       return entry;

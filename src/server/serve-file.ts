@@ -124,7 +124,7 @@ function siteOf(root: Root): Site {
   const { backend, folder, resolve, open, onClose } = internalsOf(root); // throws if it is closed
   let site = sites.get(root);
   if (site === undefined) {
-    const cache = new FileCache(backend, nativeOrNull(), folder.fd, resolve, !folder.slow, open);
+    const cache = new FileCache(backend, nativeOrNull(), folder.fd, resolve, !folder.remote, open);
     site = { cache, backend };
     sites.set(root, site);
     onClose.add(() => cache.close());
@@ -135,7 +135,7 @@ function siteOf(root: Root): Site {
 async function pathSite(): Promise<Site> {
   const backend = currentBackend();
   const top = await backend.open("/", O_PATH, 0);
-  const local = !top.slow;
+  const local = !top.remote;
   await backend.close(top);
   const open = (name: string, flags: number) => backend.open(name, flags, 0);
   const cache = new FileCache(backend, nativeOrNull(), AT_FDCWD, 0, local, open);

@@ -123,7 +123,7 @@ class Pipeline {
 
   /** Whether holes can be asked for; elsewhere they are seen as pieces of zeros. */
   get #seeks(): boolean {
-    return !this.#source.slow && this.#backend.seek !== null;
+    return !this.#source.remote && this.#backend.seek !== null;
   }
 
   async run(): Promise<number> {
@@ -151,8 +151,8 @@ class Pipeline {
     const isPlain =
       !this.#isDirect &&
       !this.#source.bypass &&
-      !this.#source.slow &&
-      !this.#target.slow &&
+      !this.#source.remote &&
+      !this.#target.remote &&
       signal === null &&
       onProgress === null;
     return isPlain && !kernelCopies && this.#size >= KERNEL_BYTES && this.#size <= KERNEL_MAX_BYTES;

@@ -297,7 +297,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "a transfer that may wait has the user's memory",
-        "const mayWait = !file.seekable || file.slow;",
+        "const mayWait = !file.seekable || file.remote;",
         "const mayWait = false;",
         { tests: ["lifetime/late-memory", "lifetime/buffers", "contract/odd-files"] },
       ],

@@ -64,7 +64,7 @@ export function close(file: OpenFile): Promise<void> {
   const go = (): void => {
     file.closing = null;
     if (t.ring.closed) return closePlainly(fd, operation.resolve, operation.reject); // there is no more waiting
-    stage(t, operation, Opcode.CLOSE, file.slow ? remoteFlag(t, operation) : 0, fd, 0, 0, 0, 0);
+    stage(t, operation, Opcode.CLOSE, file.remote ? remoteFlag(t, operation) : 0, fd, 0, 0, 0, 0);
   };
   if (file.inFlight === 0) go();
   else file.closing = go;

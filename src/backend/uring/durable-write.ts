@@ -142,7 +142,7 @@ function runChain(
 
 /** Buffered writes and syncs go to io-wq anyway (docs/architecture.md D7): sent there at once, one thread runs both. */
 function sqeFlags(file: OpenFile, mayWait: boolean): number {
-  return mayWait || file.slow || !file.direct ? SqeFlag.ASYNC : 0;
+  return mayWait || file.remote || !file.direct ? SqeFlag.ASYNC : 0;
 }
 
 function finish(operation: Operation, res: number, _flags: number, link: number): void {

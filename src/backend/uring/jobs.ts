@@ -116,7 +116,7 @@ const onPath = (kind: number, flags: number, path: Path): Work => {
   return { kind, flags, bytes: encodePath(path), folder: null, target: null, remote: isRemote(path) };
 };
 const onFolder = (kind: number, flags: number, folder: OpenFile): Work => {
-  return { kind, flags, bytes: null, folder, target: null, remote: folder.slow };
+  return { kind, flags, bytes: null, folder, target: null, remote: folder.remote };
 };
 
 /** The error of a job that has failed: the path is the root's and what lies between. */
@@ -220,7 +220,7 @@ export async function copyNames(
   if (how.times) flags |= how.accessed ? TIMES | ACCESSED : TIMES;
   if (how.dropSetId) flags |= DROP_SET_ID;
   const bytes = Buffer.concat([...names.flatMap((name) => [Buffer.from(name as string), END]), END]);
-  const work: Work = { kind: COPY, flags, bytes, folder: from, target: to, remote: from.slow || to.slow };
+  const work: Work = { kind: COPY, flags, bytes, folder: from, target: to, remote: from.remote || to.remote };
   let running: Job | null = null;
   const stop = (): void => {
     if (running !== null && running.address !== 0 && !running.t.ring.closed) running.t.native.jobStop(running.address);
@@ -253,7 +253,7 @@ const NO_MODE = 0xffff_ffff;
 
 /** Backend.setAttributes: at once on a local file system (a few microseconds); a server is asked by a thread of Bun's. */
 export function setAttributes(file: OpenFile, info: FileInfo, mode: number | null): Promise<void> | void {
-  if (file.slow) return setOpenAttributes(file.fd, info, mode);
+  if (file.remote) return setOpenAttributes(file.fd, info, mode);
   attributes[0] = info.accessSeconds;
   attributes[1] = Math.floor(info.accessSeconds / TWO_32);
   attributes[2] = info.modificationSeconds;

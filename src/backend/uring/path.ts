@@ -66,7 +66,7 @@ function finishOpen(operation: Operation, res: number): void {
   file.direct = (operation.offset & constants.O_DIRECT) !== 0;
   file.append = (operation.offset & constants.O_APPEND) !== 0;
   file.nonBlocking = (operation.offset & constants.O_NONBLOCK) !== 0;
-  if (t.mounts.any) file.slow = t.mounts.holdsFile(res, operation.cell!);
+  if (t.mounts.any) file.remote = t.mounts.holdsFile(res, operation.cell!);
   end(operation);
   resolve(state === null ? file : (state as (file: OpenFile) => unknown)(file));
 }
@@ -77,7 +77,7 @@ export function adopt(fd: number): OpenFile {
   const file = new OpenFile(fd);
   if (t.mounts.any) {
     const cell = t.cells.take();
-    file.slow = t.mounts.holdsFile(fd, cell);
+    file.remote = t.mounts.holdsFile(fd, cell);
     t.cells.give(cell);
   }
   return file;

@@ -115,8 +115,8 @@ function stageReads(operation: Operation, batch: Batch, first: number, count: nu
   const low = lowOfMany(operation);
   const high = highOfMany(operation);
   const opcode = fixedIndex < 0 ? Opcode.READ : Opcode.READ_FIXED;
-  const always = file.slow || mayWait ? SqeFlag.ASYNC : 0;
-  let budget = file.slow || file.direct ? Number.POSITIVE_INFINITY : INLINE_BYTES;
+  const always = file.remote || mayWait ? SqeFlag.ASYNC : 0;
+  let budget = file.remote || file.direct ? Number.POSITIVE_INFINITY : INLINE_BYTES;
   let word = ring.nextMany(count);
   const { words } = ring;
   for (let i = first; i < first + count; i++) {

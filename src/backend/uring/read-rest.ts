@@ -79,9 +79,9 @@ async function look(t: RingThread, source: Source, path: Path): Promise<{ seekab
       try {
         const seekable = native.seekable(fd) === 0;
         const cell = t.cells.take();
-        file.slow = t.mounts.any && t.mounts.holdsFile(fd, cell);
+        file.remote = t.mounts.any && t.mounts.holdsFile(fd, cell);
         t.cells.give(cell);
-        if (file.slow) source.sqeFlag |= SqeFlag.ASYNC;
+        if (file.remote) source.sqeFlag |= SqeFlag.ASYNC;
         return { seekable, size: seekable ? regularSize(await fstat(file, false)) : 0 };
       } finally {
         await close(file);

@@ -95,7 +95,7 @@ function writeNow(operation: Operation, view: ArrayBufferView, offset: number): 
   const { length, position } = operation;
   const file = operation.owner as OpenFile;
   // Alone on its file, or it might overtake one that is with the ring.
-  if (file.inFlight > 1 || !file.seekable || file.slow || file.direct || file.bypass) return 0;
+  if (file.inFlight > 1 || !file.seekable || file.remote || file.direct || file.bypass) return 0;
   if (length > HELPER_WRITE_BYTES || length === 0 || typeof position === "bigint") return 0;
   const t = thread();
   file.fileSystem ??= t.fileSystems.of(file.fd);
@@ -128,7 +128,7 @@ function stageTransfer(operation: Operation, opcode: number): void {
   const view = operation.view!;
   if (standIn === null && byteLengthOf(view) !== operation.byteLength) return memoryTaken(operation);
   const address = standIn === null ? stableAddress(view, operation.offset) : standIn.address;
-  const flags = file.slow ? SqeFlag.ASYNC : retryFlag(operation) | placeOf(operation, opcode);
+  const flags = file.remote ? SqeFlag.ASYNC : retryFlag(operation) | placeOf(operation, opcode);
   const { fd, lease } = operation; // the file's own fd may be -1 by now: it is being closed, after us
   const fixed = lease instanceof LeasedMemory && lease.region.fixedIndex >= 0;
   const operationCode = fixed ? (opcode === Opcode.READ ? Opcode.READ_FIXED : Opcode.WRITE_FIXED) : opcode;
@@ -147,7 +147,7 @@ function stageTransfer(operation: Operation, opcode: number): void {
 function needsStandIn(operation: Operation, opcode: number): boolean {
   if (operation.lease !== null) return false;
   const file = operation.owner as OpenFile;
-  const mayWait = !file.seekable || file.slow;
+  const mayWait = !file.seekable || file.remote;
   if (
     operation.length <=
     (mayWait ? COPIED_WAIT_BYTES : opcode === Opcode.WRITE && !file.direct ? COPIED_WRITE_BYTES : -1)
@@ -293,7 +293,7 @@ function onFile(
   const t = thread();
   const operation = begin(t, finishVoid, syscall, file);
   const { fd } = file;
-  const flags = file.slow ? remoteFlag(t, operation) : 0;
+  const flags = file.remote ? remoteFlag(t, operation) : 0;
   operation.isSync = opcode === Opcode.FSYNC;
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, offset, 0, length, opFlags));
   return promiseFor(operation);
@@ -318,7 +318,7 @@ export function fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntSt
   if (file.fd < 0) return Promise.reject(closedError("fstat"));
   const t = thread();
   const cell = t.cells.take();
-  if (!file.slow && t.placement.mayCall(1)) {
+  if (!file.remote && t.placement.mayCall(1)) {
     const rc = t.native.fstat(file.fd, 0, cell.address + CELL_HALF);
     const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
     t.cells.give(cell);

@@ -58,7 +58,7 @@ function onRange(
   const t = thread();
   const operation = begin(t, finishVoid, syscall, file);
   const { fd } = file;
-  const flags = file.slow ? remoteFlag(t, operation) : 0;
+  const flags = file.remote ? remoteFlag(t, operation) : 0;
   stageAgain(operation, () => stage(t, operation, Opcode[opcode], flags, fd, offset, address, length, opFlags));
   return promiseFor(operation);
 }
@@ -110,7 +110,7 @@ export function directAlignment(file: OpenFile): Promise<Alignment | null> {
   operation.cell = cell;
   cell.bytes[cell.offset] = 0;
   const into = cell.address + CELL_HALF;
-  const flags = file.slow ? SqeFlag.ASYNC : 0;
+  const flags = file.remote ? SqeFlag.ASYNC : 0;
   stageAgain(operation, () =>
     stage(t, operation, Opcode.STATX, flags, file.fd, into, cell.address, STATX_DIOALIGN, AT_EMPTY_PATH),
   );

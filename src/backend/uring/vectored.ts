@@ -80,7 +80,7 @@ function stageVector(operation: Operation): void {
   const t = thread();
   const file = operation.owner as OpenFile;
   const vector = operation.state as Vector;
-  const flags = file.slow
+  const flags = file.remote
     ? SqeFlag.ASYNC
     : retryFlag(operation) | (file.direct ? 0 : t.placement.transfer(vector.total));
   const { fd, position, standIn } = operation;
@@ -107,7 +107,7 @@ function vectored(
   const total = totalLength(views);
   // While it waited for its turn a view may have been taken away, and has no address any more.
   if (views.some((view, i) => lengths[i] === 0 && isDetached(view))) return Promise.reject(bufferTaken(syscall));
-  const mayWait = (!file.seekable || file.slow) && total <= COPIED_WAIT_BYTES;
+  const mayWait = (!file.seekable || file.remote) && total <= COPIED_WAIT_BYTES;
   // Both may throw: before the operation begins.
   const standIn = mayWait || views.some(isResizable) ? t.memory.take(Math.max(4096, total)) : null;
   const cell = standIn === null ? cellForVector(t, views) : null;

@@ -79,7 +79,7 @@ function onAttribute(
   operation.state = lane;
   if (path !== null) operation.path = path;
   const pathAt = path === null ? 0 : pathAddress(operation, cell, 0, path);
-  const sqeFlags = path === null ? (file!.slow ? remoteFlag(t, operation) : 0) : pathFlag(t, operation, path);
+  const sqeFlags = path === null ? (file!.remote ? remoteFlag(t, operation) : 0) : pathFlag(t, operation, path);
   const opcode = path === null ? onFile : onPath;
   const length = value === null ? MAX_VALUE : value.length;
   stageAgain(operation, () => {
@@ -149,6 +149,6 @@ export async function removexattr(target: Path | OpenFile, name: string): Promis
 
 function refuseRemote({ file, path, syscall }: Where): void {
   const { mounts } = thread();
-  if (file?.slow || (path !== null && mounts.holdsPath(path)))
+  if (file?.remote || (path !== null && mounts.holdsPath(path)))
     throw unavailable(syscall, "on a file system of a server it would keep the event loop waiting");
 }
