@@ -92,7 +92,8 @@ function adviceOn(found: Capabilities, selfTest: Report["selfTest"]): string[] {
     );
   // Where the kernel has such tables (the second sign of each pair) and gives none, memory may not be locked for them.
   const withoutTable = limits.directDescriptors === 0 && opcodes.includes("MKDIRAT");
-  const withoutBuffers = limits.fixedBuffers === 0 && features.includes("RSRC_TAGS");
+  const canFix = features.includes("RSRC_TAGS") && opcodes.includes("READ_FIXED") && opcodes.includes("WRITE_FIXED");
+  const withoutBuffers = limits.fixedBuffers === 0 && canFix;
   if (limits.sqEntries < WISHED_SQ_ENTRIES || withoutTable || withoutBuffers)
     advice.push("The ring is smaller than wished, as RLIMIT_MEMLOCK is low: raise `ulimit -l` (8 MiB is enough).");
   if (limits.directDescriptors === 0 && !withoutTable)

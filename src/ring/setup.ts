@@ -133,7 +133,7 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   if (native.capWorkers(address, workers.bounded, workers.unbounded) < 0) workers.bounded = workers.unbounded = 0;
   // The table is older than opening into it, which came with 5.15, and of which MKDIRAT is the sign.
   const directDescriptors = opcodes[Opcode.MKDIRAT] === 1 ? registerFiles(native, address) : 0;
-  const fixedBuffers = native.registerBuffers(address, FIXED_BUFFERS) < 0 ? 0 : FIXED_BUFFERS;
+  let fixedBuffers = native.registerBuffers(address, FIXED_BUFFERS) < 0 ? 0 : FIXED_BUFFERS;
   let restricted = false;
   if ((ring.setupFlags & SetupFlag.R_DISABLED) !== 0) {
     if (options.restrict !== false) restricted = restrict(native, address, opcodes);
@@ -144,6 +144,7 @@ function configure(ring: Ring, native: Native, library: string, options: SetupOp
   const query = queried(native);
   if (proof >= 0 && query !== null && query.registrations > FILTER_REGISTRATION) proof = dropDenied(ring, opcodes);
   if (proof < 0) return proof;
+  if (FIXED.some((opcode) => opcodes[opcode] === 0)) fixedBuffers = 0;
   // It takes the next CQE for its own: not while another one is still to come.
   const closesAtOnce = directDescriptors > 0 && ring.inFlight === 0 && native.closesAtOnce(address) === 1;
   return {
@@ -217,6 +218,8 @@ function prove(ring: Ring): number {
 const FILTER_REGISTRATION = 37;
 /** Without one of these a ring is of no use; without the others one function is (backend/ring-backend.ts). */
 const NEEDED = [Opcode.READ, Opcode.WRITE, Opcode.READV, Opcode.WRITEV, Opcode.FSYNC];
+/** Without one of these no buffers are fixed. */
+const FIXED = [Opcode.READ_FIXED, Opcode.WRITE_FIXED];
 const ON_PATHS = [Opcode.MKDIRAT, Opcode.UNLINKAT, Opcode.RENAMEAT, Opcode.LINKAT, Opcode.SYMLINKAT];
 
 /**
@@ -228,7 +231,7 @@ function dropDenied(ring: Ring, opcodes: Uint8Array): number {
   const memory = new Uint8Array(1024); // a relative path
   memory[0] = 0x78;
   const path = addressOf(memory);
-  for (const opcode of [...NEEDED, Opcode.FTRUNCATE, ...ON_PATHS]) {
+  for (const opcode of [...NEEDED, ...FIXED, Opcode.FTRUNCATE, ...ON_PATHS]) {
     if (opcodes[opcode] !== 1) continue;
     const second = opcode === Opcode.RENAMEAT || opcode === Opcode.LINKAT || opcode === Opcode.SYMLINKAT ? path : 0;
     const length = opcode === Opcode.RENAMEAT || opcode === Opcode.LINKAT ? -1 : 0; // the second folder

@@ -91,6 +91,13 @@ describe.skipIf(reason !== null)(`on a simulated kernel${reason === null ? "" : 
       expect(said.failed).toEqual([]);
     }, 70_000);
 
+  // READ_FIXED, WRITE_FIXED
+  for (const opcode of [4, 5])
+    test(`with an inherited filter against opcode ${opcode}: no buffer is fixed`, () => {
+      const said = tour({ BUN_URING_FILTERED: String(opcode), EXPECT: JSON.stringify({ backend: "io_uring" }) });
+      expect([said.failed, said.limits.fixedBuffers]).toEqual([[], 0]);
+    }, 70_000);
+
   // READ, WRITE, FSYNC
   for (const opcode of [22, 23, 3])
     test(`with an inherited filter against opcode ${opcode}: the node backend, and why`, () => {
