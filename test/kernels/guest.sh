@@ -193,20 +193,21 @@ musl() {
   heard "$guest.log"
 }
 
-# The root is an image, not the host's folders: through hostfs no path is ever in the dentry cache.
+# The root is an image, not the host's folders: through hostfs no path is ever in the dentry cache. What is only run is the host's.
 uml() {
   packages user-mode-linux e2fsprogs
   local root=root-$guest name
   rm -rf "$root" && mkdir -p "$root"/{usr,etc,proc,sys,dev,tmp,out} && chmod 1777 "$root/tmp"
   app "$root/app" "$project/build/liburing-shim.so"
-  cp -r "$project/node_modules/." "$root/app/node_modules/" && cp "$project"/build/liburing-shim-fault.so "$root/app/build/"
+  rm -rf "$root/app/node_modules" && mkdir "$root/app/node_modules" && cp "$project"/build/liburing-shim-fault.so "$root/app/build/"
   for name in bin lib lib64 sbin; do ln -sfn usr/$name "$root/$name"; done
   cp -r /etc/{passwd,group,ld.so.cache,nsswitch.conf,hosts,alternatives} "$root/etc/"
-  rm -f "$guest.ext4" && truncate -s 3G "$guest.ext4" && mkfs.ext4 -q -F -d "$root" "$guest.ext4" && rm -rf "$root"
+  rm -f "$guest.ext4" && truncate -s 2G "$guest.ext4" && mkfs.ext4 -q -F -d "$root" "$guest.ext4" && rm -rf "$root"
   cat >uml-init <<INIT
 #!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COLOR=1 OPS=${OPS:-20000}
 mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/usr; mount --bind $work /mnt/out
+mount --bind $(readlink -f "$project/node_modules") /mnt/app/node_modules
 mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev
 mkdir -p /mnt/dev/shm; mount -t tmpfs shm /mnt/dev/shm; ip link set lo up; ulimit -n 65536
 chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=\\\$backend node_modules/.bin/bun test/kernels/tour.ts; done; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 30000 $tests" >$work/$guest.log 2>&1 </dev/null
