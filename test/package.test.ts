@@ -237,7 +237,7 @@ describe("in a folder with no compiler and no liburing", () => {
     const compiled = run([process.execPath, join(root, "node_modules", ".bin", "tsc"), "-p", "."], app, process.env);
     const ours = compiled.stdout.split("\n").filter((line) => line.includes("error") && !line.includes("@types"));
     expect(ours).toEqual([]);
-  });
+  }, 120_000);
 });
 
 describe("imported by another runtime", () => {
@@ -324,7 +324,7 @@ describe("bundled by its user, and moved away from node_modules", () => {
       const ran = run([...start, join(folder, "note.txt")], folder, bareEnvironment);
       expect(ran, ran.stderr).toMatchObject({ code: 0 });
       expect(JSON.parse(ran.stdout)).toEqual({ text: "hello ring", backend: "io_uring", reason: null });
-    }, 30_000);
+    }, 120_000);
 
   faultTest(
     "a temporary folder that is full, or where nothing may be executed: the node backend, and why",
