@@ -123,7 +123,7 @@ x64() {
   root_of "root-$guest" /bin/busybox "$bun" /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu /lib/x86_64-linux-gnu "$project/build/liburing-shim.so"
   image "root-$guest" "$guest.ext4"
   initrd "initrd-$guest" /bin/busybox "x64-$1/lib/modules"
-  timeout "${GUEST_SECONDS:-600}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
+  timeout --foreground "${GUEST_SECONDS:-600}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
     -serial stdio -monitor none -kernel "x64-$1"/boot/vmlinuz-* -initrd "initrd-$guest.gz" \
     -drive "file=$guest.ext4,format=raw,if=virtio,snapshot=on" -append "console=ttyS0 quiet mitigations=off panic=-1" \
     </dev/null >"$guest.log" 2>&1 || true
@@ -145,7 +145,7 @@ arm64() {
     arm64-libc/lib/aarch64-linux-gnu /lib/aarch64-linux-gnu "$project/prebuilds/linux-arm64/liburing-shim.so"
   image "root-$guest" "$guest.ext4"
   initrd "initrd-$guest" arm64-busybox/bin/busybox arm64-6.1/lib/modules
-  timeout "${GUEST_SECONDS:-600}" qemu-system-aarch64 -M virt -accel tcg,thread=multi -cpu cortex-a72 -smp 2 -m 2048 -nographic -no-reboot \
+  timeout --foreground "${GUEST_SECONDS:-600}" qemu-system-aarch64 -M virt -accel tcg,thread=multi -cpu cortex-a72 -smp 2 -m 2048 -nographic -no-reboot \
     -nodefaults -serial stdio -monitor none -kernel arm64-6.1/boot/vmlinuz-* -initrd "initrd-$guest.gz" \
     -drive "file=$guest.ext4,format=raw,if=none,id=disk,snapshot=on" -device virtio-blk-device,drive=disk \
     -append "console=ttyAMA0 quiet panic=-1" </dev/null >"$guest.log" 2>&1 || true
@@ -214,7 +214,7 @@ chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=
 sync; echo o >/proc/sysrq-trigger; sleep 5
 INIT
   chmod +x uml-init
-  timeout "${GUEST_SECONDS:-600}" linux mem=2048M ubda="$work/$guest.ext4" root=/dev/root rootfstype=hostfs rootflags=/ rw \
+  timeout --foreground "${GUEST_SECONDS:-600}" linux mem=2048M ubda="$work/$guest.ext4" root=/dev/root rootfstype=hostfs rootflags=/ rw \
     init="$work/uml-init" con=null con0=null,fd:1 quiet </dev/null >"$guest.boot.log" 2>&1 || true
   heard "$guest.log"
 }
