@@ -229,6 +229,11 @@ static int run_call(const struct io_uring_sqe *sqe, int *chain_file, int *punted
     case IORING_OP_UNLINKAT:
         return answer(unlinkat(sqe->fd, path, (int)sqe->unlink_flags));
     case IORING_OP_RENAMEAT:
+        // The older call where it does: old profiles don't know the newer one.
+#ifdef SYS_renameat
+        if (sqe->rename_flags == 0)
+            return answer(syscall(SYS_renameat, sqe->fd, path, (int)sqe->len, second));
+#endif
         return answer(syscall(SYS_renameat2, sqe->fd, path, (int)sqe->len, second, sqe->rename_flags));
     case IORING_OP_LINKAT:
         return answer(linkat(sqe->fd, path, (int)sqe->len, second, (int)sqe->hardlink_flags));

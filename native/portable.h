@@ -29,14 +29,54 @@ __attribute__((constructor)) static void make_stack_guard(void)
 }
 #endif
 
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 0x8
+#endif
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+#ifndef AT_STATX_DONT_SYNC
+#define AT_STATX_DONT_SYNC 0x4000
+#endif
+
 // glibc 2.28, musl 1.2.5. Older musl has not the struct either; the kernel's header has.
 #ifndef STATX_BASIC_STATS
 #include <linux/stat.h>
 #endif
 
+// What statx says, as far as stat knows it: old container profiles refuse statx, with EPERM or ENOSYS.
+static int statx_of_stat(int dirfd, const char *path, int flags, struct statx *out)
+{
+    struct stat s;
+    const int is_file = flags & AT_EMPTY_PATH && !path[0];
+    if (is_file ? syscall(SYS_fstat, dirfd, &s) : syscall(SYS_newfstatat, dirfd, path, &s, flags & AT_SYMLINK_NOFOLLOW))
+        return -1;
+    *out = (struct statx){
+        .stx_mask = STATX_BASIC_STATS,
+        .stx_blksize = (uint32_t)s.st_blksize,
+        .stx_nlink = (uint32_t)s.st_nlink,
+        .stx_uid = s.st_uid,
+        .stx_gid = s.st_gid,
+        .stx_mode = (uint16_t)s.st_mode,
+        .stx_ino = s.st_ino,
+        .stx_size = (uint64_t)s.st_size,
+        .stx_blocks = (uint64_t)s.st_blocks,
+        .stx_atime = {.tv_sec = s.st_atim.tv_sec, .tv_nsec = (uint32_t)s.st_atim.tv_nsec},
+        .stx_btime = {.tv_sec = s.st_ctim.tv_sec, .tv_nsec = (uint32_t)s.st_ctim.tv_nsec}, // as libuv does there
+        .stx_ctime = {.tv_sec = s.st_ctim.tv_sec, .tv_nsec = (uint32_t)s.st_ctim.tv_nsec},
+        .stx_mtime = {.tv_sec = s.st_mtim.tv_sec, .tv_nsec = (uint32_t)s.st_mtim.tv_nsec},
+        .stx_dev_major = (uint32_t)((s.st_dev >> 8 & 0xfff) | (s.st_dev >> 32 & ~0xfffu)),
+        .stx_dev_minor = (uint32_t)((s.st_dev & 0xff) | (s.st_dev >> 12 & ~0xffu)),
+        .stx_rdev_major = (uint32_t)((s.st_rdev >> 8 & 0xfff) | (s.st_rdev >> 32 & ~0xfffu)),
+        .stx_rdev_minor = (uint32_t)((s.st_rdev & 0xff) | (s.st_rdev >> 12 & ~0xffu)),
+    };
+    return 0;
+}
+
 static inline int portable_statx(int dirfd, const char *path, int flags, unsigned int mask, struct statx *out)
 {
-    return (int)syscall(SYS_statx, dirfd, path, flags, mask, out);
+    const int rc = (int)syscall(SYS_statx, dirfd, path, flags, mask, out);
+    return rc && (errno == ENOSYS || errno == EPERM) ? statx_of_stat(dirfd, path, flags, out) : rc;
 }
 
 // glibc 2.26, musl 1.2.5. The system call splits the offset into two longs, of which 64-bit machines use the first.
@@ -66,13 +106,3 @@ static inline int portable_fstatat(int dirfd, const char *path, struct stat *out
 #define preadv2(fd, iov, count, offset, flags) portable_preadv2(fd, iov, count, offset, flags)
 #define pwritev2(fd, iov, count, offset, flags) portable_pwritev2(fd, iov, count, offset, flags)
 #define fstat(fd, out) portable_fstat(fd, out)
-
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 0x8
-#endif
-#ifndef AT_EMPTY_PATH
-#define AT_EMPTY_PATH 0x1000
-#endif
-#ifndef AT_STATX_DONT_SYNC
-#define AT_STATX_DONT_SYNC 0x4000
-#endif

@@ -56,9 +56,10 @@ beforeAll(async () => {
 const inNamespace = (script: string): string[] => ["unshare", "--mount", "sh", "-ec", `${script}; exec "$@"`, "sh"];
 
 const [O_CREAT, SET_ID] = [0o100, 0o6000];
+const number = (x64: number, arm64: number): number => (process.arch === "arm64" ? arm64 : x64);
+
 /** What systemd's RestrictSUIDSGID= refuses: modes with a set-id bit, and openat2 altogether, whose mode a filter can't see. */
 const restrictSuidSgid = (): string[] => {
-  const number = (x64: number, arm64: number): number => (process.arch === "arm64" ? arm64 : x64);
   const calls: Record<string, string> = {
     openat2: "ENOSYS",
     [`${number(91, 52)}@1&${SET_ID}`]: "EPERM", // fchmod
@@ -121,6 +122,15 @@ const rows: readonly Row[] = [
     name: "an old profile that refuses openat2",
     needs: ["gcc"],
     prefix: () => refusingIoUring({ openat2: "EPERM" }),
+    gives: "io_uring",
+  },
+  {
+    name: "an old profile that refuses statx, renameat2 and RWF_NOWAIT's calls",
+    needs: ["gcc"],
+    prefix: () => {
+      const young = [number(332, 291), number(316, 276), number(327, 286), number(328, 287)];
+      return refusingIoUring(Object.fromEntries(young.map((call) => [String(call), "EPERM"])));
+    },
     gives: "io_uring",
   },
   {
