@@ -100,6 +100,8 @@ function writeNow(operation: Operation, view: ArrayBufferView, offset: number): 
   const t = thread();
   file.fileSystem ??= t.fileSystems.of(file.fd);
   const system = file.fileSystem as FileSystem;
+  // Larger ones in company are faster by threads, several at once: 64 at a time of 64 KiB 3.3 µs each, 7.6 here.
+  if (length > COPIED_WRITE_BYTES && !t.loop.firstOfTurn()) return 0;
   if (!system.maySucceed || !t.placement.mayCall(WRITE_US + length / BYTES_PER_US)) return 0;
   const beganMs = clockMs();
   const res = t.native.writeNow(file.fd, stableAddress(view, offset), length, position);
