@@ -7,6 +7,7 @@
 import type { BigIntStats, Dirent, Stats } from "node:fs";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { clockMs, setImmediate } from "../node/clock.ts";
+import { endsInDot } from "../node/dots.ts";
 import { systemError } from "../node/errors.ts";
 import { finishAtExit, isExiting } from "../node/exit.ts";
 import { copyHere, isFreeOrFile } from "../node/exit-calls.ts";
@@ -385,7 +386,7 @@ export function rm(again: Again, path: unknown, options: Given | undefined): Res
   if (options !== undefined && !isObject(options)) return null;
   const { recursive = false, force = false, maxRetries, retryDelay } = options ?? NONE;
   if (!isPlain(path) || typeof recursive !== "boolean" || typeof force !== "boolean") return null;
-  if (!isCount(maxRetries) || !isCount(retryDelay) || !isDirect()) return null;
+  if (!isCount(maxRetries) || !isCount(retryDelay) || endsInDot(path) || !isDirect()) return null;
   const removing = recursive ? bun.rm(path, { recursive, force }) : bun.unlink(path);
   return changing(removing, nothing, again);
 }

@@ -7,6 +7,8 @@ import { currentBackend } from "../backend/choose.ts";
 import type { Backend, Path } from "../backend/interface.ts";
 import { validateBoolean, validateInteger, validateObject } from "../node/arguments.ts";
 import { refusal } from "../node/cp-errors.ts";
+import { endsInDot } from "../node/dots.ts";
+import { errnoOf, systemError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
 
 /** Errors that may pass when somebody else is at work in the same tree. */
@@ -29,7 +31,8 @@ export async function rm(path: PathLike, options: RmOptions = {}): Promise<void>
   validateInteger(maxRetries, "options.maxRetries", 0, 2 ** 32 - 1);
   const backend = currentBackend();
   try {
-    if (recursive) await persist(() => backend.removeTree(checked), maxRetries, retryDelay);
+    if (recursive && endsInDot(checked)) await removeDot(backend, checked);
+    else if (recursive) await persist(() => backend.removeTree(checked), maxRetries, retryDelay);
     else await removeEntry(backend, checked);
   } catch (error) {
     if (!force || !isMissing(error)) throw error;
@@ -40,6 +43,12 @@ const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoExc
 /** The path itself was not there when it was looked at first. */
 const isMissing = (error: unknown): boolean =>
   codeOf(error) === "ENOENT" && (error as NodeJS.ErrnoException).syscall === "lstat";
+
+/** Nothing is removed: the folder itself could not be, in the end. */
+async function removeDot(backend: Backend, path: Path): Promise<never> {
+  await backend.lstat(path, false);
+  throw systemError(errnoOf("EINVAL"), "rmdir", path);
+}
 
 async function removeEntry(backend: Backend, path: Path): Promise<void> {
   if ((await backend.lstat(path, false)).isDirectory())

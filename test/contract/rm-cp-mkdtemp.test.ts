@@ -66,6 +66,23 @@ forEachImplementation((fs, _name, it) => {
     expect(tree(folder)).toEqual(TREE);
   });
 
+  it("rm recursive of a path that ends in a dot removes nothing, since the folder itself can't be", async () => {
+    const folder = tmp.folder();
+    mkdirSync(join(folder, "a"));
+    writeFileSync(join(folder, "a/f"), "still");
+    for (const path of [`${folder}/a/.`, `${folder}/a/./`, Buffer.from(`${folder}/.`)]) {
+      for (const force of [false, true]) {
+        await expectSystemError(() => rm(path, { recursive: true, force }), {
+          code: "EINVAL",
+          syscall: "rmdir",
+          path: `${path}`,
+        });
+      }
+    }
+    expect(tree(folder)).toEqual(["a", "a/f"]);
+    expect(await rm(`${folder}/none/.`, { recursive: true, force: true })).toBeUndefined();
+  });
+
   it("rm recursive removes a wide and deep tree", async () => {
     const folder = tmp.folder();
     for (let i = 0; i < 30; i++) {
