@@ -77,6 +77,8 @@ export interface WriteFileOptions {
   flush?: boolean | undefined;
   /** Counts what is written. */
   landed?: Landed | undefined;
+  /** Nobody else has the data. */
+  isOwned?: boolean | undefined;
 }
 
 /** How names of a listing are given: as text, as bytes, or as text unless a name is no UTF-8. */

@@ -8,11 +8,14 @@ import { namingFolder, systemError } from "../node/errors.ts";
 import { isFreeOrFile } from "../node/exit-calls.ts";
 import { lateRejection, rejection } from "../node/late-error.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
+import { later } from "../node/loading.ts";
 import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { bytesOf } from "../node/views.ts";
 import type { Backend, OpenFile, Path, WriteFileOptions } from "./interface.ts";
 import { readToEnd, truncatesLate, writingAll } from "./loops.ts";
 import { inPool } from "./node-pool.ts";
+
+const copying = later(() => require("../kernel/copy.ts") as typeof import("../kernel/copy.ts"));
 
 const { O_APPEND, O_EXCL } = bunFs.constants;
 
@@ -98,10 +101,11 @@ function* writingWhole(
   data: View,
   flags: number,
   mode: number,
-  { signal, flush = false, landed = { bytes: 0 } }: WriteFileOptions,
+  { signal, flush = false, landed = { bytes: 0 }, isOwned = false }: WriteFileOptions,
 ): Steps<void> {
   throwIfAborted(signal);
-  const bytes = bytesOf(data);
+  // Bun's own writeFile keeps the data by itself.
+  const bytes = isOwned || (!signal && !flush) ? bytesOf(data) : copying().bytesAtCall(data);
   const { byteLength } = bytes;
   // Bun's own writeFile resolves over a sync that failed.
   if (!signal && !flush && (yield* done(writeAtOnce(path, bytes, flags, mode)))) return;

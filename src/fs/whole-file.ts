@@ -152,6 +152,7 @@ function write(file: unknown, data: unknown, options: unknown, defaultFlag: stri
     const mode = parseMode(checked.mode, "mode", FILE_MODE);
     const whole = isPieces(data) ? null : viewOf(data, "data", checked.encoding);
     throwIfAborted(checked.signal);
+    const isOwned = typeof data === "string";
     const path = toPath(file);
     const flags = parseFlags(checked.flag || defaultFlag, "options.flag");
     const backend = currentBackend();
@@ -159,13 +160,17 @@ function write(file: unknown, data: unknown, options: unknown, defaultFlag: stri
     if (!isLimited(checked)) {
       return whole === null
         ? writePieces(path, pieces, flags, mode, checked)
-        : backend.writeFile(path, whole, flags, mode, { flush });
+        : backend.writeFile(path, whole, flags, mode, { flush, isOwned });
     }
     const landed: Landed = { bytes: 0 };
     const save = (signal: AbortSignal): Promise<void> =>
       whole === null
         ? writePieces(path, pieces, flags, mode, checked, signal)
-        : unlessAborted(backend.writeFile(path, whole, flags, mode, { signal, flush, landed }), signal, landed);
+        : unlessAborted(
+            backend.writeFile(path, whole, flags, mode, { signal, flush, landed, isOwned }),
+            signal,
+            landed,
+          );
     return limited(checked, "write", save, path);
   } catch (error) {
     return Promise.reject(error);

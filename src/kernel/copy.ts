@@ -2,7 +2,7 @@
 // (Bun.mmap), which another process can cut at any time, the kernel does it: it says EFAULT where we would get SIGBUS.
 
 import { systemError } from "../node/errors.ts";
-import { bufferOf, byteOffsetOf } from "../node/views.ts";
+import { bufferOf, byteOffsetOf, bytesOf } from "../node/views.ts";
 import { addressOf, type Native, nativeOrNull } from "./shim.ts";
 
 export const EFAULT = -14;
@@ -44,4 +44,15 @@ export function copyBytes(from: Uint8Array, to: Uint8Array, users: Uint8Array): 
     return from.length;
   }
   return native.copy(addressOf(to), addressOf(from), from.length);
+}
+
+/** Content up to this length is copied at the call, at a few per cent of what writing it costs. */
+const COPIED_BYTES = 64 * 1024;
+
+/** The bytes of `view`; in memory of their own if they are few, so that the view's may be transferred as soon as the call returns. */
+export function bytesAtCall(view: ArrayBufferView): Uint8Array {
+  const bytes = bytesOf(view);
+  if (bytes.length === 0 || bytes.length > COPIED_BYTES) return bytes;
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  return copyBytes(bytes, copy, bytes) === bytes.length ? copy : bytes; // what can't be read is for the kernel to say
 }

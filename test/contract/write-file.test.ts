@@ -335,13 +335,34 @@ describeUnless(ours === undefined && "the oracle alone", "flush: true", () => {
       }
     });
 
-    test(`data that is taken away meanwhile, ${name}: it is told, and no empty file passes for whole`, async () => {
-      for (const length of [5000, 3 << 20]) {
-        const data = new Uint8Array(length);
-        const writing = rejection(ours!.writeFile(tmp.path(), data, options));
-        const kept = structuredClone(data.buffer, { transfer: [data.buffer] });
-        expect(await writing).toMatchObject({ code: "ERR_INVALID_STATE" });
-        expect(kept.byteLength).toBe(length);
+    test(`large data that is taken away meanwhile, ${name}: it is told, and the file is as it was`, async () => {
+      const path = tmp.file("still");
+      const data = new Uint8Array(3 << 20);
+      const writing = rejection(ours!.writeFile(path, data, options));
+      const kept = structuredClone(data.buffer, { transfer: [data.buffer] });
+      expect(await writing).toMatchObject({ code: "ERR_INVALID_STATE" });
+      expect(kept.byteLength).toBe(3 << 20);
+      expect(readFileSync(path, "utf8")).toBe("still");
+    });
+  }
+
+  for (const [name, options] of Object.entries({
+    plain: {},
+    flushed: { flush: true },
+    limited: { signal: new AbortController().signal },
+  })) {
+    test(`data of up to 64 KiB may be transferred, and changed, as soon as the call has returned, ${name}`, async () => {
+      for (const length of [1, 1000, 5000, 65_536]) {
+        const path = tmp.file("before");
+        for (const call of ["writeFile", "appendFile"] as const) {
+          const data = patternBytes(length, 7);
+          const wanted = Buffer.concat([call === "appendFile" ? readFileSync(path) : Buffer.alloc(0), data]);
+          const bytes = new Uint8Array(data); // memory of its own
+          const writing = ours![call](path, bytes, options);
+          new Uint8Array(structuredClone(bytes.buffer, { transfer: [bytes.buffer] })).fill(0);
+          await writing;
+          expect(readFileSync(path).equals(wanted)).toBe(true);
+        }
       }
     });
   }

@@ -7,6 +7,7 @@
 
 import { stableAddress } from "../../kernel/address.ts";
 import { constants } from "../../kernel/constants.ts";
+import { bytesAtCall } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
@@ -77,7 +78,7 @@ class WriteFile extends Linked<void> implements Work {
     ifLink: (() => Steps<void>) | null,
   ) {
     super(t, path, options.signal);
-    this.data = bytesOf(view);
+    this.data = options.isOwned === true ? bytesOf(view) : bytesAtCall(view);
     this.#length = this.data.length;
     this.truncates = cutsLate(t, flags, this.#length);
     this.#ifLink = ifLink;
@@ -158,6 +159,8 @@ class WriteFile extends Linked<void> implements Work {
     const source = { fd: slot, sqeFlag: SqeFlag.FIXED_FILE };
     try {
       this.error ??= this.#broken(results);
+      // Taken before anything was written: the file stays as it was.
+      if (this.data.length !== this.#length && this.landed.bytes === 0) throw this.error;
       if (this.error !== null) yield* cutAfterFailure(t, source, this);
       else yield* writeRest(t, source, this);
     } catch (error) {
@@ -208,7 +211,7 @@ function* writeByDescriptor(
   options: WriteFileOptions,
   isRemote: boolean,
 ): Steps<void> {
-  const data = bytesOf(view);
+  const data = options.isOwned === true ? bytesOf(view) : bytesAtCall(view);
   const { length } = data;
   const lease = holdLeased(view);
   const { flush = false, signal = null, landed = { bytes: 0 } } = options;
