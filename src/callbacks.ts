@@ -1,4 +1,5 @@
-// What node:fs has of this package beside `promises`: its streams, and the callback functions. Those on paths are the promise functions with a callback; those on descriptors are here.
+// What node:fs has of this package beside `promises`: its streams, the callback functions, and Dates of synchronous stats.
+// Callback functions on paths are the promise functions with a callback; those on descriptors are here.
 // Assumes nothing of its arguments. A descriptor may be anybody's and may be closed by anybody, at any time, as in Node:
 // nothing is kept of it, and each call makes its own OpenFile. What uses the file's own position takes a thread of Bun's,
 // where the kernel keeps such calls apart (read(2) holds the position's lock, io_uring does not).
@@ -26,6 +27,7 @@ import { parseFlags, parseMode } from "./node/open-flags.ts";
 import { statOptions } from "./node/options.ts";
 import { toPath } from "./node/path.ts";
 import { numberOrCurrent, readCall, writeCall } from "./node/read-write-arguments.ts";
+import { roundDates } from "./node/rounded-dates.ts";
 import { isView } from "./node/views.ts";
 import promises from "./promises.ts";
 import { createReadStream, createWriteStream, ReadStream, WriteStream } from "./streams/node-stream.ts";
@@ -228,6 +230,16 @@ function glob(pattern: string, ...given: any[]): void {
   settle(matches(), given[at], result);
 }
 
+/* ---- without a callback ---------------------------------------------------------------------------------------------- */
+
+/** Stats of Bun's own synchronous function, with the Dates that the others' have: a program compares them. */
+const rounded =
+  (name: "statSync" | "lstatSync" | "fstatSync"): Function =>
+  (...args) => {
+    const stats = (bunFs[name] as Function)(...args);
+    return stats === undefined ? stats : roundDates(stats);
+  };
+
 /* ---- all of them ----------------------------------------------------------------------------------------------------- */
 
 const functions: Partial<Record<keyof NodeFs, Function>> = {
@@ -251,6 +263,7 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
   ),
   fdatasync: withCallback(fdatasync, 1, 1),
   fstat: withCallback(telling(fstat), 1, 2, result),
+  fstatSync: rounded("fstatSync"),
   fsync: withCallback(fsync, 1, 1),
   ftruncate: withCallback(ftruncate, 1, 2),
   futimes: withCallback(
@@ -262,6 +275,7 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
   lchown: withCallback(promises.lchown, 3, 3),
   link: withCallback(promises.link, 2, 2),
   lstat: withCallback(telling(promises.lstat), 1, 2, result),
+  lstatSync: rounded("lstatSync"),
   lutimes: withCallback(promises.lutimes, 3, 3),
   mkdir: withCallback(promises.mkdir, 1, 2, (made) => (made === undefined ? [] : [made])),
   mkdtemp: withCallback(promises.mkdtemp, 1, 2, result),
@@ -277,6 +291,7 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
   rm: withCallback(promises.rm, 1, 2),
   rmdir: withCallback(promises.rmdir, 1, 2),
   stat: withCallback(telling(promises.stat), 1, 2, result),
+  statSync: rounded("statSync"),
   statfs: withCallback(telling(promises.statfs), 1, 2, result),
   symlink: withCallback(promises.symlink, 2, 3, nothing, LAST),
   truncate: withCallback(
@@ -306,6 +321,7 @@ withLengths(functions, {
   fchown: 4,
   fdatasync: 2,
   fstat: 1,
+  fstatSync: 1,
   fsync: 2,
   ftruncate: 1,
   futimes: 4,
@@ -313,6 +329,7 @@ withLengths(functions, {
   lchown: 4,
   link: 3,
   lstat: 1,
+  lstatSync: 1,
   lutimes: 4,
   mkdir: 3,
   mkdtemp: 3,
@@ -328,6 +345,7 @@ withLengths(functions, {
   rm: 3,
   rmdir: 3,
   stat: 1,
+  statSync: 1,
   statfs: 1,
   symlink: 4,
   truncate: 3,

@@ -338,6 +338,24 @@ for (const [title, fs] of implementations) {
       });
     });
 
+    test.if(ours)("synchronous stat functions have the same Dates as the others", async () => {
+      const path = tmp.file();
+      const fd = openSync(path, "r");
+      for (const ms of [1000.4, 1000.6, 5000.5]) {
+        fs.utimesSync(path, ms / 1000, ms / 1000);
+        const dates = [
+          fs.statSync(path).mtime,
+          fs.lstatSync(path).mtime,
+          fs.fstatSync(fd).mtime,
+          (await called(fs.stat, path))[1].mtime,
+        ];
+        expect(dates.map(Number)).toEqual(Array(4).fill(Math.round(ms)));
+      }
+      fs.closeSync(fd);
+      expect(fs.statSync(tmp.path(), { throwIfNoEntry: false })).toBeUndefined();
+      expect(fs.statSync(path)).toBeInstanceOf(fs.Stats);
+    });
+
     test("an aborted signal is told by the callback", async () => {
       const path = tmp.file("text");
       const [error] = await called(fs.readFile, path, { signal: AbortSignal.abort() });
@@ -352,7 +370,7 @@ for (const [title, fs] of implementations) {
       expect(Object.keys(node).filter((name) => !(name in own.default) && name !== "default")).toEqual([]);
       expect(own.promises).toBe((await import("../../src/promises.ts")).default);
       expect(own.default.promises).toBe(own.promises);
-      expect(own.statSync).toBe(node.statSync);
+      expect(own.readFileSync).toBe(node.readFileSync);
       const bySelf = Object.keys(own).filter((name) => name in node && own[name] !== (node as any)[name]);
       expect(bySelf.filter((name) => typeof own[name] === "function" && own[name].name !== name)).toEqual([]);
       expect([own.read.length, own.stat.length, own.readFile.length, own.close.length]).toEqual([6, 1, 3, 1]);
