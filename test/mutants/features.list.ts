@@ -209,7 +209,12 @@ const list: readonly Mutant[] = [
   ]),
   ...inFile("server/names.ts", { tests: ["server/root", "server/serve-file"] }, [
     ["an absolute name is taken", 'if (name.startsWith("/")) throw', 'if (name.startsWith("//")) throw'],
-    ["absolute bytes are taken", "if (bytes[0] === 0x2f) throw", "if (bytes[0] === 0) throw"],
+    [
+      "absolute bytes are taken",
+      "if (bytes[0] === 0x2f) throw",
+      "if (bytes[0] === 0) throw",
+      { survives: "the kernel refuses them as well (RESOLVE_BENEATH), with the same error" },
+    ],
     ["a name may end in ..", 'if (base === "..") throw', 'if (base === "...") throw'],
   ]),
   ...inFile("server/serve-file.ts", { tests: ["server/serve-file"] }, [
@@ -258,9 +263,15 @@ const list: readonly Mutant[] = [
       "a failed write of a chunk is passed over",
       "    await this.settle();\n    if (this.#failure !== null) throw this.#failure.error;",
       "    await this.settle();",
+      { tests: ["unit/chunks"] },
     ],
     ["the last chunk is lost", "    if (this.#failure === null) this.#send();\n    await", "    await"],
-    ["what lies behind a gap is written", "if (this.#failure !== null) return; // nothing", "// nothing"],
+    [
+      "what lies behind a gap is written",
+      "if (this.#failure !== null) return; // nothing",
+      "// nothing",
+      { tests: ["unit/chunks"] },
+    ],
   ]),
   ...inFile("server/form.ts", { tests: ["server/uploads"] }, [
     [

@@ -108,6 +108,7 @@ describe("conditions and ranges (RFC 9110)", () => {
 describe("names", () => {
   test("folders have their index; without a slash they are redirected, with what was asked", async () => {
     await using s = await site({}, { "index.html": "top", "sub/index.html": "below", "bare/x": "x" });
+    expect((await s.get("/sub%2findex.html")).status).toBe(400); // no slash of the path's
     expect((await s.get("/")).body.toString()).toBe("top");
     expect((await s.get("/sub/")).body.toString()).toBe("below");
     const redirect = await s.get("/sub?a=b");
@@ -341,6 +342,7 @@ describe("headers and options", () => {
     expect(await of("gzip, br")).toBe("BR");
     expect(await of("gzip;q=1, br;q=0.5")).toBe("GZ");
     expect(await of("zstd, br;q=0")).toBe("ZST");
+    expect(await of("*;q=0")).toBe("plain"); // nothing is wanted, and no encoding is what is least unwanted
     expect(await of("*")).toBe("BR");
     expect(await of("identity")).toBe("plain");
     expect(await of("br;q=0.2, identity;q=0.8")).toBe("plain");
