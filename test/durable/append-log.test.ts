@@ -6,6 +6,8 @@ import { existsSync, readdirSync, readFileSync, renameSync, statSync, truncateSy
 import { basename, dirname, join } from "node:path";
 import { frameAt } from "../../src/durable/frames.ts";
 import { Group } from "../../src/durable/group.ts";
+import { Room } from "../../src/durable/room.ts";
+import { segmentsOf } from "../../src/durable/segments.ts";
 import {
   AppendLog,
   type AppendLogOptions,
@@ -295,6 +297,36 @@ describe("segments", () => {
     await again.close();
     expect(seen.length).toBe(first + 1);
     expect(seen.at(-1)!.from).toBe(seen.at(-2)!.to);
+  });
+
+  test("what was not handed on is kept, however many that are; of two forms of a segment one counts", async () => {
+    const path = tmp.path();
+    let tries = 0;
+    const options: AppendLogOptions = {
+      rotate: { maxBytes: 1000, keep: 1 },
+      onSegment: async () => {
+        tries++;
+        throw new Error("not now");
+      },
+    };
+    const log = await AppendLog.open(path, options);
+    for (let i = 0; i < 12; i++) await log.append(`${i}`.padEnd(300));
+    const before = tries;
+    while (tries < before + 2) await Bun.sleep(5); // what is too old is looked for after each
+    await log.close();
+    const there = await segmentsOf(path);
+    expect(there.length).toBeGreaterThan(2);
+    expect((await texts(path)).map(Number)).toEqual(Array.from({ length: 12 }, (_, i) => i));
+    writeFileSync(`${there[0]!.path}.gz`, "half of one"); // as a crash while it was compressed leaves it
+    expect(await segmentsOf(path)).toEqual(there);
+  });
+
+  test("who waits for room is told of a failure", async () => {
+    const room = new Room({ onFull: "wait", maxPendingBytes: 10 } as ConstructorParameters<typeof Room>[0]);
+    const waiting = [room.wait("one"), room.wait(Buffer.from("two"))];
+    room.refuseAll(Object.assign(new Error("lost"), { code: "LOST" }));
+    expect(await Promise.all(waiting.map(code))).toEqual(["LOST", "LOST"]);
+    expect(room.isOpen).toBe(true);
   });
 
   test("reopen goes on in a new file, as logrotate wants it", async () => {

@@ -17,6 +17,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { currentBackend } from "../../src/backend/choose.ts";
+import { replaceBy } from "../../src/durable/atomic.ts";
 import { keepFromSweeps } from "../../src/durable/temporary.ts";
 import { lock, sweepTemp, writeFileAtomic } from "../../src/durable.ts";
 import { open } from "../../src/index.ts";
@@ -106,6 +107,11 @@ describe("writeFileAtomic", () => {
       throw Object.assign(new Error("mine"), { code: "MINE" });
     }
     expect(await code(writeFileAtomic(target, failing()))).toBe("MINE");
+    const late = new AbortController();
+    const before = readFileSync(target);
+    const fill = async (): Promise<void> => late.abort(); // when the content is there
+    expect(await code(replaceBy(target, { signal: late.signal }, fill))).toBe("ABORT_ERR");
+    expect(readFileSync(target).equals(before)).toBe(true);
     expect(await code(writeFileAtomic(dir, "x"))).toMatch(/^E(ISDIR|EXIST|NOTEMPTY)$/);
     expect(await code(writeFileAtomic(join(dir, "no/such"), "x"))).toBe("ENOENT");
     expect(await code(writeFileAtomic(target, "x", { durability: "some" as never }))).toBe("ERR_INVALID_ARG_VALUE");

@@ -169,8 +169,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "an abort after the content is not heard",
-      "    await thenClose(handle, filled());\n    throwIfAborted(signal);",
-      "    await thenClose(handle, filled());",
+      "    }\n    throwIfAborted(signal);\n    if (overwrite) {",
+      "    }\n    if (overwrite) {",
     ],
   ]),
   ...inFile("server/conditional.ts", { tests: ["server/serve-file"] }, [
