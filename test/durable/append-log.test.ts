@@ -321,6 +321,23 @@ describe("segments", () => {
     expect(await segmentsOf(path)).toEqual(there);
   });
 
+  test("a frame of before behind the last group is no record", async () => {
+    const path = tmp.path();
+    const log = await AppendLog.open(path);
+    for (const text of ["one", "two", "three"]) await log.append(text);
+    const { end } = log.stats();
+    await log.close();
+    const [one, two] = await entries(path);
+    const whole = readFileSync(path);
+    const header = whole.length - end;
+    writeFileSync(path, Buffer.concat([whole, whole.subarray(header + one!.offset, header + two!.offset)]));
+    const again = await AppendLog.open(path);
+    expect(again.stats().end).toBe(end);
+    await again.append("four");
+    await again.close();
+    expect(await texts(path)).toEqual(["one", "two", "three", "four"]);
+  });
+
   test("who waits for room is told of a failure", async () => {
     const room = new Room({ onFull: "wait", maxPendingBytes: 10 } as ConstructorParameters<typeof Room>[0]);
     const waiting = [room.wait("one"), room.wait(Buffer.from("two"))];

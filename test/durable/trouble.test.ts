@@ -3,7 +3,7 @@
 // Assumes root for a small tmpfs, and /dev/fuse for the rest.
 
 import { describe, expect } from "bun:test";
-import { readdirSync, readFileSync, unlinkSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppendLog, readLog, writeFileAtomic } from "../../src/durable.ts";
 import { startFuse } from "../helpers/fuse.ts";
@@ -34,6 +34,7 @@ describe("no room", () => {
           const ballast = join(mount.path, "ballast");
           writeFileSync(ballast, Buffer.alloc(512 * 1024));
           const log = await AppendLog.open(path, { preallocate });
+          const header = statSync(path).size;
           const kept: string[] = [];
           let failed = 0;
           let safe = 0;
@@ -50,6 +51,8 @@ describe("no room", () => {
             }
           }
           expect(safe).toBe(log.stats().end);
+          expect(await texts(path)).toEqual(kept); // a crash here would find nothing of the group
+          if (preallocate === 0) expect(statSync(path).size).toBe(header + safe);
           unlinkSync(ballast);
           await log.append("afterwards");
           await log.close();
