@@ -20,11 +20,6 @@ function sink(fails: number): { written: number[]; to: Parameters<typeof writeCh
     written,
     to: {
       write: (_, __, length, at) => take(length, at),
-      writev: (buffers, at) =>
-        take(
-          buffers.reduce((sum, { byteLength }) => sum + byteLength, 0),
-          at,
-        ),
     },
   };
 }
