@@ -1,9 +1,10 @@
 // node:fs/promises: its names, and nothing but them: what checks arguments and does the work is loaded by the first call that needs
-// it. While a process has done little (backend/early.ts) plain calls are Bun's own, and none of it is needed.
+// it. While a process has done little (backend/early-calls.ts) plain calls are Bun's own, and none of it is needed.
 
 import { constants } from "node:fs";
 import type * as node from "node:fs/promises";
-import * as early from "./backend/early.ts";
+import { isOver } from "./backend/early.ts";
+import * as early from "./backend/early-calls.ts";
 import type { FileHandle } from "./handle/file-handle.ts";
 import { later } from "./node/loading.ts";
 import { named, withLengths } from "./node/named.ts";
@@ -84,7 +85,7 @@ function run(load: () => unknown, name: string, args: any[]): any {
 
 /* ---- early, by Bun -------------------------------------------------------------------------------------------------- */
 
-type Early = (again: () => Promise<any>, ...args: any[]) => Promise<unknown> | null;
+type Early = (again: () => Promise<any>, first: any, second: any, third: any) => Promise<unknown> | null;
 
 /** Options whose values have been read, once; what is no object as it is. */
 type Take = (options: unknown) => unknown;
@@ -113,11 +114,11 @@ const ofRm: Take = (options) =>
  */
 function quick<T, K extends keyof T & string>(load: () => T, name: K, direct: Early, at = 0, take?: Take): T[K] {
   const call = (...args: any[]): any => {
-    if (early.isOver) return run(load, name, args);
+    if (isOver) return run(load, name, args);
     try {
       if (take !== undefined && args.length > at && typeof args[0] === "string") args[at] = take(args[at]);
       const again = (): any => run(load, name, args);
-      return direct(again, ...args) ?? again();
+      return direct(again, args[0], args[1], args[2]) ?? again();
     } catch (error) {
       return Promise.reject(error); // of a getter of the caller's
     }

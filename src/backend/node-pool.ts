@@ -36,13 +36,16 @@ const [ASSUMED_MS, BYTES_PER_MS, POOL_MS] = [2, 100_000, 20];
 /** However busy the pool is, and doing things anew ends then. */
 const LIMIT_MS = 800;
 
-/** What the pool has that changes something, with the milliseconds of its bytes; null before the first. */
-let pending: Map<() => void, number> | null = null;
+/** What the pool has that changes something, with the milliseconds of its bytes. */
+const pending: Map<() => void, number> = new Map();
+/** How many more changes it has, which are only waited for. */
+let changes = 0;
+let isWaitedFor = false;
 /** What it has that only looks. */
 const looking: Set<() => void> = new Set();
 
 function endOfThread(elapsedMs: number): Moved {
-  const before = pending!.size;
+  const before = pending.size + changes;
   if (before === 0) {
     for (const settle of [...looking]) settle();
     return Moved.idle;
@@ -52,32 +55,48 @@ function endOfThread(elapsedMs: number): Moved {
   if (pool === PoolState.busy && elapsedMs < LIMIT_MS) return Moved.moves;
   const start = clockMs() - elapsedMs;
   for (const settle of [...looking]) settle();
-  for (const [settle, ownMs] of [...pending!]) {
+  for (const [settle, ownMs] of [...pending]) {
     const isDone = pool === PoolState.quiet || elapsedMs > ASSUMED_MS + ownMs;
-    if (isDone && clockMs() - start < LIMIT_MS) settle();
+    if (!isDone || clockMs() - start >= LIMIT_MS) continue;
+    try {
+      settle();
+    } catch {
+      // nobody is left to hear of it
+    }
   }
-  if (pending!.size < before) return Moved.moves;
+  if (pending.size + changes < before) return Moved.moves;
   if (pool === PoolState.quiet) return Moved.idle; // what is pending still is done, or nobody's to do
-  for (const ownMs of pending!.values()) if (elapsedMs < POOL_MS + ownMs) return Moved.waits;
+  if (changes > 0 && elapsedMs < POOL_MS) return Moved.waits;
+  for (const ownMs of pending.values()) if (elapsedMs < POOL_MS + ownMs) return Moved.waits;
   return Moved.idle;
 }
 
-/**
- * Counts work that the pool has, until what it returns is called. `settle`, a function of its own for each, is called at the
- * end of the thread, perhaps more than once.
- */
-export function inPool(settle: () => void, bytes: number): () => void {
-  if (pending === null) {
-    pending = new Map();
-    atExit(endOfThread);
-  }
-  const counted = pending.set(settle, bytes / BYTES_PER_MS);
-  return () => void counted.delete(settle);
+function waitFor(): void {
+  isWaitedFor = true;
+  atExit(endOfThread);
 }
 
-function isLooking(settle: () => void): () => void {
-  looking.add(settle);
-  return () => void looking.delete(settle);
+/**
+ * Counts work that the pool has, until `leavePool`. `settle`, a function of its own for each, is called at the end of the
+ * thread, perhaps more than once.
+ */
+export function enterPool(settle: () => void, bytes: number): void {
+  if (!isWaitedFor) waitFor();
+  pending.set(settle, bytes / BYTES_PER_MS);
+}
+
+export function leavePool(settle: () => void): void {
+  pending.delete(settle);
+}
+
+/** Counts a change that the pool has, until `endChange`: only its end is waited for. */
+export function beginChange(): void {
+  if (!isWaitedFor) waitFor();
+  changes++;
+}
+
+export function endChange(): void {
+  changes--;
 }
 
 function release(file: OpenFile): void {
@@ -94,8 +113,10 @@ export function attempt<R>(
   atEnd: AtEnd<R> | null = null,
 ): Promise<R> {
   return new Promise<R>((resolve, reject) => {
+    const isLook = LOOKING.has(syscall);
     const ended = (): void => {
-      left();
+      if (isLook) looking.delete(ended);
+      else leavePool(settle);
       if (file !== null) release(file);
     };
     const fail = (error: NodeJS.ErrnoException): void => {
@@ -128,7 +149,8 @@ export function attempt<R>(
       if (result !== null) done(null, result);
     };
     const settle = (): void => (atEnd?.assumed ? run(assume) : undefined);
-    const left = LOOKING.has(syscall) ? isLooking(ended) : inPool(settle, atEnd?.bytes ?? 0);
+    if (isLook) looking.add(ended);
+    else enterPool(settle, atEnd?.bytes ?? 0);
     if (file !== null) file.inFlight++;
     run(() => {
       const result = isExiting() && atEnd?.here ? atEnd.here() : null;

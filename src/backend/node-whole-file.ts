@@ -13,7 +13,7 @@ import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { bytesOf } from "../node/views.ts";
 import type { Backend, OpenFile, Path, WriteFileOptions } from "./interface.ts";
 import { readToEnd, truncatesLate, writingAll } from "./loops.ts";
-import { inPool } from "./node-pool.ts";
+import { enterPool, leavePool } from "./node-pool.ts";
 
 const copying = later(() => require("../kernel/copy.ts") as typeof import("../kernel/copy.ts"));
 
@@ -130,15 +130,16 @@ function* writingWhole(
 function writeAtOnce(path: Path, bytes: Uint8Array, flags: number, mode: number): Promise<boolean> {
   const options = { flag: flags as unknown as string, mode };
   const { byteLength } = bytes;
-  const ended = inPool(() => {
+  const settle = (): void => {
     // At the end of the thread: the same bytes to the same places as the pool may be writing, where a file takes them so.
     if ((flags & (O_APPEND | O_EXCL)) !== 0 || bytes.byteLength !== byteLength || !isFreeOrFile(path)) return;
-    ended();
+    leavePool(settle);
     bunFs.writeFileSync(path, bytes, options);
-  }, byteLength);
+  };
+  enterPool(settle, byteLength);
   return new Promise((resolve) => {
     bunFs.writeFile(path, bytes, options, (error) => {
-      ended();
+      leavePool(settle);
       if (!error) return resolve(true);
       const { errno } = error;
       if (typeof errno !== "number") return resolve(rejection(error));

@@ -340,20 +340,31 @@ class NodeBackend implements Backend {
   readonly removeTree = removeTree;
   readonly list = list;
   readonly copyNames = null;
+  readonly kernelCopyBytes = 1024 * 1024;
   readonly copySmall = (from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number> =>
     noLinks ? Promise.resolve(ANOTHER_WAY) : copySmallFile(this, from, to, exclusive);
   readonly setAttributes = (file: OpenFile, info: FileInfo, mode: number | null): Promise<void> =>
     setOpenAttributes(file.fd, info, mode);
   readonly preallocate = async (): Promise<boolean> => false;
 
-  async lookup(path: Path, noFollow: boolean): Promise<FileInfo | number> {
-    try {
-      return infoFromStats((await (noFollow ? this.lstat(path, true) : this.stat(path, true))) as fs.BigIntStats);
-    } catch (error) {
-      const { errno } = error as NodeJS.ErrnoException;
-      if (typeof errno !== "number") throw error;
-      return errno;
-    }
+  /** That there is nothing is no failure: an error nobody sees is not made. */
+  lookup(path: Path, noFollow: boolean): Promise<FileInfo | number> {
+    return new Promise((resolve, reject) => {
+      const done: Done<fs.BigIntStats> = (error, stats) => {
+        if (error === null || error === undefined) resolve(infoFromStats(stats!));
+        else if (error.errno === EINTR) look();
+        else if (typeof error.errno === "number") resolve(error.errno);
+        else resolve(lateRejection(() => error)); // out of memory
+      };
+      const look = (): void => {
+        try {
+          (noFollow ? bunFs.lstat : bunFs.stat)(path, { bigint: true }, done);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      look();
+    });
   }
 
   async info(file: OpenFile): Promise<FileInfo> {

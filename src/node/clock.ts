@@ -7,7 +7,7 @@ type Timers = typeof globalThis & { [name: string]: unknown };
 
 /** A global as the runtime made it. Where a fake is there already, node:timers may still have it, or the fake's clock. */
 function original<K extends keyof typeof globalThis>(name: K): (typeof globalThis)[K] {
-  const isNative = (value: unknown): boolean => /\[native code\]/.test(Function.prototype.toString.call(value));
+  const isNative = (value: unknown): boolean => Function.prototype.toString.call(value).includes("[native code]");
   const found = globalThis[name] as any;
   if (isNative(found)) return found;
   const timers = process.getBuiltinModule("node:timers") as unknown as Timers;
