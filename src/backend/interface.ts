@@ -357,6 +357,12 @@ export interface Backend extends Beyond {
    */
   copySmall(from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number>;
 
+  /**
+   * Open files without holes up to this long are best copied by copy_file_range(2) on Bun's pool, however many at a time; 0 where a read
+   * and a write are no dearer.
+   */
+  readonly kernelCopyBytes: number;
+
   /** What a path leads to (with `noFollow`: a link itself), or -errno. At once where it is at hand. */
   lookup(path: Path, noFollow: boolean): FileInfo | number | Promise<FileInfo | number>;
   info(file: OpenFile): Promise<FileInfo>;

@@ -131,7 +131,7 @@ class Pipeline {
     const dense = !this.#sparse && this.#size >= PREALLOCATE_BYTES;
     const reserved = dense && (await this.#backend.preallocate(this.#target, this.#size));
     if (reserved) this.#written = this.#size;
-    if (reserved && this.#mayLeaveToKernel) {
+    if (this.#isSmall || (reserved && this.#mayHoldThread)) {
       if (await this.#copyInKernel()) return this.#size;
       await this.#backend.ftruncate(this.#target, 0); // from the start: the source has grown or shrunk, or it can't be done
       this.#written = 0;
@@ -145,17 +145,22 @@ class Pipeline {
     return this.#end;
   }
 
-  /** Nobody watches or may stop this copy, and no server is asked for its data. */
-  get #mayLeaveToKernel(): boolean {
+  /** Nobody watches or may stop this copy, whose data goes through the cache. */
+  get #isPlain(): boolean {
     const { signal, onProgress } = this.#options;
-    const isPlain =
-      !this.#isDirect &&
-      !this.#source.bypass &&
-      !this.#source.remote &&
-      !this.#target.remote &&
-      signal === null &&
-      onProgress === null;
-    return isPlain && !kernelCopies && this.#size >= KERNEL_BYTES && this.#size <= KERNEL_MAX_BYTES;
+    return !this.#isDirect && !this.#source.bypass && signal === null && onProgress === null;
+  }
+
+  /** No dearer for Bun's pool than a read. */
+  get #isSmall(): boolean {
+    return this.#size <= this.#backend.kernelCopyBytes && !this.#sparse && this.#isPlain;
+  }
+
+  /** No server is asked for its data. */
+  get #mayHoldThread(): boolean {
+    const isLocal = !this.#source.remote && !this.#target.remote;
+    const isLong = this.#size >= KERNEL_BYTES && this.#size <= KERNEL_MAX_BYTES;
+    return isLocal && isLong && !kernelCopies && this.#isPlain;
   }
 
   /**
@@ -164,13 +169,14 @@ class Pipeline {
    * can. Returns whether all is done; if not, the pipeline does all of it again.
    */
   async #copyInKernel(): Promise<boolean> {
-    kernelCopies = true;
+    const isLong = this.#size >= KERNEL_BYTES;
+    if (isLong) kernelCopies = true;
     try {
       return (await Bun.write(Bun.file(this.#target.fd), Bun.file(this.#source.fd))) === this.#size;
     } catch {
       return false; // the pipeline will tell what is wrong
     } finally {
-      kernelCopies = false;
+      if (isLong) kernelCopies = false;
     }
   }
 

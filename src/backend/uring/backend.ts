@@ -87,6 +87,7 @@ export const uringBackend: Backend = {
   removeTree: rejecting(jobs.removeTree),
   list: rejecting(jobs.list),
   copyNames: rejecting(jobs.copyNames),
+  kernelCopyBytes: 0,
   copySmall: rejecting(copySmallFile),
   lookup: statx.lookup,
   info: statx.info,
