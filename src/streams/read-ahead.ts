@@ -41,6 +41,8 @@ const PIECE_BYTES = 256 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
 /** Pieces at a time for who asks for chunks of more than a window. */
 const WINDOW_OF_LARGE = 2;
+/** Chunks that are read one by one before something is loaded to read ahead. */
+const WHOLE_FIRST = 16;
 /** Chunks below this are copied out of a piece: as a view, the smallest of them would keep all of it alive. */
 const SMALL_CHUNK_BYTES = 64 * 1024;
 /** Who takes nothing for so long has stalled: what was read ahead is given up, and read again when it is asked for. */
@@ -82,8 +84,8 @@ export class ReadAhead {
   /** Up to here a regular file may be read in parallel; 0 otherwise. */
   #parallelEnd = 0;
   #looked = false;
-  /** A whole chunk has been read, so that more is likely to follow. */
-  #isLong = false;
+  /** Reads that have filled a chunk. */
+  #whole = 0;
   /** Steps under way that come before further reads: the first look, a claim of own positions, a step back. */
   #preparing = 0;
   #reading = 0;
@@ -221,9 +223,9 @@ export class ReadAhead {
     }
   }
 
-  /** Where a look is dear, a chunk is read before: most files end within it. */
+  /** Where a look is dear, some chunks are read before, as they are wanted: most files end within them. */
   get #readsFirst(): boolean {
-    return this.#own && !this.#isLong && this.#source.backend.seekIsDear === true;
+    return this.#own && this.#whole < WHOLE_FIRST && this.#source.backend.seekIsDear === true;
   }
 
   /** Pieces that there may be now. */
@@ -340,7 +342,7 @@ export class ReadAhead {
     this.#reading--;
     this.#movedAt = clockMs();
     piece.filled = bytesRead;
-    this.#isLong ||= bytesRead >= this.#chunkBytes;
+    if (bytesRead >= this.#chunkBytes) this.#whole++;
     // A piece that was given up says nothing of where to go on.
     if (this.#own && piece.start >= 0 && this.#pieces.includes(piece))
       this.#next = Math.max(this.#next, piece.start + bytesRead);

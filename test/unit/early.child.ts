@@ -109,6 +109,20 @@ await runCases({
     return [text, names, streamed, copied, sync.existsSync(`${dir}/a`), mode & 0o777, size, hasRing()];
   },
 
+  /** A stream of some chunks, and one of many, which is read ahead by the library's help. */
+  async streams(dir: string) {
+    const hasLibrary = (): boolean => sync.readFileSync("/proc/self/maps", "utf8").includes("liburing-shim");
+    const seen = [];
+    for (const bytes of [600_000, 3_000_000]) {
+      sync.writeFileSync(`${dir}/file`, Buffer.alloc(bytes, "x"));
+      const handle = await ours.open(`${dir}/file`);
+      let streamed = 0;
+      for await (const chunk of handle.createReadStream()) streamed += chunk.length;
+      seen.push(streamed, hasLibrary());
+    }
+    return [...seen, hasRing()];
+  },
+
   async many(dir: string) {
     sync.writeFileSync(`${dir}/file`, "content");
     const handle = await ours.open(`${dir}/file`);

@@ -25,6 +25,10 @@ describe("the beginning of a process", () => {
     expect(await run("program")).toEqual(["one and two", names, 3_000_000, 3_000_000, false, 0o600, 11, false]);
   });
 
+  testUnless(!ringThere && "no ring", "a stream of some chunks loads no library", async () => {
+    expect(await run("streams")).toEqual([600_000, false, 3_000_000, true, false]);
+  });
+
   testUnless(!ringThere && "no ring", "a program that does much has one", async () => {
     expect(await run("many")).toEqual([false, true]);
   });
