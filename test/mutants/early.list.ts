@@ -20,10 +20,16 @@ const list: readonly Mutant[] = [
         "if (alone.count > 0 && alone.at === at) isStuck = true;",
         "isStuck = true;",
       ],
+    ],
+  ),
+  ...inFile(
+    "backend/early-calls.ts",
+    { on, tests: ["unit/early", "contract/read-file", "contract/write-file", "contract/errors", "contract/exit"] },
+    [
       [
         "what has failed is under way for ever",
-        "    (error: Failure) => {\n      alone.end();\n      return failed(error);",
-        "    (error: Failure) => {\n      return failed(error);",
+        "      alone.end();\n      return failed(error);",
+        "      return failed(error);",
       ],
       ["a path with a NUL byte is cut there", ' && !path.includes("\\0")', ""],
       ["a mode with more than permissions is Bun's", "(mode as number) < 0o1000", "(mode as number) < 0o10000"],
@@ -35,13 +41,9 @@ const list: readonly Mutant[] = [
       ],
       ["flush is not looked at", "!isMode(mode) || flush !== false || buffer", "!isMode(mode) || buffer"],
       ["a signal is not looked at", "signal === undefined && timeoutMs === undefined", "timeoutMs === undefined"],
-      ["what was appended is appended again at the exit", 'flag === "w" ? atEnd : null', "atEnd"],
-      ["what is written is left to the pool at the exit", 'flag === "w" ? atEnd : null', "null"],
-      [
-        "folders in folders are left to the pool at the exit",
-        "changing(making, same, again, () => void bunFs.mkdirSync(path, { recursive, mode }))",
-        "changing(making, same, again)",
-      ],
+      ["what was appended is appended again at the exit", 'if (flag !== "w") return;', ""],
+      ["what is written is left to the pool at the exit", 'if (flag !== "w") return;', "return;"],
+      ["folders in folders are left to the pool at the exit", "    bunFs.mkdirSync(path, { recursive, mode });", ""],
       [
         "an error that is none of a call's is made one",
         'if (typeof errno !== "number") return error;\n  const isUsual',
@@ -55,8 +57,8 @@ const list: readonly Mutant[] = [
       ["the second path is not told", "dest === undefined ? null : { dest }", "null"],
       [
         "what rm could not remove is not tried in the long way",
-        "return changing(removing, nothing, again);",
-        "return changing(removing, nothing, nothing);",
+        "return anyhow(removing, again);",
+        "return anyhow(removing, async () => {});",
       ],
       ["options of stat are not looked at", "&& (throwIfNoEntry ?? true) === true", ""],
       [

@@ -4,7 +4,7 @@
 import * as sync from "node:fs";
 import * as bun from "node:fs/promises";
 import { currentBackend } from "../../src/backend/choose.ts";
-import * as early from "../../src/backend/early.ts";
+import * as early from "../../src/backend/early-calls.ts";
 import * as ours from "../../src/promises.ts";
 import { presence } from "../../src/ring/presence.ts";
 import { runCases } from "../helpers/cases.ts";
@@ -24,7 +24,7 @@ const block = (ms: number): void => {
 };
 
 await runCases({
-  /** Calls that are not plain, which Bun's own functions would do otherwise than Node, are none of early.ts's. */
+  /** Calls that are not plain, which Bun's own functions would do otherwise than Node, are none of early-calls.ts's. */
   async notPlain(dir: string) {
     const again = (): Promise<never> => Promise.reject(new Error("the long way"));
     const [file, other] = [`${dir}/file`, `${dir}/other`];
