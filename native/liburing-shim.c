@@ -1059,6 +1059,66 @@ EXPORT int32_t bun_uring_remove_xattr(const char *path, int32_t fd, const char *
     return (path ? removexattr(path, name) : fremovexattr(fd, name)) ? -errno : 0;
 }
 
+// Which attributes of a file are its user's, so that one that takes its place is to have them: not those of file systems, nor
+// capabilities and hashes, which belong to the bytes.
+static int is_users_attribute(const char *name)
+{
+    return !strncmp(name, "user.", 5) || !strcmp(name, "security.selinux") || !strncmp(name, "security.SMACK64", 16);
+}
+
+#define ACCESS_LIST "system.posix_acl_access"
+
+// The group's permissions that an access control list leaves it, as the kernel stores lists: a version, then entries of tag,
+// permissions and id. Mode bits show the mask in their place.
+static int32_t group_permissions(const uint8_t *list, ssize_t length)
+{
+    enum { GROUP = 0x04, MASK = 0x10 };
+    int32_t group = 0, mask = 7;
+    for (ssize_t at = 4; at + 8 <= length; at += 8) {
+        const int tag = list[at] | list[at + 1] << 8;
+        if (tag == GROUP)
+            group = list[at + 2] & 7;
+        else if (tag == MASK)
+            mask = list[at + 2] & 7;
+    }
+    return group & mask;
+}
+
+// Gives an open file the extended attributes of the file at a path (no link), and its access control list: none, if it has
+// none. What is not allowed is left out. Returns 0; where the list is left out 8 and the group's permissions in it; or -errno.
+// Under the same conditions.
+EXPORT int32_t bun_uring_copy_xattrs(const char *path, int32_t fd)
+{
+    enum { CAPACITY = 65536 };
+    char *names = malloc(2 * CAPACITY);
+    if (!names)
+        return -ENOMEM;
+    char *value = names + CAPACITY;
+    int32_t result = 0;
+    int has_list = 0;
+    const ssize_t length = llistxattr(path, names, CAPACITY);
+    for (const char *name = names; length > 0 && name < names + length && result >= 0; name += strlen(name) + 1) {
+        const int is_list = !strcmp(name, ACCESS_LIST);
+        if (!is_list && !is_users_attribute(name))
+            continue;
+        const ssize_t got = lgetxattr(path, name, value, CAPACITY);
+        if (got < 0)
+            continue; // gone meanwhile, or not for everybody to read
+        has_list |= is_list;
+        if (!fsetxattr(fd, name, value, got, 0))
+            continue;
+        if (errno != EPERM && errno != EACCES && errno != EOPNOTSUPP && errno != EINVAL)
+            result = -errno;
+        else if (is_list)
+            result = 8 | group_permissions((const uint8_t *)value, got);
+    }
+    // From the folder's default list.
+    if (!has_list && result >= 0 && fgetxattr(fd, ACCESS_LIST, NULL, 0) > 0 && fremovexattr(fd, ACCESS_LIST))
+        result = -errno;
+    free(names);
+    return result;
+}
+
 // Whether an open file has positions: 0, or -ESPIPE for pipes, sockets and terminals.
 EXPORT int32_t bun_uring_seekable(int32_t fd)
 {

@@ -18,7 +18,7 @@ type Methods = Record<string, Method>;
 const FIRST = [
   "open", "close", "read", "write", "readv", "writev", "fsync", "fdatasync", "ftruncate", "fstat", "stat", "lstat", "mkdir", "rename",
   "unlink", "rmdir", "symlink", "link", "access", "chmod", "readlink", "realpath", "readFile", "writeFile", "removeTree", "list",
-  "copyNames", "copySmall", "lookup", "info", "preallocate",
+  "copyNames", "copySmall", "lookup", "info", "preallocate", "keepXattrs",
 ] as const; // biome-ignore format: a list of names
 
 /** Of which a ring gains most. */

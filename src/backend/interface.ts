@@ -173,6 +173,10 @@ export interface Beyond {
   advise(file: OpenFile, offset: number, length: number, advice: Advice): Promise<void>;
   /** Writes the range's dirty pages and waits for that: sync_file_range(2). */
   syncRange(file: OpenFile, offset: number, length: number): Promise<void>;
+  /** Opens a new file that has no name, for writing (O_TMPFILE). Refused where `linkUnnamed` can't be had, and by a server. */
+  openUnnamed(folder: Path, mode: number): Promise<OpenFile>;
+  /** Gives such a file its name, which must not be taken. */
+  linkUnnamed(file: OpenFile, path: Path): Promise<void>;
   /** renameat2(2) with one of its flags. */
   renameWith(from: Path, to: Path, condition: "noReplace" | "exchange"): Promise<void>;
   getxattr(where: Path | OpenFile, name: string): Promise<Buffer>;
@@ -368,6 +372,12 @@ export interface Backend extends Beyond {
   info(file: OpenFile): Promise<FileInfo>;
   /** Sets both times of an open file or folder, and its permissions unless `mode` is null. */
   setAttributes(file: OpenFile, info: FileInfo, mode: number | null): Promise<void> | void;
+  /**
+   * Gives an open file the extended attributes and the access control list of the file at a path: 0; where the list is not
+   * to be had 8 and the group's permissions in it; or -errno. Leaves out what is not allowed, and all of it on the file system of
+   * a server, as these are plain calls; unless `holding`: the thread is at its end.
+   */
+  keepXattrs(from: Path, file: OpenFile, holding: boolean): number | Promise<number>;
   /** Reserves blocks for a file that will be filled to `length` (which it then has). False where that can't be had. */
   preallocate(file: OpenFile, length: number): Promise<boolean>;
 

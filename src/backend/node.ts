@@ -327,6 +327,8 @@ class NodeBackend implements Backend {
   readonly allocate = (): Promise<never> => refuse("fallocate");
   readonly advise = (): Promise<never> => refuse("fadvise");
   readonly syncRange = (): Promise<never> => refuse("sync_file_range");
+  readonly openUnnamed = (): Promise<never> => refuse("O_TMPFILE");
+  readonly linkUnnamed = (): Promise<never> => refuse("O_TMPFILE");
   readonly renameWith = (): Promise<never> => refuse("rename with options");
   readonly getxattr = (): Promise<never> => refuse("getxattr");
   readonly setxattr = (): Promise<never> => refuse("setxattr");
@@ -346,6 +348,11 @@ class NodeBackend implements Backend {
   readonly setAttributes = (file: OpenFile, info: FileInfo, mode: number | null): Promise<void> =>
     setOpenAttributes(file.fd, info, mode);
   readonly preallocate = async (): Promise<boolean> => false;
+  readonly keepXattrs = (from: Path, file: OpenFile, holding: boolean): number | Promise<number> => {
+    native ??= loaded();
+    if (native === null) return 0;
+    return holding ? native.copyXattrs(encodePath(from), file.fd) : rarely().keepXattrs(native, from, file);
+  };
 
   /** That there is nothing is no failure: an error nobody sees is not made. */
   lookup(path: Path, noFollow: boolean): Promise<FileInfo | number> {

@@ -1,18 +1,19 @@
 // writeFileAtomic: a file that is, at every moment and after every crash, the old one or the new one. A temporary name beside
 // the target, write, sync, rename, sync of the folder; with `overwrite: false` a link in place of the rename, which refuses
-// a name that is taken.
+// a name that is taken, to a file that has had no name, where the file system has such.
 // Never leaves a temporary name behind but in a crash; `sweepTemp` removes those. Nobody can read it before it has its permissions.
 
 import { constants, type Stats } from "node:fs";
 import { isAbsolute } from "node:path";
 import { bypassCache, currentBackend } from "../backend/choose.ts";
-import type { Backend } from "../backend/interface.ts";
+import { type Backend, OpenFile } from "../backend/interface.ts";
 import { adopt, type CacheUse, isBypass } from "../fs/open.ts";
 import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { dataTaken, validateAbortSignal, validateBoolean, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
+import { systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { type DataPieces, fileOptions, isPieces, viewOf, type WholeData } from "../node/options.ts";
@@ -20,7 +21,7 @@ import { toPath } from "../node/path.ts";
 import { bytesOf } from "../node/views.ts";
 import { writeAllSync } from "./at-exit.ts";
 import { syncFolderHere, syncFolderOf } from "./directory-sync.ts";
-import { keepFromSweeps, temporaryBeside } from "./temporary.ts";
+import { folderOf, keepFromSweeps, temporaryBeside } from "./temporary.ts";
 
 const FILE_MODE = 0o666;
 /** Of a file that gets its permissions when it is whole: what it replaces may be nobody else's to read. */
@@ -29,7 +30,9 @@ const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | const
 /** A new file up to this length is opened, written and closed in one go: nothing of it is to be seen meanwhile, or stopped. */
 const AT_ONCE_BYTES = 1024 * 1024;
 /** With and without set-user-ID and set-group-ID, which are the owner's alone. */
-const [ALL_MODE_BITS, PERMISSIONS] = [0o7777, 0o777];
+const [ALL_MODE_BITS, PERMISSIONS, GROUP_BITS] = [0o7777, 0o777, 0o070];
+/** Backend.keepXattrs: the access control list is not to be had. */
+const NO_LIST = 8;
 
 /** What is on the device when a call resolves: nothing for sure, the data, or the data and the name. */
 export type Durability = "none" | "data" | "full";
@@ -101,8 +104,9 @@ function replaceHere(
       let isOldOwners = owner === undefined || (owner.uid === old?.uid && owner.gid === old.gid);
       if (owner !== undefined) bunFs.fchownSync(fd, owner.uid, owner.gid);
       else if (old?.isFile()) isOldOwners = giveTo(fd, old);
+      const found = old?.isFile() ? (currentBackend().keepXattrs(target, new OpenFile(fd), true) as number) : 0;
       if (mode !== undefined) bunFs.fchmodSync(fd, mode);
-      else if (old?.isFile()) bunFs.fchmodSync(fd, old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));
+      else if (old?.isFile()) bunFs.fchmodSync(fd, modeLike(old, isOldOwners, found));
       if (durability !== "none") bunFs.fsyncSync(fd);
     } finally {
       bunFs.closeSync(fd);
@@ -153,10 +157,14 @@ export async function replaceBy(
       ? content
       : (handle: FileHandle) => handle.writeFile(untaken(content, length), { signal });
   const old = await statOf(backend, target);
-  const temporary = temporaryBeside(target);
-  progress.temporary = temporary;
   const isNew = old === null && permissions === undefined && owner === undefined;
   const isAtOnce = isNew && !bypass && bytes !== null && length <= AT_ONCE_BYTES;
+  const firstMode = isNew ? FILE_MODE : UNFINISHED_MODE;
+  // What takes a while has no name until it is whole, and nothing is left of it; but no rename puts such a file in another's place.
+  const unnamed =
+    overwrite || isAtOnce ? null : await backend.openUnnamed(folderOf(target), firstMode).catch(() => null);
+  const temporary = temporaryBeside(target);
+  progress.temporary = unnamed === null ? temporary : null;
   let isThere = isAtOnce;
   let letSweep = (): void => {};
   try {
@@ -169,26 +177,30 @@ export async function replaceBy(
         throw error;
       });
     } else {
-      const file = await backend.open(temporary, CREATE, isNew ? FILE_MODE : UNFINISHED_MODE);
-      isThere = true;
+      const file = unnamed ?? (await backend.open(temporary, CREATE, firstMode));
+      isThere = unnamed === null;
       if (bypass) bypassCache(file);
-      letSweep = keepFromSweeps(backend, file);
+      if (isThere) letSweep = keepFromSweeps(backend, file);
       const handle = await adopt(file);
       const filled = async (): Promise<void> => {
         await fill(handle, signal);
-        await keepAttributes(handle, old, permissions, owner);
+        await keepAttributes(backend, file, handle, target, { old, mode: permissions, owner });
         // Not only the data: permissions are to survive as well.
         if (durability !== "none") await handle.sync();
+        throwIfAborted(signal);
+        if (unnamed !== null) await backend.linkUnnamed(file, target);
       };
       // What close says (a file server's quota) comes before the old file is gone.
       await thenClose(handle, filled());
     }
-    throwIfAborted(signal);
-    if (overwrite) {
-      await backend.rename(temporary, target);
-      isThere = false;
-    } else {
-      await backend.link(temporary, target);
+    if (unnamed === null) {
+      throwIfAborted(signal);
+      if (overwrite) {
+        await backend.rename(temporary, target);
+        isThere = false;
+      } else {
+        await backend.link(temporary, target);
+      }
     }
   } finally {
     letSweep();
@@ -222,11 +234,19 @@ async function statOf(backend: Backend, path: string | Buffer): Promise<Stats | 
   }
 }
 
+/** What a file that takes another's place gets from that, or from who writes it. */
+interface Attributes {
+  old: Stats | null;
+  mode: number | undefined;
+  owner: { uid: number; gid: number } | undefined;
+}
+
 async function keepAttributes(
+  backend: Backend,
+  file: OpenFile,
   handle: FileHandle,
-  old: Stats | null,
-  mode: number | undefined,
-  owner: { uid: number; gid: number } | undefined,
+  target: string | Buffer,
+  { old, mode, owner }: Attributes,
 ): Promise<void> {
   let isOldOwners = owner === undefined || (owner.uid === old?.uid && owner.gid === old.gid);
   if (owner !== undefined) {
@@ -239,7 +259,16 @@ async function keepAttributes(
         isOldOwners = false;
       });
   }
+  // Before the permissions, which say what the list's entries are worth.
+  const found = old === null ? 0 : await backend.keepXattrs(target, file, false);
+  if (found < 0) throw systemError(found, "fsetxattr");
   if (mode !== undefined)
     await handle.chmod(mode); // whatever the umask is
-  else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));
+  else if (old !== null) await handle.chmod(modeLike(old, isOldOwners, found));
+}
+
+/** The old file's mode. Without its access control list (`found` says so) the group has no more than that left it. */
+function modeLike({ mode }: Stats, isOldOwners: boolean, found: number): number {
+  const bits = mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS);
+  return found < NO_LIST ? bits : (bits & ~GROUP_BITS) | ((found & 7) << 3);
 }

@@ -4,7 +4,7 @@
 
 import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { readdir } from "../fs/directory.ts";
@@ -26,8 +26,14 @@ const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 /** A temporary name in the folder of `target`, spelled as that is: no link on the way is passed over, no byte changed. */
 export function temporaryBeside<P extends string | Buffer>(target: P): P {
   const name = `${PREFIX}${epochMs().toString(36)}-${randomBytes(6).toString("hex")}.tmp`;
-  if (typeof target === "string") return `${dirname(target)}/${name}` as P;
-  return Buffer.from(`${dirname(target.toString("latin1"))}/${name}`, "latin1") as P;
+  const folder = folderOf(target);
+  return (typeof folder === "string" ? `${folder}/${name}` : Buffer.concat([folder, Buffer.from(`/${name}`)])) as P;
+}
+
+/** The folder of a path, spelled as that is. */
+export function folderOf<P extends string | Buffer>(path: P): P {
+  if (typeof path === "string") return dirname(path) as P;
+  return Buffer.from(dirname(path.toString("latin1")), "latin1") as P;
 }
 
 /** Keeps sweeps away from a temporary file, open or by its name, until it is called back; from `afterMs` on. */
@@ -63,6 +69,17 @@ export async function sweepTemp(folder: string | Uint8Array | URL): Promise<numb
     if (await sweepOne(backend, `${path}/${name}`).catch(() => false)) removed++; // or somebody else was faster
   }
   return removed;
+}
+
+/** Folders that `sweepOnce` has had. */
+const swept = new Set<string>();
+
+/** The same in the background, once for each folder of the process: nobody waits for it, and it fails without a word. */
+export function sweepOnce(folder: string | Buffer): void {
+  const path = resolve(folder.toString());
+  if (swept.has(path)) return;
+  swept.add(path);
+  sweepTemp(path).catch(() => {});
 }
 
 async function sweepOne(backend: Backend, path: string): Promise<boolean> {

@@ -60,6 +60,8 @@ export interface Native {
   setAttributes(fd: number, attributes: Uint32Array): number;
   listXattr(path: Address, fd: number, out: Address, capacity: number): number;
   removeXattr(path: Address, fd: number, name: Address): number;
+  /** Extended attributes and access control list of the file at a path: 0, 8 | the group's permissions, or -errno. */
+  copyXattrs(path: Uint8Array, fd: number): number;
   seekable(fd: number): number;
   mountsChanged(ring: Address): number;
   /** Starts the ring's helper thread, if the process has fewer than `limit` of them. */
@@ -154,6 +156,7 @@ const SYMBOLS = {
   bun_uring_set_attributes: { args: [i32, pointer], returns: i32 },
   bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
   bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
+  bun_uring_copy_xattrs: { args: [pointer, i32], returns: i32 },
   bun_uring_seekable: { args: [i32], returns: i32 },
   bun_uring_mounts_changed: { args: [pointer], returns: i32 },
   bun_uring_helper_start: { args: [pointer, i32, i32], returns: i32 },
@@ -280,6 +283,7 @@ function load(path: string): Loaded {
       setAttributes: symbols.bun_uring_set_attributes,
       listXattr: symbols.bun_uring_list_xattr,
       removeXattr: symbols.bun_uring_remove_xattr,
+      copyXattrs: symbols.bun_uring_copy_xattrs,
       seekable: symbols.bun_uring_seekable,
       mountsChanged: symbols.bun_uring_mounts_changed,
       helperStart: symbols.bun_uring_helper_start,

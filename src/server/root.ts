@@ -7,6 +7,7 @@ import type { Dir, Dirent, OpenMode, ReadStream, RmOptions, Stats, WriteStream }
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { type AtomicOptions, writeFileAtomic } from "../durable/atomic.ts";
+import { sweepOnce } from "../durable/temporary.ts";
 import { readdir } from "../fs/directory.ts";
 import { direntsOf } from "../fs/dirent.ts";
 import { adopt } from "../fs/open.ts";
@@ -74,6 +75,7 @@ export async function openRoot(folder: string | Uint8Array | URL, options: RootO
     await root.close();
     throw error;
   }
+  sweepOnce(path); // what a crash has left of files that were to be published
   return root;
 }
 

@@ -20,10 +20,11 @@ import { currentBackend } from "../../src/backend/choose.ts";
 import { replaceBy } from "../../src/durable/atomic.ts";
 import { keepFromSweeps } from "../../src/durable/temporary.ts";
 import { lock, sweepTemp, writeFileAtomic } from "../../src/durable.ts";
-import { open } from "../../src/index.ts";
+import { capabilities, open } from "../../src/index.ts";
 import { openRoot } from "../../src/server.ts";
 import { faultTest } from "../helpers/requirements.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
+import { ACCESS_LIST, accessList, DEFAULT_LIST, getXattr, setXattr } from "../helpers/xattr.ts";
 
 const tmp = scratch();
 const code = (promise: Promise<unknown>): Promise<string> =>
@@ -78,6 +79,76 @@ describe("writeFileAtomic", () => {
     if (isRoot) expect([statSync(path).uid, statSync(path).gid]).toEqual([65534, 65534]);
     await writeFileAtomic(path, "newer", { mode: 0o604, owner: { uid: process.getuid!(), gid: process.getgid!() } });
     expect([statSync(path).mode & 0o7777, statSync(path).uid]).toEqual([0o604, process.getuid!()]);
+  });
+
+  test("keeps access control list and extended attributes, also at the end of the process; has no list that was not there", async () => {
+    const dir = tmp.folder();
+    const [listed, plain] = [join(dir, "listed"), join(dir, "plain")];
+    const list = accessList(6, { id: 1234, may: 6 }, 0, 6);
+    for (const path of [listed, plain]) writeFileSync(path, "old");
+    for (const path of [listed, plain]) chmodSync(path, 0o640);
+    if (!(await setXattr(listed, ACCESS_LIST, list))) return; // none here
+    await setXattr(listed, "user.note", Buffer.from("kept"));
+    // What is made in this folder has one, and neither of the two is.
+    await setXattr(dir, DEFAULT_LIST, accessList(7, { id: 4321, may: 7 }, 7, 7, 7));
+    const same = async (): Promise<void> => {
+      expect(await getXattr(listed, ACCESS_LIST)).toEqual(list);
+      expect(String(await getXattr(listed, "user.note"))).toBe("kept");
+      expect(statSync(listed).mode & 0o7777).toBe(0o660); // the mask in the group's place
+      expect(await getXattr(plain, ACCESS_LIST)).toBeNull();
+      expect(statSync(plain).mode & 0o7777).toBe(0o640);
+    };
+    for (const path of [listed, plain]) await writeFileAtomic(path, "new");
+    await same();
+    const durable = join(import.meta.dir, "../../src/durable.ts");
+    const script = `const { writeFileAtomic } = await import(${JSON.stringify(durable)});
+      for (const path of process.argv.slice(-2)) writeFileAtomic(path, "last");
+      process.exit();`;
+    const program = join(dir, "program.ts");
+    writeFileSync(program, script);
+    const child = Bun.spawn([process.execPath, program, listed, plain], { stderr: "inherit" });
+    expect(await child.exited).toBe(0);
+    expect([readFileSync(listed, "utf8"), readFileSync(plain, "utf8")]).toEqual(["last", "last"]);
+    await same();
+    await writeFileAtomic(listed, "newer", { mode: 0o600 });
+    expect(statSync(listed).mode & 0o7777).toBe(0o600);
+  });
+
+  test("overwrite: false has no name before it is whole, where the file system has such files", async () => {
+    const dir = tmp.folder();
+    const path = join(dir, "value");
+    let names: string[] = [];
+    async function* pieces(): AsyncGenerator<string> {
+      yield "a";
+      names = readdirSync(dir);
+      yield "b";
+    }
+    await writeFileAtomic(path, pieces(), { overwrite: false, mode: 0o604 });
+    expect(names.length).toBe(capabilities().backend === "io_uring" ? 0 : 1);
+    expect([readFileSync(path, "utf8"), statSync(path).mode & 0o7777]).toEqual(["ab", 0o604]);
+    async function* failing(): AsyncGenerator<string> {
+      yield "a";
+      throw Object.assign(new Error("mine"), { code: "MINE" });
+    }
+    const other = join(dir, "other");
+    expect(await code(writeFileAtomic(other, failing(), { overwrite: false }))).toBe("MINE");
+    const signal = AbortSignal.timeout(5);
+    const aborted = code(writeFileAtomic(other, patternBytes(30_000_000), { overwrite: false, signal }));
+    expect(["ABORT_ERR", 23, "TimeoutError", "resolved"]).toContain(await aborted);
+    if (existsSync(other)) unlinkSync(other);
+    expect(await code(writeFileAtomic(join(dir, "no/such"), "x", { overwrite: false }))).toBe("ENOENT");
+    expect(readdirSync(dir)).toEqual(["value"]);
+  });
+
+  test("openRoot has what a crash has left swept", async () => {
+    const dir = tmp.folder();
+    const left = join(dir, `.bun-uring-${(Date.now() - 120_000).toString(36)}-0123456789ab.tmp`);
+    const young = join(dir, `.bun-uring-${Date.now().toString(36)}-0123456789ab.tmp`);
+    for (const path of [left, young]) writeFileSync(path, "");
+    await using root = await openRoot(dir);
+    while (existsSync(left)) await Bun.sleep(5);
+    expect(existsSync(young)).toBe(true);
+    expect(await root.readdir(".")).toEqual([young.slice(dir.length + 1)]);
   });
 
   test("overwrite: false refuses what is there; of many at once one succeeds", async () => {

@@ -266,6 +266,7 @@ static void plain_calls(void)
     CHECK(bun_uring_set_attributes(fd, &given) == 0 && bun_uring_set_attributes(-1, &given) == -EBADF);
     CHECK(bun_uring_list_xattr(path, -1, into, sizeof(into)) >= 0 || errno == ENOTSUP);
     CHECK(bun_uring_remove_xattr(NULL, fd, "user.none") < 0);
+    CHECK(bun_uring_copy_xattrs(path, fd) == 0 && bun_uring_copy_xattrs("/none", fd) == 0);
     CHECK(bun_uring_look(fd, &stats, into, sizeof(into)) == 10 && stats.stx_size == 10);
     CHECK(bun_uring_look(fd, &stats, into, 4) == -EAGAIN && bun_uring_look(-1, &stats, into, 4) == -EBADF);
     char copied[8] = {0};

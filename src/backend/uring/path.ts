@@ -1,9 +1,17 @@
 // Operations on paths through the ring: open, stat, mkdir, rename, unlink, rmdir, symlink, link.
 // Paths are copied into shim memory before the call returns, so the caller may change its Buffer at once.
 
-import type { BigIntStats, Stats } from "node:fs";
-import { AT_REMOVEDIR, AT_SYMLINK_NOFOLLOW, constants, O_CLOEXEC } from "../../kernel/constants.ts";
+import { type BigIntStats, existsSync, type Stats } from "node:fs";
+import {
+  AT_REMOVEDIR,
+  AT_SYMLINK_FOLLOW,
+  AT_SYMLINK_NOFOLLOW,
+  constants,
+  O_CLOEXEC,
+  O_TMPFILE,
+} from "../../kernel/constants.ts";
 import { AT_FDCWD, Opcode, SqeFlag } from "../../kernel/sqe.ts";
+import { unavailable } from "../../node/arguments.ts";
 import { systemError } from "../../node/errors.ts";
 import { statsFromStatx } from "../../node/stats.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
@@ -203,3 +211,20 @@ export const symlink = (target: Path, path: Path): Promise<void> =>
   onTwoPaths(Opcode.SYMLINKAT, "symlink", target, path, AT_FDCWD, 0, 0);
 export const link = (existing: Path, path: Path): Promise<void> =>
   onTwoPaths(Opcode.LINKAT, "link", existing, path, AT_FDCWD, AT_FDCWD, 0);
+
+const OPEN_FILES = "/proc/self/fd";
+let hasProc: boolean | undefined;
+
+/** Backend.openUnnamed. */
+export async function openUnnamed(folder: Path, mode: number): Promise<OpenFile> {
+  const { mounts, setup } = thread();
+  hasProc ??= existsSync(OPEN_FILES);
+  if (!hasProc || setup.opcodes[Opcode.LINKAT] !== 1)
+    throw unavailable("O_TMPFILE", "it takes /proc and IORING_OP_LINKAT to give the file a name");
+  // What a server has to say of the bytes it says when the file is closed, and then the name is there.
+  if (mounts.holdsPath(folder)) throw unavailable("O_TMPFILE", "the folder is on a server's file system");
+  return open(folder, O_TMPFILE | constants.O_WRONLY, mode) as Promise<OpenFile>;
+}
+
+export const linkUnnamed = (file: OpenFile, path: Path): Promise<void> =>
+  onTwoPaths(Opcode.LINKAT, "link", `${OPEN_FILES}/${file.fd}`, path, AT_FDCWD, AT_FDCWD, AT_SYMLINK_FOLLOW);

@@ -6,6 +6,7 @@ import { stableAddress } from "../../kernel/address.ts";
 import { AT_FDCWD, Opcode } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
 import { closedError, systemError } from "../../node/errors.ts";
+import { encodePath } from "../../node/path.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import type { Lane } from "../../ring/read-buffer.ts";
@@ -145,6 +146,12 @@ export async function removexattr(target: Path | OpenFile, name: string): Promis
   const pathAt = path === null ? 0 : stableAddress(path, 0);
   const res = thread().native.removeXattr(pathAt, where.fd, stableAddress(nameMemory, 0));
   if (res < 0) throw systemError(res, where.syscall, where.path ?? undefined);
+}
+
+/** Backend.keepXattrs. */
+export function keepXattrs(from: Path, file: OpenFile, holding: boolean): number {
+  if (file.slow && !holding) return 0;
+  return thread().native.copyXattrs(encodePath(from), file.fd);
 }
 
 function refuseRemote({ file, path, syscall }: Where): void {
