@@ -5,7 +5,9 @@
 import { constants } from "node:fs";
 import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
+import type { Backend, OpenFile } from "../backend/interface.ts";
 import { bunFs } from "../node/bun-fs.ts";
+import { folderOf } from "./temporary.ts";
 
 interface Rounds {
   running: Promise<void>;
@@ -38,6 +40,11 @@ function begin(folder: string, rounds: Rounds): Promise<void> {
     if (rounds.next === null) folders.delete(folder);
   });
   return rounds.running;
+}
+
+/** Opens the folder of a path: who has it before a name is changed can't fail to sync that for want of a descriptor. */
+export function openFolderOf(backend: Backend, path: string | Buffer): Promise<OpenFile> {
+  return backend.open(folderOf(path), constants.O_DIRECTORY, 0);
 }
 
 async function syncOnce(folder: string): Promise<void> {

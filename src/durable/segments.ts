@@ -11,7 +11,7 @@ import { readFile, thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { setTimeout } from "../node/clock.ts";
 import { replaceBy, writeFileAtomic } from "./atomic.ts";
-import { syncFolderOf } from "./directory-sync.ts";
+import { openFolderOf } from "./directory-sync.ts";
 import { newSalt, SEGMENT_HEADER_BYTES, type SegmentStart } from "./frames.ts";
 import type { Checked, SegmentInfo } from "./log-options.ts";
 import { holdLog, isSame, type Opened, openSegment, whatIsAt } from "./recover.ts";
@@ -59,6 +59,8 @@ export class Segments {
   #again = false;
   #wake: (() => void) | null = null;
   #closed = false;
+  /** `succeed` has failed, and nobody knows where the log's path leads, or what of that is on the device. */
+  isUncertain = false;
 
   private constructor(backend: Backend, options: Checked, known: Segment[], shipped: number) {
     this.#backend = backend;
@@ -96,30 +98,56 @@ export class Segments {
    */
   async succeed(next: string): Promise<void> {
     const { path, durability } = this.#options;
+    // Opened first: once the names are changed there is no way back, and no other way than to sync them.
+    const folder = durability === "full" ? await openFolderOf(this.#backend, path) : null;
+    try {
+      await this.#exchange(next);
+      if (folder === null) return;
+      this.isUncertain = true;
+      await this.#backend.fsync(folder);
+      this.isUncertain = false;
+    } finally {
+      if (folder !== null) await this.#backend.close(folder).catch(() => {});
+    }
+  }
+
+  /** What a call says to have failed may have been done: a server's answer can be lost. So the names are looked at then. */
+  async #exchange(next: string): Promise<void> {
+    const { path } = this.#options;
+    let number = this.#last;
     let ended = "";
-    let hasLink = false;
-    while (ended === "") {
-      const name = `${path}.${String(++this.#last).padStart(DIGITS, "0")}`;
+    let hasLink = true;
+    for (;;) {
+      ended = `${path}.${String(++number).padStart(DIGITS, "0")}`;
       try {
-        await this.#backend.link(path, name);
-        hasLink = true;
+        await this.#backend.link(path, ended);
+        break;
       } catch (error) {
         const { code } = error as { code: string };
+        const found = await whatIsAt(this.#backend, ended);
+        if (found !== null && isSame(found, await whatIsAt(this.#backend, path))) break;
         if (code === "EEXIST") continue;
         if (!NO_LINKS.has(code)) throw error;
-        await this.#backend.rename(path, name);
+        await this.#backend.rename(path, ended);
+        hasLink = false;
+        break;
       }
-      ended = name;
     }
+    this.isUncertain = true;
     try {
       await this.#backend.rename(next, path);
     } catch (error) {
-      if (hasLink) await this.#backend.unlink(ended).catch(() => {});
-      else await this.#backend.rename(ended, path).catch(() => {});
-      throw error;
+      if ((await whatIsAt(this.#backend, next)) !== null) {
+        if (hasLink)
+          await this.#backend.unlink(ended).catch(() => {}); // if it stays, it is the next one to be taken
+        else await this.#backend.rename(ended, path).catch(() => {});
+        this.isUncertain = false;
+        throw error;
+      }
     }
-    this.#known.push({ path: ended, number: this.#last, compressed: false });
-    if (durability === "full") await syncFolderOf(path);
+    this.isUncertain = false;
+    this.#last = number;
+    this.#known.push({ path: ended, number, compressed: false });
   }
 
   /** Compresses, hands on, removes what is too old. In the background. */

@@ -1,0 +1,215 @@
+// AppendLog and writeFileAtomic with each step on the way failing, one at a time: what is acknowledged is there, once, in order; what is
+// rejected is told; nothing stays open, locked or beside.
+// Assumes that all steps go through the backend that is chosen, whose methods are put in for the time of a test.
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { currentBackend } from "../../src/backend/choose.ts";
+import { AppendLog, readLog, writeFileAtomic } from "../../src/durable.ts";
+import { systemError } from "../../src/node/errors.ts";
+import { missing } from "../helpers/requirements.ts";
+import { scratch } from "../helpers/tmp.ts";
+
+const tmp = scratch();
+
+/** Steps that can fail, with the system call that the error names. */
+const STEPS = {
+  open: "open",
+  write: "write",
+  writev: "write",
+  writeSynced: "write",
+  fsync: "fsync",
+  fdatasync: "fdatasync",
+  ftruncate: "ftruncate",
+  fstat: "fstat",
+  stat: "stat",
+  lstat: "lstat",
+  link: "link",
+  linkUnnamed: "link",
+  openUnnamed: "open",
+  rename: "rename",
+  unlink: "unlink",
+  read: "read",
+} as const;
+type Step = keyof typeof STEPS;
+/** What can have been done although it says it was not. */
+const LATE: ReadonlySet<Step> = new Set(["writeSynced", "fsync", "fdatasync", "rename", "link"]);
+const ERRORS = missing(["slow"]) === null ? { EIO: -5, EMFILE: -24, ENOSPC: -28, EPERM: -1 } : { EIO: -5 };
+
+/** Puts in failing methods: the step with number `failing` (from 0 on) rejects, if `late` after it was done. */
+class Faults {
+  readonly steps: Step[] = [];
+  readonly #own: [string, unknown][] = [];
+
+  constructor(failing: number, errno: number, late: boolean) {
+    const backend = currentBackend();
+    void backend.name; // chosen for good
+    const methods = backend as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
+    for (const name of Object.keys(STEPS) as Step[]) {
+      const real = methods[name]!;
+      this.#own.push([name, Object.getOwnPropertyDescriptor(backend, name) === undefined ? undefined : real]);
+      methods[name] = async (...args) => {
+        const isIt = this.steps.push(name) - 1 === failing;
+        if (isIt && !(late && LATE.has(name))) throw this.#error(name, errno);
+        const result = await real.apply(backend, args);
+        if (isIt) throw this.#error(name === "writeSynced" ? "fdatasync" : name, errno);
+        return result;
+      };
+    }
+  }
+
+  #error(name: Step, errno: number): Error {
+    return systemError(errno, STEPS[name]);
+  }
+
+  remove(): void {
+    const backend = currentBackend() as unknown as Record<string, unknown>;
+    for (const [name, own] of this.#own) {
+      if (own === undefined) delete backend[name];
+      else backend[name] = own;
+    }
+    this.#own.length = 0;
+  }
+}
+
+let faults: Faults | null = null;
+afterEach(() => {
+  faults?.remove();
+  faults = null;
+});
+
+const RECORDS = 12;
+const text = (i: number): string => `record ${i}`.padEnd(60, ".");
+
+interface Kind {
+  framing: "records" | "lines";
+  preallocate: number;
+}
+
+interface Outcome {
+  acknowledged: string[];
+  /** Rejected while the log went on: they are not in it. */
+  refused: string[];
+  opened: boolean;
+}
+
+/** A log that is opened, appended to, rotated by hand and by size, reopened and closed. */
+async function useLog(path: string, { framing, preallocate }: Kind): Promise<Outcome> {
+  const outcome: Outcome = { acknowledged: [], refused: [], opened: false };
+  let log: AppendLog;
+  try {
+    log = await AppendLog.open(path, { durability: "full", rotate: { maxBytes: 400 }, framing, preallocate });
+  } catch {
+    return outcome;
+  }
+  outcome.opened = true;
+  for (let i = 0; i < RECORDS; i++) {
+    if (i === 3) await log.rotate().catch(() => {});
+    if (i === 4) await log.reopen().catch(() => {});
+    await log.append(text(i)).then(
+      () => outcome.acknowledged.push(text(i)),
+      (error) => {
+        if (error.code !== "ERR_LOG_FAILED") outcome.refused.push(text(i));
+      },
+    );
+  }
+  await log.close().catch(() => {});
+  return outcome;
+}
+
+async function found(path: string, { framing }: Kind): Promise<string[]> {
+  const texts: string[] = [];
+  if (framing === "lines") {
+    const dir = dirname(path);
+    const ended = readdirSync(dir).filter((name) => /^log\.\d+$/.test(name));
+    for (const name of [...ended.sort(), basename(path)])
+      texts.push(...readFileSync(join(dir, name), "utf8").split("\n").slice(0, -1));
+    return texts;
+  }
+  let sequence = 0;
+  for await (const entry of readLog(path)) {
+    expect(entry.sequence).toBe(++sequence);
+    texts.push(entry.data.toString());
+  }
+  return texts;
+}
+
+/** How many steps a run without a fault has. */
+async function countSteps(run: (dir: string) => Promise<unknown>): Promise<number> {
+  faults = new Faults(-1, 0, false);
+  await run(tmp.folder());
+  const { length } = faults.steps;
+  faults.remove();
+  return length;
+}
+
+describe("each step fails once", () => {
+  const kinds: Kind[] = [
+    { framing: "records", preallocate: 0 },
+    { framing: "records", preallocate: 4096 },
+    { framing: "lines", preallocate: 0 },
+  ];
+  for (const kind of kinds)
+    test(`AppendLog, ${kind.framing}, preallocate ${kind.preallocate}`, async () => {
+      const run = (dir: string): Promise<Outcome> => useLog(join(dir, "log"), kind);
+      const steps = await countSteps(run);
+      expect(steps).toBeGreaterThan(20);
+      for (const [name, errno] of Object.entries(ERRORS))
+        for (const late of [false, true])
+          for (let failing = 0; failing < steps; failing++) {
+            const dir = tmp.folder();
+            const path = join(dir, "log");
+            faults = new Faults(failing, errno, late);
+            const { acknowledged, refused } = await run(dir);
+            const told = `${name} ${late ? "behind" : "in place of"} step ${failing}, ${faults.steps.slice(0, failing + 1).slice(-5)}`;
+            faults.remove();
+            try {
+              const log = await AppendLog.open(path, { durability: "full", framing: kind.framing });
+              await log.append("afterwards");
+              await log.close();
+              const texts = await found(path, kind);
+              expect(texts.filter((entry) => acknowledged.includes(entry))).toEqual(acknowledged);
+              expect(texts.filter((entry) => refused.includes(entry))).toEqual([]);
+              expect(texts.at(-1)).toBe("afterwards");
+            } catch (error) {
+              throw new Error(told, { cause: error });
+            }
+          }
+      expect(tmp.openFiles()).toEqual([]);
+    }, 120_000);
+
+  for (const overwrite of [true, false])
+    test(`writeFileAtomic, overwrite ${overwrite}`, async () => {
+      const target = (dir: string): string => join(dir, "value");
+      const run = (dir: string): Promise<string> => {
+        if (overwrite) writeFileSync(target(dir), "old");
+        return writeFileAtomic(target(dir), "new", { overwrite }).then(
+          () => "resolved",
+          (error) => error.code,
+        );
+      };
+      const steps = await countSteps(run);
+      for (const [name, errno] of Object.entries(ERRORS))
+        for (const late of [false, true])
+          for (let failing = 0; failing < steps; failing++) {
+            const dir = tmp.folder();
+            faults = new Faults(failing, errno, late);
+            const outcome = await run(dir);
+            const step = faults.steps[failing]!;
+            const told = `${name} ${late ? "behind" : "in place of"} step ${failing}, ${step}`;
+            faults.remove();
+            try {
+              const names = readdirSync(dir);
+              const content = names.includes("value") ? readFileSync(target(dir), "utf8") : "nothing";
+              if (outcome === "resolved") expect(content).toBe("new");
+              else expect([name, "EEXIST"]).toContain(outcome);
+              expect(overwrite ? ["old", "new"] : ["nothing", "new"]).toContain(content);
+              if (step !== "unlink") expect(names.filter((entry) => entry !== "value")).toEqual([]);
+            } catch (error) {
+              throw new Error(told, { cause: error });
+            }
+          }
+      expect(tmp.openFiles()).toEqual([]);
+    });
+});
