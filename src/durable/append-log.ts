@@ -164,6 +164,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     }
     this.#file.skip(group.used);
     this.#count(group);
+    this.#scheduleNext();
   }
 
   /** Ends this segment, unless it is empty, once all that was appended is in it, and begins the next one. */
@@ -234,16 +235,22 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     else setImmediate(this.#begin);
   }
 
+  /** What has come meanwhile; also who waits for the room that flushSync has made. */
+  #scheduleNext(): void {
+    if ((this.#gathering.used > 0 || this.#room.isOwed) && this.#failure === null) this.#schedule();
+  }
+
   readonly #begin = (): void => {
     this.#scheduled = false;
     if (this.#isHeld) return;
     this.#pumping ??= this.#pump().finally(() => {
       this.#pumping = null;
-      if (this.#gathering.used > 0 && this.#failure === null) this.#schedule();
+      this.#scheduleNext();
     });
   };
 
   async #pump(): Promise<void> {
+    this.#admit();
     while (this.#gathering.used > 0 && this.#failure === null && !this.#isHeld) {
       await this.#writeGroup();
       this.#admit();
@@ -350,7 +357,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
       await work();
     } finally {
       this.#isHeld = false;
-      if (this.#gathering.used > 0 && this.#failure === null) this.#schedule();
+      this.#scheduleNext();
     }
   }
 
@@ -360,7 +367,8 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     try {
       this.#enter(await nextSegment(this.#backend, this.#options, this.#segments, old, this.#gathering.first));
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).syscall === "fsync") this.#fail(error as Error);
+      if (this.#segments.isUncertain || (error as NodeJS.ErrnoException).syscall === "fsync")
+        this.#fail(error as Error);
       throw error;
     }
     await old.close();

@@ -35,6 +35,11 @@ export class Room {
     return this.#waiting.length === 0;
   }
 
+  /** Somebody waits for room, or to hear of it. */
+  get isOwed(): boolean {
+    return this.#needsDrain || this.#waiting.length > 0;
+  }
+
   /** What the last one who waits was promised. */
   get lastWaiting(): Promise<number> | undefined {
     return this.#waiting.at(-1)?.appended;

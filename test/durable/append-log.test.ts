@@ -238,6 +238,31 @@ describe("what nobody waits for", () => {
   });
 });
 
+describe("flushSync makes room", () => {
+  test("for appends that wait for it, and those who wait for drain hear of it", async () => {
+    const path = tmp.path();
+    const log = await AppendLog.open(path, { maxPendingBytes: 4096 });
+    const waiting = [log.append("a".repeat(3000)), log.append("b".repeat(3000)), log.append("c".repeat(3000))];
+    log.flushSync();
+    const offsets = await Promise.all(waiting);
+    expect(offsets).toEqual(offsets.toSorted((a, b) => a - b));
+    const drained = Promise.withResolvers<void>();
+    log.on("drain", () => drained.resolve());
+    while (log.write("d".repeat(100)));
+    log.flushSync();
+    await drained.promise;
+    // Also while the file is the upkeep's.
+    const rotated = log.rotate();
+    const behind = [log.append("e".repeat(3000)), log.append("f".repeat(3000))];
+    for (let i = 0; i < 50; i++) {
+      log.flushSync();
+      await Promise.resolve();
+    }
+    await Promise.all([rotated, ...behind]);
+    await log.close();
+  });
+});
+
 describe("segments", () => {
   test("rotate by size and by hand; offsets and numbers go on; readers see one log", async () => {
     const path = tmp.path();
