@@ -127,8 +127,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
    */
   flush(done?: (error?: Error | null) => void): Promise<void> {
     const flushed = this.#flush();
-    if (typeof done !== "function") return flushed;
-    return flushed.then(() => done(), done);
+    return typeof done === "function" ? flushed.then(() => done(), done) : flushed;
   }
 
   async #flush(): Promise<void> {
@@ -149,6 +148,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     if (group.used === 0 || this.#failure !== null) return;
     const ahead = this.pendingBytes - group.used;
     try {
+      if (this.#flying !== null) this.#file.putAgain(this.#flying.pieces);
       if (!this.#file.putSync(group.pieces, group.used, ahead)) return;
     } catch (error) {
       // A write can be tried again, unless it may have mixed with another; a sync can't.
@@ -182,13 +182,8 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   /** What the log has done since it was opened. */
   stats(): LogStats {
-    const [pendingBytes, dropped, end, failure] = [
-      this.pendingBytes,
-      this.#room.dropped,
-      this.#file.end,
-      this.#failure,
-    ];
-    return { ...this.#totals, pendingBytes, dropped, end, failure };
+    const [{ dropped }, { end }, failure] = [this.#room, this.#file, this.#failure];
+    return { ...this.#totals, pendingBytes: this.pendingBytes, dropped, end, failure };
   }
 
   /** Writes all that waits, cuts what was filled ahead, lets go of the file. Rejects where the log has failed. */
@@ -254,9 +249,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     while (this.#gathering.used > 0 && this.#failure === null && !this.#isHeld) {
       await this.#writeGroup();
       this.#admit();
-      const { maxAgeMs, maxBytes } = this.#options;
-      if (this.#failure === null && (this.#file.position >= maxBytes || this.#file.ageMs >= maxAgeMs))
-        await this.#rotateNow().catch((error) => this.#tell(error));
+      if (this.#failure === null && this.#file.isDue) await this.#rotateNow().catch((error) => this.#tell(error));
       // Whoever waited has its turn to append before the next group is closed.
       await pause();
     }
@@ -391,9 +384,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   async #close(): Promise<void> {
     let failure: unknown = null;
-    const keep = (error: unknown): void => {
-      failure ??= error;
-    };
+    const keep = (error: unknown): unknown => (failure ??= error);
     await this.#upkeep;
     await this.#flush().catch(keep);
     await this.#alone(async () => {

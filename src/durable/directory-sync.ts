@@ -14,6 +14,8 @@ interface Rounds {
   next: Promise<void> | null;
 }
 
+const NO_SYNC: ReadonlySet<string> = new Set(["EINVAL", "ENOTSUP", "EOPNOTSUPP"]);
+
 const folders = new Map<string, Rounds>();
 
 /** Resolves when the folder of `path` is on the device, as it is at the call. */
@@ -51,9 +53,18 @@ async function syncOnce(folder: string): Promise<void> {
   const backend = currentBackend();
   const file = await backend.open(Buffer.from(folder, "latin1"), constants.O_DIRECTORY, 0);
   try {
-    await backend.fsync(file);
+    await syncFolder(backend, file);
   } finally {
     await backend.close(file);
+  }
+}
+
+/** fsync of an open folder. Where the file system has none for folders (a server's), names are its own to keep. */
+export async function syncFolder(backend: Backend, folder: OpenFile): Promise<void> {
+  try {
+    await backend.fsync(folder);
+  } catch (error) {
+    if (!NO_SYNC.has((error as { code: string }).code)) throw error;
   }
 }
 
@@ -62,6 +73,8 @@ export function syncFolderHere(path: string | Buffer): void {
   const fd = bunFs.openSync(Buffer.from(dirname(Buffer.from(path as string).toString("latin1")), "latin1"), "r");
   try {
     bunFs.fsyncSync(fd);
+  } catch (error) {
+    if (!NO_SYNC.has((error as { code: string }).code)) throw error;
   } finally {
     bunFs.closeSync(fd);
   }

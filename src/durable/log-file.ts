@@ -6,6 +6,7 @@ import { fdatasyncSync, fstatSync, ftruncateSync, type Stats, writeSync } from "
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { writeThenSync } from "../backend/loops.ts";
 import { clockMs } from "../node/clock.ts";
+import { writeAllSync } from "./at-exit.ts";
 import { SEGMENT_HEADER_BYTES } from "./frames.ts";
 import type { Checked } from "./log-options.ts";
 import type { Opened } from "./recover.ts";
@@ -19,6 +20,8 @@ export class LogFile {
   readonly #isPlaced: boolean;
   /** On a clock that nobody sets. */
   readonly #openedAt: number = clockMs();
+  readonly #maxAgeMs: number;
+  readonly #maxBytes: number;
   #zeros: ZeroFill | null;
   /** Of the next group. */
   #position: number;
@@ -35,6 +38,8 @@ export class LogFile {
     this.#isDurable = options.durability !== "none";
     this.#isPlaced = options.framing === "records";
     this.#position = position;
+    this.#maxAgeMs = options.maxAgeMs;
+    this.#maxBytes = options.maxBytes;
     this.base = base;
     this.salt = salt;
     this.#zeros = options.preallocate > 0 ? new ZeroFill(backend, file, options.preallocate, position) : null;
@@ -54,8 +59,9 @@ export class LogFile {
     return this.#position === (this.#isPlaced ? SEGMENT_HEADER_BYTES : 0);
   }
 
-  get ageMs(): number {
-    return clockMs() - this.#openedAt;
+  /** Long or old enough for the next segment to begin. */
+  get isDue(): boolean {
+    return this.#position >= this.#maxBytes || clockMs() - this.#openedAt >= this.#maxAgeMs;
   }
 
   /** Writes a group, and syncs it if the log is durable. Where it fails the position stays; `landed` tells what is there. */
@@ -70,6 +76,16 @@ export class LogFile {
   /** Counts bytes that `putSync` has put behind a group that was under way. */
   skip(length: number): void {
     this.#position += length;
+  }
+
+  /** Writes what is under way a second time, holding the thread: no crash leaves a hole in its place, before what `putSync` puts. */
+  putAgain(pieces: readonly Buffer[]): void {
+    if (!this.#isPlaced || this.file.fd < 0 || this.isClosedOff) return;
+    let position = this.#position;
+    for (const bytes of pieces) {
+      writeAllSync(this.file.fd, bytes, position);
+      position += bytes.length;
+    }
   }
 
   /**

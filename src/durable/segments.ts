@@ -11,7 +11,7 @@ import { readFile, thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { setTimeout } from "../node/clock.ts";
 import { replaceBy, writeFileAtomic } from "./atomic.ts";
-import { openFolderOf } from "./directory-sync.ts";
+import { openFolderOf, syncFolder } from "./directory-sync.ts";
 import { newSalt, SEGMENT_HEADER_BYTES, type SegmentStart } from "./frames.ts";
 import type { Checked, SegmentInfo } from "./log-options.ts";
 import { holdLog, isSame, type Opened, openSegment, whatIsAt } from "./recover.ts";
@@ -104,7 +104,7 @@ export class Segments {
       await this.#exchange(next);
       if (folder === null) return;
       this.isUncertain = true;
-      await this.#backend.fsync(folder);
+      await syncFolder(this.#backend, folder);
       this.isUncertain = false;
     } finally {
       if (folder !== null) await this.#backend.close(folder).catch(() => {});

@@ -3,9 +3,10 @@
 // Assumes that all steps go through the backend that is chosen, whose methods are put in for the time of a test.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, fstatSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { currentBackend } from "../../src/backend/choose.ts";
+import type { Backend } from "../../src/backend/interface.ts";
 import { AppendLog, readLog, writeFileAtomic } from "../../src/durable.ts";
 import { systemError } from "../../src/node/errors.ts";
 import { missing } from "../helpers/requirements.ts";
@@ -212,4 +213,75 @@ describe("each step fails once", () => {
           }
       expect(tmp.openFiles()).toEqual([]);
     });
+});
+
+/** The backend with one method put in for the time of some work. */
+async function withMethod<N extends "fsync" | "writeSynced">(
+  name: N,
+  put: Backend[N],
+  work: () => Promise<void>,
+): Promise<void> {
+  const backend = currentBackend();
+  void backend.name;
+  const own = Object.getOwnPropertyDescriptor(backend, name);
+  Object.defineProperty(backend, name, { value: put, configurable: true, writable: true });
+  try {
+    await work();
+  } finally {
+    delete (backend as Partial<Backend>)[name];
+    if (own !== undefined) Object.defineProperty(backend, name, own);
+  }
+}
+
+test("flushSync leaves no hole where a group is under way that a crash ends", async () => {
+  const path = tmp.path();
+  const log = await AppendLog.open(path);
+  await log.append("first");
+  const real = currentBackend().writeSynced.bind(currentBackend());
+  const held = Promise.withResolvers<void>();
+  const never: Backend["writeSynced"] = async (...args) => {
+    await held.promise;
+    return real(...args);
+  };
+  await withMethod("writeSynced", never, async () => {
+    const both = [log.append("under way")];
+    await new Promise((resolve) => setImmediate(resolve));
+    both.push(log.append("behind it"));
+    log.flushSync();
+    const copy = tmp.path(); // as a crash leaves it now
+    copyFileSync(path, copy);
+    expect(await found(copy, { framing: "records", preallocate: 0 })).toEqual(["first", "under way", "behind it"]);
+    await (await AppendLog.open(copy)).close();
+    held.resolve();
+    await Promise.all(both);
+  });
+  await log.close();
+  expect(await found(path, { framing: "records", preallocate: 0 })).toEqual(["first", "under way", "behind it"]);
+});
+
+test("a file system that has no sync for folders is no reason to fail; one whose sync fails is", async () => {
+  const dir = tmp.folder();
+  const real = currentBackend().fsync.bind(currentBackend());
+  for (const [errno, code] of [
+    [-22, "resolved"],
+    [-5, "EIO"],
+  ] as const) {
+    const failing: Backend["fsync"] = async (file) => {
+      if (fstatSync(file.fd).isDirectory()) throw systemError(errno, "fsync");
+      return real(file);
+    };
+    await withMethod("fsync", failing, async () => {
+      const outcome = (work: Promise<unknown>): Promise<string> =>
+        work.then(
+          () => "resolved",
+          (error) => error.code,
+        );
+      expect(await outcome(writeFileAtomic(join(dir, "value"), code))).toBe(code);
+      const path = join(dir, code);
+      expect(await outcome(AppendLog.open(path, { durability: "full" }).then((log) => log.close()))).toBe(code);
+      const log = await AppendLog.open(`${path}-data`, { durability: "data" });
+      await log.append("x");
+      await log.close();
+    });
+  }
 });
