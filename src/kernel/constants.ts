@@ -8,6 +8,7 @@ export { constants } from "node:fs";
 export const AT_FDCWD = -100;
 export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
+export const AT_SYMLINK_FOLLOW = 0x400;
 export const AT_EMPTY_PATH = 0x1000;
 
 // asm/fcntl.h: open flags that node:fs leaves out; the kernel forces O_LARGEFILE for 64-bit callers
