@@ -131,13 +131,15 @@ struct attributes {
 };
 
 static void close_thread_rings(void *first);
+static void release_locks(void *locks);
 
-// The only variable of the library besides the count of helpers: written once, before any other code of it can run.
-static pthread_key_t thread_rings;
+// The only variables of the library besides the count of helpers: written once, before any other code of it can run.
+static pthread_key_t thread_rings, thread_locks;
 
-__attribute__((constructor)) static void create_thread_key(void)
+__attribute__((constructor)) static void create_thread_keys(void)
 {
     pthread_key_create(&thread_rings, close_thread_rings);
+    pthread_key_create(&thread_locks, release_locks);
 }
 
 static void split(uint64_t value, uint32_t *low, uint32_t *high)
@@ -1181,10 +1183,65 @@ EXPORT int32_t bun_uring_write_now(int32_t fd, const void *from, uint32_t length
     return n < 0 ? -errno : (int32_t)n;
 }
 
-// flock(2); `operation` without LOCK_NB waits. Returns 0 or -errno. There is no opcode for it.
+/* ---- locks ----------------------------------------------------------------------------------------------------- */
+
+// Files that a Worker has locked. Their descriptors stay open when it is terminated, and the locks would stay with them.
+struct locks {
+    uint32_t count, capacity;
+    int32_t fds[];
+};
+
+// A descriptor is to be closed, or its lock is let go.
+EXPORT int32_t bun_uring_forget_lock(int32_t fd)
+{
+    struct locks *locks = pthread_getspecific(thread_locks);
+    for (uint32_t i = 0; locks && i < locks->count; i++)
+        if (locks->fds[i] == fd) {
+            locks->fds[i] = locks->fds[--locks->count];
+            return 1;
+        }
+    return 0;
+}
+
+static void note_lock(int32_t fd)
+{
+    if (getpid() == (pid_t)syscall(SYS_gettid))
+        return; // the main thread ends with the process
+    bun_uring_forget_lock(fd);
+    struct locks *locks = pthread_getspecific(thread_locks);
+    if (!locks || locks->count == locks->capacity) {
+        const uint32_t capacity = locks ? 2 * locks->capacity : 8;
+        struct locks *grown = realloc(locks, sizeof(*locks) + capacity * sizeof(int32_t));
+        if (!grown)
+            return;
+        if (!locks)
+            grown->count = 0;
+        grown->capacity = capacity;
+        locks = grown;
+        pthread_setspecific(thread_locks, locks);
+    }
+    locks->fds[locks->count++] = fd;
+}
+
+// When a thread ends.
+static void release_locks(void *held)
+{
+    struct locks *locks = held;
+    for (uint32_t i = 0; locks && i < locks->count; i++)
+        flock(locks->fds[i], LOCK_UN);
+    free(locks);
+}
+
+// flock(2); `operation` without LOCK_NB waits. Returns 0 or -errno. There is no opcode for it. A Worker's lock ends with it.
 EXPORT int32_t bun_uring_flock(int32_t fd, int32_t operation)
 {
-    return flock(fd, operation) ? -errno : 0;
+    if (flock(fd, operation))
+        return -errno;
+    if (operation & LOCK_UN)
+        bun_uring_forget_lock(fd);
+    else
+        note_lock(fd);
+    return 0;
 }
 
 // Pages of a range that are in the page cache: cachestat(2), Linux 6.5. Some 4 µs a MiB. Returns -ENOSYS where it is not.
@@ -1384,6 +1441,8 @@ static void end_operations(void *unused)
     (void)unused;
     for (struct ring *ring = pthread_getspecific(thread_rings); ring; ring = ring->next)
         bun_uring_cancel_all(ring, 2000, NULL, 0);
+    release_locks(pthread_getspecific(thread_locks));
+    pthread_setspecific(thread_locks, NULL);
 }
 
 // Called by process.dlopen, which is how an environment's end can be heard of.

@@ -36,10 +36,25 @@ export class OpenFile {
   rwFlags = 0;
   /** What its file system has shown of itself: the io_uring backend's, from the first write on. */
   fileSystem: object | null = null;
+  /** Called with the descriptor before it is closed, where it was locked. */
+  forgetLock: ((fd: number) => void) | null = null;
 
   constructor(fd: number) {
     this.fd = fd;
   }
+}
+
+/** flock(2) by the shim, which lets the lock go when the thread ends, unless the file is closed before. */
+export function flockBy(native: Locking, file: OpenFile, operation: number): number {
+  const LOCK_NB = 4;
+  const rc = native.flock(file.fd, operation | LOCK_NB);
+  if (rc === 0) file.forgetLock = native.forgetLock;
+  return rc;
+}
+
+interface Locking {
+  flock(fd: number, operation: number): number;
+  forgetLock(fd: number): number;
 }
 
 export interface ReadResult<T> {

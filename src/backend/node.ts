@@ -21,6 +21,7 @@ import {
   ANOTHER_WAY,
   ANY_ALIGNMENT,
   type Backend,
+  flockBy,
   type Lent,
   OpenFile,
   type Path,
@@ -40,7 +41,6 @@ import { readAtOnce, readWhole, writeWhole } from "./node-whole-file.ts";
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
 
-const LOCK_NB = 4;
 const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
 
 /** The shim's plain calls; null where it can't be loaded. */
@@ -134,12 +134,13 @@ class NodeBackend implements Backend {
 
   flock(file: OpenFile, operation: number): number {
     const native = loaded();
-    return native === null ? ENOSYS : native.flock(file.fd, operation | LOCK_NB);
+    return native === null ? ENOSYS : flockBy(native, file, operation);
   }
 
   async close(file: OpenFile): Promise<void> {
     const { fd } = file;
     if (fd < 0) return;
+    file.forgetLock?.(fd);
     file.fd = -1;
     if (file.inFlight > 0) {
       await new Promise<void>((resolve) => {

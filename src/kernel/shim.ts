@@ -81,6 +81,8 @@ export interface Native {
   writeNow(fd: number, from: Address, length: number, offset: number): number;
   /** flock(2): 0 or -errno. `operation`: LOCK_ flags. */
   flock(fd: number, operation: number): number;
+  /** Before a descriptor that this thread has locked is closed: the lock is no longer let go when the thread ends. */
+  forgetLock(fd: number): number;
   /** Pages of a range that are cached, or -errno (-ENOSYS below Linux 6.5). */
   cachedPages(fd: number, offset: number, length: number): number;
   /** Starts work on a tree on a thread; `started`: the job's address (two words) and the eventfd that tells its end. */
@@ -168,6 +170,7 @@ const SYMBOLS = {
   bun_uring_read_now: { args: [i32, pointer, u32, f64], returns: i32 },
   bun_uring_write_now: { args: [i32, pointer, u32, f64], returns: i32 },
   bun_uring_flock: { args: [i32, i32], returns: i32 },
+  bun_uring_forget_lock: { args: [i32], returns: i32 },
   bun_uring_cached_pages: { args: [i32, f64, f64], returns: i32 },
   bun_uring_job_start: { args: [pointer, i32, pointer, u32, i32, i32, i32, pointer], returns: i32 },
   bun_uring_job_stop: { args: [pointer], returns: nothing },
@@ -295,6 +298,7 @@ function load(path: string): Loaded {
       readNow: symbols.bun_uring_read_now,
       writeNow: symbols.bun_uring_write_now,
       flock: symbols.bun_uring_flock,
+      forgetLock: symbols.bun_uring_forget_lock,
       cachedPages: symbols.bun_uring_cached_pages,
       jobStart: symbols.bun_uring_job_start,
       jobStop: symbols.bun_uring_job_stop,

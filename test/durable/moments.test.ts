@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { AppendLog, type AppendLogOptions, readLog, type SegmentInfo } from "../../src/durable.ts";
+import { AppendLog, type AppendLogOptions, lock, readLog, type SegmentInfo } from "../../src/durable.ts";
 import { startFuse } from "../helpers/fuse.ts";
 import { readLines } from "../helpers/lines.ts";
 import { faultTest } from "../helpers/requirements.ts";
@@ -431,4 +431,29 @@ describe("a group that fails while others gather", () => {
       }
     },
   );
+});
+
+describe("a Worker that ends", () => {
+  for (const how of ["terminate", "exit"])
+    test(`by ${how} lets go of its log and its locks; what it locks no more stays another's`, async () => {
+      const path = tmp.path();
+      const worker = new Worker(new URL("./log-worker.ts", import.meta.url).href, {
+        env: { ...process.env, LOG_PATH: path, HOW: how },
+      } as WorkerOptions);
+      await new Promise((resolve) => worker.addEventListener("message", resolve, { once: true }));
+      const ended = new Promise((resolve) => worker.addEventListener("close", resolve, { once: true }));
+      const own = await lock(`${path}.early`, { wait: false });
+      if (how === "terminate") worker.terminate();
+      await ended;
+      // Its thread may end a moment after it was said.
+      await (await lock(`${path}.lock`, { timeoutMs: 20_000 })).release();
+      const log = await AppendLog.open(path);
+      await log.close();
+      const found: string[] = [];
+      for await (const { data } of readLog(path)) found.push(data.toString());
+      expect(found[0]).toBe("record");
+      if (how === "exit") expect(found.at(-1)).toBe("last");
+      expect(await code(lock(`${path}.early`, { wait: false }))).toBe("ERR_LOCKED");
+      await own.release();
+    });
 });

@@ -54,6 +54,7 @@ function closeWithoutRing(file: OpenFile): Promise<void> {
 /** Takes the descriptor out of use, waits for the file's operations in flight, then closes. */
 export function close(file: OpenFile): Promise<void> {
   if (file.fd < 0) return Promise.resolve();
+  file.forgetLock?.(file.fd);
   const t = existingThread();
   if (t === null) return closeWithoutRing(file);
   if (t.ring.poisoned !== null) return closeStopped(file, t.ring.poisoned);

@@ -17,7 +17,7 @@ import type { KernelBuffer } from "../../ring/kernel-memory.ts";
 import { holdLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, MAX_TRANSFER } from "../../ring/scratch.ts";
-import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
+import { flockBy, type OpenFile, type ReadResult, type WriteResult } from "../interface.ts";
 import { atOnce, neverWaits } from "./non-blocking.ts";
 import { claim, settleClaim } from "./own-position.ts";
 import {
@@ -347,9 +347,7 @@ export function stageStat(
   return promiseFor(operation);
 }
 
-const LOCK_NB = 4;
-
 /** Never waits; on a network file system it may ask the server. */
 export function flock(file: OpenFile, operation: number): number {
-  return thread().native.flock(file.fd, operation | LOCK_NB);
+  return flockBy(thread().native, file, operation);
 }
