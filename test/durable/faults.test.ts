@@ -9,6 +9,7 @@ import { currentBackend } from "../../src/backend/choose.ts";
 import type { Backend } from "../../src/backend/interface.ts";
 import { AppendLog, readLog, writeFileAtomic } from "../../src/durable.ts";
 import { systemError } from "../../src/node/errors.ts";
+import { run } from "../helpers/mounts.ts";
 import { missing } from "../helpers/requirements.ts";
 import { scratch } from "../helpers/tmp.ts";
 
@@ -38,12 +39,17 @@ type Step = keyof typeof STEPS;
 const LATE: ReadonlySet<Step> = new Set(["writeSynced", "fsync", "fdatasync", "rename", "link"]);
 const ERRORS = missing(["slow"]) === null ? { EIO: -5, EMFILE: -24, ENOSPC: -28, EPERM: -1 } : { EIO: -5 };
 
-/** Puts in failing methods: the step with number `failing` (from 0 on) rejects, if `late` after it was done. */
+/** A step rejects and is not done; it rejects and is done; it never comes, nor does any behind it. */
+type Fault = "in place of" | "behind" | "from";
+
+/** Puts in failing methods: the step with number `failing` (from 0 on) fails. */
 class Faults {
   readonly steps: Step[] = [];
   readonly #own: [string, unknown][] = [];
+  /** Resolves at the step that never comes. */
+  readonly stuck = Promise.withResolvers<void>();
 
-  constructor(failing: number, errno: number, late: boolean) {
+  constructor(failing: number, errno: number, fault: Fault) {
     const backend = currentBackend();
     void backend.name; // chosen for good
     const methods = backend as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
@@ -52,7 +58,11 @@ class Faults {
       this.#own.push([name, Object.getOwnPropertyDescriptor(backend, name) === undefined ? undefined : real]);
       methods[name] = async (...args) => {
         const isIt = this.steps.push(name) - 1 === failing;
-        if (isIt && !(late && LATE.has(name))) throw this.#error(name, errno);
+        if (fault === "from" && this.steps.length > failing) {
+          this.stuck.resolve();
+          return new Promise(() => {});
+        }
+        if (isIt && !(fault === "behind" && LATE.has(name))) throw this.#error(name, errno);
         const result = await real.apply(backend, args);
         if (isIt) throw this.#error(name === "writeSynced" ? "fdatasync" : name, errno);
         return result;
@@ -80,7 +90,7 @@ afterEach(() => {
   faults = null;
 });
 
-const RECORDS = 12;
+const GROUPS = 10;
 const text = (i: number): string => `record ${i}`.padEnd(60, ".");
 
 interface Kind {
@@ -92,28 +102,30 @@ interface Outcome {
   acknowledged: string[];
   /** Rejected while the log went on: they are not in it. */
   refused: string[];
-  opened: boolean;
 }
+const noOutcome = (): Outcome => ({ acknowledged: [], refused: [] });
 
 /** A log that is opened, appended to, rotated by hand and by size, reopened and closed. */
-async function useLog(path: string, { framing, preallocate }: Kind): Promise<Outcome> {
-  const outcome: Outcome = { acknowledged: [], refused: [], opened: false };
+async function useLog(path: string, { framing, preallocate }: Kind, outcome = noOutcome()): Promise<Outcome> {
   let log: AppendLog;
   try {
-    log = await AppendLog.open(path, { durability: "full", rotate: { maxBytes: 400 }, framing, preallocate });
+    log = await AppendLog.open(path, { durability: "full", rotate: { maxBytes: 900 }, framing, preallocate });
   } catch {
     return outcome;
   }
-  outcome.opened = true;
-  for (let i = 0; i < RECORDS; i++) {
+  for (let i = 0; i < GROUPS; i++) {
     if (i === 3) await log.rotate().catch(() => {});
     if (i === 4) await log.reopen().catch(() => {});
-    await log.append(text(i)).then(
-      () => outcome.acknowledged.push(text(i)),
-      (error) => {
-        if (error.code !== "ERR_LOG_FAILED") outcome.refused.push(text(i));
-      },
-    );
+    const group = ["a", "b", "c"].map(async (name) => {
+      const record = text(i) + name;
+      try {
+        await log.append(record);
+        outcome.acknowledged.push(record);
+      } catch (error) {
+        if ((error as { code: string }).code !== "ERR_LOG_FAILED") outcome.refused.push(record);
+      }
+    });
+    await Promise.all(group);
   }
   await log.close().catch(() => {});
   return outcome;
@@ -138,32 +150,64 @@ async function found(path: string, { framing }: Kind): Promise<string[]> {
 
 /** How many steps a run without a fault has. */
 async function countSteps(run: (dir: string) => Promise<unknown>): Promise<number> {
-  faults = new Faults(-1, 0, false);
+  faults = new Faults(-1, 0, "in place of");
   await run(tmp.folder());
   const { length } = faults.steps;
   faults.remove();
   return length;
 }
 
+const kinds: Kind[] = [
+  { framing: "records", preallocate: 0 },
+  { framing: "records", preallocate: 4096 },
+  { framing: "lines", preallocate: 0 },
+];
+
+describe("a process dies before each step", () => {
+  for (const kind of kinds)
+    test(`AppendLog, ${kind.framing}, preallocate ${kind.preallocate}`, async () => {
+      const steps = await countSteps((dir) => useLog(join(dir, "log"), kind));
+      for (let failing = 0; failing < steps; failing++) {
+        const dir = tmp.folder();
+        const outcome = noOutcome();
+        faults = new Faults(failing, 0, "from");
+        useLog(join(dir, "log"), kind, outcome);
+        await faults.stuck.promise;
+        const { acknowledged } = outcome;
+        const path = join(tmp.folder(), "log");
+        run("cp", "-a", `${dir}/.`, dirname(path)); // what the dead leave, without their locks; a file of two names stays one
+        const told = `step ${failing}, ${faults.steps.slice(0, failing + 1).slice(-5)}`;
+        faults.remove();
+        try {
+          const log = await AppendLog.open(path, { durability: "full", framing: kind.framing });
+          await log.append("afterwards");
+          await log.close();
+          const texts = await found(path, kind);
+          expect(texts.slice(0, acknowledged.length)).toEqual(acknowledged);
+          expect(texts.at(-1)).toBe("afterwards");
+          expect(texts.length).toBeLessThanOrEqual(acknowledged.length + 3 + 1); // the group under way, and that
+        } catch (error) {
+          throw new Error(told, { cause: error });
+        }
+      }
+    }, 120_000);
+});
+
 describe("each step fails once", () => {
-  const kinds: Kind[] = [
-    { framing: "records", preallocate: 0 },
-    { framing: "records", preallocate: 4096 },
-    { framing: "lines", preallocate: 0 },
-  ];
   for (const kind of kinds)
     test(`AppendLog, ${kind.framing}, preallocate ${kind.preallocate}`, async () => {
       const run = (dir: string): Promise<Outcome> => useLog(join(dir, "log"), kind);
       const steps = await countSteps(run);
       expect(steps).toBeGreaterThan(20);
+      const open = tmp.openFiles();
       for (const [name, errno] of Object.entries(ERRORS))
-        for (const late of [false, true])
+        for (const fault of ["in place of", "behind"] as const)
           for (let failing = 0; failing < steps; failing++) {
             const dir = tmp.folder();
             const path = join(dir, "log");
-            faults = new Faults(failing, errno, late);
+            faults = new Faults(failing, errno, fault);
             const { acknowledged, refused } = await run(dir);
-            const told = `${name} ${late ? "behind" : "in place of"} step ${failing}, ${faults.steps.slice(0, failing + 1).slice(-5)}`;
+            const told = `${name} ${fault} step ${failing}, ${faults.steps.slice(0, failing + 1).slice(-5)}`;
             faults.remove();
             try {
               const log = await AppendLog.open(path, { durability: "full", framing: kind.framing });
@@ -177,7 +221,7 @@ describe("each step fails once", () => {
               throw new Error(told, { cause: error });
             }
           }
-      expect(tmp.openFiles()).toEqual([]);
+      expect(tmp.openFiles()).toEqual(open); // the dead have theirs
     }, 120_000);
 
   for (const overwrite of [true, false])
@@ -191,14 +235,15 @@ describe("each step fails once", () => {
         );
       };
       const steps = await countSteps(run);
+      const open = tmp.openFiles();
       for (const [name, errno] of Object.entries(ERRORS))
-        for (const late of [false, true])
+        for (const fault of ["in place of", "behind"] as const)
           for (let failing = 0; failing < steps; failing++) {
             const dir = tmp.folder();
-            faults = new Faults(failing, errno, late);
+            faults = new Faults(failing, errno, fault);
             const outcome = await run(dir);
             const step = faults.steps[failing]!;
-            const told = `${name} ${late ? "behind" : "in place of"} step ${failing}, ${step}`;
+            const told = `${name} ${fault} step ${failing}, ${step}`;
             faults.remove();
             try {
               const names = readdirSync(dir);
@@ -211,7 +256,7 @@ describe("each step fails once", () => {
               throw new Error(told, { cause: error });
             }
           }
-      expect(tmp.openFiles()).toEqual([]);
+      expect(tmp.openFiles()).toEqual(open); // the dead have theirs
     });
 });
 
