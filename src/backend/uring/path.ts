@@ -17,6 +17,7 @@ import { statsFromStatx } from "../../node/stats.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
+import { close } from "./close.ts";
 import { finishStat, stageStat } from "./read-write.ts";
 import {
   begin,
@@ -217,13 +218,15 @@ let hasProc: boolean | undefined;
 
 /** Backend.openUnnamed. */
 export async function openUnnamed(folder: Path, mode: number): Promise<OpenFile> {
-  const { mounts, setup } = thread();
+  const { setup } = thread();
   hasProc ??= existsSync(OPEN_FILES);
   if (!hasProc || setup.opcodes[Opcode.LINKAT] !== 1)
     throw unavailable("O_TMPFILE", "it takes /proc and IORING_OP_LINKAT to give the file a name");
+  const file = (await open(folder, O_TMPFILE | constants.O_WRONLY, mode)) as OpenFile;
+  if (!file.slow) return file;
   // What a server has to say of the bytes it says when the file is closed, and then the name is there.
-  if (mounts.holdsPath(folder)) throw unavailable("O_TMPFILE", "the folder is on a server's file system");
-  return open(folder, O_TMPFILE | constants.O_WRONLY, mode) as Promise<OpenFile>;
+  await close(file);
+  throw unavailable("O_TMPFILE", "the folder is on a server's file system");
 }
 
 export const linkUnnamed = (file: OpenFile, path: Path): Promise<void> =>
