@@ -350,7 +350,7 @@ class NodeBackend implements Backend {
     setOpenAttributes(file.fd, info, mode);
   readonly preallocate = async (): Promise<boolean> => false;
   readonly keepXattrs = (from: Path, file: OpenFile, holding: boolean): number | Promise<number> => {
-    native ??= loaded();
+    const native = loaded();
     if (native === null) return 0;
     return holding ? native.copyXattrs(encodePath(from), file.fd) : rarely().keepXattrs(native, from, file);
   };

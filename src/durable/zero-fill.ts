@@ -2,12 +2,14 @@
 // extents, so that its sync needs no journal commit (fallocate alone leaves both to do). Off the groups' path; where a group
 // comes near a step that is being written, it waits for it.
 // By a descriptor of its own: the kernel reports lost data once to each open file, and the log's own syncs have to hear of it.
-// Never writes where a record may be.
+// Never writes where a record may be. The first step leaves some room before it: what is written by blocking calls, at an end of the
+// process just after the opening, must not wait for zeros.
 
 import { constants } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
+const FIRST_ROOM_BYTES = 256 * 1024;
 const zeros = Buffer.alloc(CHUNK_BYTES);
 
 export class ZeroFill {
@@ -16,6 +18,8 @@ export class ZeroFill {
   readonly #step: number;
   /** All before it is written, with records or zeros. */
   #filledTo: number;
+  /** Where the zeros begin that are being written, or were last. */
+  #start: number;
   #filling: Promise<void> | null = null;
   #own: OpenFile | null = null;
   /** Where it failed nothing is filled ahead any more; appending says what is wrong. */
@@ -26,18 +30,20 @@ export class ZeroFill {
     this.#file = file;
     this.#step = step;
     this.#filledTo = end;
+    this.#start = end + Math.min(step, FIRST_ROOM_BYTES);
     this.#begin();
   }
 
   /** Whether a blocking write up to `end` would meet zeros that are being written. */
   overlaps(end: number): boolean {
-    return this.#filling !== null && end > this.#filledTo;
+    return this.#filling !== null && end > this.#start;
   }
 
   /** Before a group is written up to `end`. */
   async before(end: number): Promise<void> {
     while (this.overlaps(end)) await this.#filling;
     if (end > this.#filledTo) this.#filledTo = end;
+    if (this.#filling === null) this.#start = Math.max(this.#start, this.#filledTo);
     if (this.#filledTo - end < this.#step / 2) this.#begin();
   }
 
@@ -63,14 +69,13 @@ export class ZeroFill {
   async #fill(): Promise<void> {
     this.#own ??= await this.#backend.open(`/proc/self/fd/${this.#file.fd}`, constants.O_WRONLY, 0);
     const file = this.#own;
-    const start = this.#filledTo;
-    const end = start + this.#step;
-    for (let at = start; at < end; ) {
+    const end = this.#start + this.#step;
+    for (let at = this.#start; at < end; ) {
       const { bytesWritten } = await this.#backend.write(file, zeros, 0, Math.min(CHUNK_BYTES, end - at), at);
       if (bytesWritten === 0) return;
       at += bytesWritten;
     }
     await this.#backend.fdatasync(file);
-    this.#filledTo = end;
+    this.#filledTo = this.#start = end;
   }
 }

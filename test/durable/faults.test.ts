@@ -304,6 +304,20 @@ test("flushSync leaves no hole where a group is under way that a crash ends", as
   expect(await found(path, { framing: "records", preallocate: 0 })).toEqual(["first", "under way", "behind it"]);
 });
 
+test("flushSync just after the opening has room before the zeros that are being written", async () => {
+  const kind: Kind = { framing: "records", preallocate: 8 << 20 };
+  const path = tmp.path();
+  const log = await AppendLog.open(path, kind);
+  log.write("one");
+  log.write("two");
+  log.flushSync();
+  expect(log.stats().records).toBe(2);
+  for (let i = 0; i < 200; i++) await log.append("x".repeat(4000)); // up to the zeros, and over them
+  await log.close();
+  const texts = await found(path, kind);
+  expect([texts.length, texts[0], texts[1]]).toEqual([202, "one", "two"]);
+});
+
 test("a file system that has no sync for folders is no reason to fail; one whose sync fails is", async () => {
   const dir = tmp.folder();
   const real = currentBackend().fsync.bind(currentBackend());

@@ -20,7 +20,13 @@ export const ACCESS_LIST = "system.posix_acl_access";
 export const DEFAULT_LIST = "system.posix_acl_default";
 
 /** An access control list: the owner's, one named user's, the group's, the mask's and all others' permissions. */
-export function accessList(owner: number, user: { id: number; may: number }, group: number, mask: number, others = 0) {
+export function accessList(
+  owner: number,
+  user: { id: number; may: number },
+  group: number,
+  mask: number,
+  others = 0,
+): Buffer {
   const NOBODY = 0xffff_ffff;
   const entries = [
     [0x01, owner, NOBODY],
