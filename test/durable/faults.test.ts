@@ -173,7 +173,7 @@ describe("a process dies before each step", () => {
         faults = new Faults(failing, 0, "from");
         useLog(join(dir, "log"), kind, outcome);
         await faults.stuck.promise;
-        const { acknowledged } = outcome;
+        const acknowledged = [...outcome.acknowledged]; // what is under way yet may be so a moment later
         const path = join(tmp.folder(), "log");
         run("cp", "-a", `${dir}/.`, dirname(path)); // what the dead leave, without their locks; a file of two names stays one
         const told = `step ${failing}, ${faults.steps.slice(0, failing + 1).slice(-5)}`;
