@@ -44,19 +44,6 @@ export class OpenFile {
   }
 }
 
-/** flock(2) by the shim, which lets the lock go when the thread ends, unless the file is closed before. */
-export function flockBy(native: Locking, file: OpenFile, operation: number): number {
-  const LOCK_NB = 4;
-  const rc = native.flock(file.fd, operation | LOCK_NB);
-  if (rc === 0) file.forgetLock = native.forgetLock;
-  return rc;
-}
-
-interface Locking {
-  flock(fd: number, operation: number): number;
-  forgetLock(fd: number): number;
-}
-
 export interface ReadResult<T> {
   /** Bytes read; 0 at the end of the file. */
   bytesRead: number;

@@ -21,7 +21,6 @@ import {
   ANOTHER_WAY,
   ANY_ALIGNMENT,
   type Backend,
-  flockBy,
   type Lent,
   OpenFile,
   type Path,
@@ -134,7 +133,7 @@ class NodeBackend implements Backend {
 
   flock(file: OpenFile, operation: number): number {
     const native = loaded();
-    return native === null ? ENOSYS : flockBy(native, file, operation);
+    return native === null ? ENOSYS : shim().flock(native, file, operation);
   }
 
   async close(file: OpenFile): Promise<void> {

@@ -322,6 +322,19 @@ function endWithWorker(path: string): void {
   }
 }
 
+interface Lockable {
+  fd: number;
+  forgetLock: ((fd: number) => void) | null;
+}
+const LOCK_NB = 4;
+
+/** flock(2) without waiting: 0 or -errno. The lock is let go when the thread ends, unless the file is closed before. */
+export function flock(native: Native, file: Lockable, operation: number): number {
+  const rc = native.flock(file.fd, operation | LOCK_NB);
+  if (rc === 0) file.forgetLock = native.forgetLock;
+  return rc;
+}
+
 /** Address of a view's first byte. The view's `.buffer` must have been read before, or a later read moves the data. */
 export function addressOf(view: ArrayBufferView): Address {
   return ptr(view as Uint8Array) as unknown as number;

@@ -5,6 +5,7 @@ import { type BigIntStats, readSync, type Stats, writeSync } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
 import { copyBytes, EFAULT } from "../../kernel/copy.ts";
+import { flock as flockBy } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
 import { clockMs } from "../../node/clock.ts";
@@ -17,7 +18,7 @@ import type { KernelBuffer } from "../../ring/kernel-memory.ts";
 import { holdLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, MAX_TRANSFER } from "../../ring/scratch.ts";
-import { flockBy, type OpenFile, type ReadResult, type WriteResult } from "../interface.ts";
+import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
 import { atOnce, neverWaits } from "./non-blocking.ts";
 import { claim, settleClaim } from "./own-position.ts";
 import {
