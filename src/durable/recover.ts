@@ -39,6 +39,8 @@ export interface Opened {
  * files, in the background.
  */
 const DEAD_HOLDER_MS = 10_000;
+/** Tries for a lock whose holder is not known, 5 ms apart. */
+const UNKNOWN_TRIES = 20;
 const NEWLINE = 0x0a;
 const LOOK_BACK_BYTES = 64 * 1024;
 
@@ -131,7 +133,7 @@ export async function prepareSegment(
 
 async function takeLock(backend: Backend, file: OpenFile, path: string): Promise<void> {
   const until = clockMs() + DEAD_HOLDER_MS;
-  for (;;) {
+  for (let unknown = 0; ; ) {
     try {
       await lockFile(backend, file, { wait: false }, path);
       return;
@@ -139,15 +141,16 @@ async function takeLock(backend: Backend, file: OpenFile, path: string): Promise
       const { code, holder } = error as { code?: string; holder?: number | null };
       // Without the native library there are no locks; a log can be written all the same.
       if (code === "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM") return;
-      if (code !== "ERR_LOCKED" || isAlive(holder ?? null) || clockMs() > until) throw error;
+      if (code !== "ERR_LOCKED" || clockMs() > until) throw error;
+      // One that nobody is seen to have was let go in between; or its holder can't be seen from here.
+      if (typeof holder === "number" ? isAlive(holder) : ++unknown > UNKNOWN_TRIES) throw error;
     }
     await new Promise<void>((resolve) => void setTimeout(resolve, 5));
   }
 }
 
-/** Whether a process runs; one that has ended and not been waited for does not. Unknown: it may. */
-function isAlive(pid: number | null): boolean {
-  if (pid === null) return true;
+/** Whether a process runs; one that has ended and not been waited for does not. */
+function isAlive(pid: number): boolean {
   try {
     return !/^\d+ \(.*\) [ZX]/s.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
   } catch {

@@ -261,7 +261,7 @@ describe("each step fails once", () => {
 });
 
 /** The backend with one method put in for the time of some work. */
-async function withMethod<N extends "fsync" | "writeSynced">(
+async function withMethod<N extends "fsync" | "writeSynced" | "flock">(
   name: N,
   put: Backend[N],
   work: () => Promise<void>,
@@ -316,6 +316,28 @@ test("flushSync just after the opening has room before the zeros that are being 
   await log.close();
   const texts = await found(path, kind);
   expect([texts.length, texts[0], texts[1]]).toEqual([202, "one", "two"]);
+});
+
+test("a lock that is let go while its holder is looked for is no reason to fail", async () => {
+  const real = currentBackend().flock.bind(currentBackend());
+  let tries = 0;
+  const late: Backend["flock"] = (...args) => (++tries <= 2 ? -11 : real(...args)); // EAGAIN, and nobody has it
+  await withMethod("flock", late, async () => {
+    const log = await AppendLog.open(tmp.path());
+    expect(tries).toBe(3);
+    await log.close();
+  });
+  await withMethod(
+    "flock",
+    () => -11,
+    async () => {
+      const outcome = AppendLog.open(tmp.path()).then(
+        () => "opened",
+        (error) => error.code,
+      );
+      expect(await outcome).toBe("ERR_LOCKED");
+    },
+  );
 });
 
 test("a file system that has no sync for folders is no reason to fail; one whose sync fails is", async () => {
