@@ -21,6 +21,7 @@ const STEPS = {
   write: "write",
   writev: "write",
   writeSynced: "write",
+  writeFile: "write",
   fsync: "fsync",
   fdatasync: "fdatasync",
   ftruncate: "ftruncate",
@@ -36,7 +37,7 @@ const STEPS = {
 } as const;
 type Step = keyof typeof STEPS;
 /** What can have been done although it says it was not. */
-const LATE: ReadonlySet<Step> = new Set(["writeSynced", "fsync", "fdatasync", "rename", "link"]);
+const LATE: ReadonlySet<Step> = new Set(["writeSynced", "writeFile", "fsync", "fdatasync", "rename", "link"]);
 const ERRORS = missing(["slow"]) === null ? { EIO: -5, EMFILE: -24, ENOSPC: -28, EPERM: -1 } : { EIO: -5 };
 
 /** A step rejects and is not done; it rejects and is done; it never comes, nor does any behind it. */
