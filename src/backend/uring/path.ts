@@ -223,7 +223,7 @@ export async function openUnnamed(folder: Path, mode: number): Promise<OpenFile>
   if (!hasProc || setup.opcodes[Opcode.LINKAT] !== 1)
     throw unavailable("O_TMPFILE", "it takes /proc and IORING_OP_LINKAT to give the file a name");
   const file = (await open(folder, O_TMPFILE | constants.O_WRONLY, mode)) as OpenFile;
-  if (!file.slow) return file;
+  if (!file.remote) return file;
   // What a server has to say of the bytes it says when the file is closed, and then the name is there.
   await close(file);
   throw unavailable("O_TMPFILE", "the folder is on a server's file system");

@@ -150,7 +150,7 @@ export async function removexattr(target: Path | OpenFile, name: string): Promis
 
 /** Backend.keepXattrs. */
 export function keepXattrs(from: Path, file: OpenFile, holding: boolean): number {
-  if (file.slow && !holding) return 0;
+  if (file.remote && !holding) return 0;
   return thread().native.copyXattrs(encodePath(from), file.fd);
 }
 
