@@ -76,6 +76,14 @@ for (const inWorker of [false, true])
 
     // Bun waits for its own thread pool where a Worker ends.
     const waitsForPool = inWorker && process.env.BUN_URING_BACKEND === "node";
+    testUnless(waitsForPool && "Bun waits for its pool", "nor does a FIFO that nobody reads", async () => {
+      const body = `
+        Bun.spawnSync(["mkfifo", dir + "/fifo"]);
+        void U.writeFile(dir + "/fifo", "x");
+        void handle.write("last\\n");`;
+      expect(log(await ends(body, inWorker))).toEqual(["first", "last"]);
+    });
+
     testUnless(waitsForPool && "Bun waits for its pool", "a read that waits for ever does not hold it up", async () => {
       const body = `
       Bun.spawnSync(["mkfifo", dir + "/fifo"]);

@@ -42,17 +42,29 @@ const list: readonly Mutant[] = [
       ["flush is not looked at", "!isMode(mode) || flush !== false || buffer", "!isMode(mode) || buffer"],
       ["a signal is not looked at", "signal === undefined && timeoutMs === undefined", "timeoutMs === undefined"],
       ["what was appended is appended again at the exit", 'if (flag !== "w") return;', ""],
-      ["what is written is left to the pool at the exit", 'if (flag !== "w") return;', "return;"],
-      ["folders in folders are left to the pool at the exit", "    bunFs.mkdirSync(path, { recursive, mode });", ""],
+      [
+        "what is written is left to the pool at the exit",
+        'if (flag !== "w") return;',
+        "return;",
+        { survives: "the exit waits for the pool for a moment, and that is mostly enough" },
+      ],
+      [
+        "folders in folders are left to the pool at the exit",
+        "    bunFs.mkdirSync(path, { recursive, mode });",
+        "",
+        { survives: "the exit waits for the pool for a moment, and that is mostly enough" },
+      ],
       [
         "an error that is none of a call's is made one",
         'if (typeof errno !== "number") return error;\n  const isUsual',
         "const isUsual",
+        { survives: "no plain call of Bun's is known to fail without an errno" },
       ],
       [
         "an error has Bun's name and path",
         "error.syscall === syscall && error.path === path && error.dest === dest",
         "true",
+        { survives: "those of Bun 1.4.5 are Node's where the code is a usual one" },
       ],
       ["the second path is not told", "dest === undefined ? null : { dest }", "null"],
       [
@@ -76,6 +88,7 @@ const list: readonly Mutant[] = [
         "what has a signal goes where it can't be ended",
         "!hasSignal(name, args) && isFirst(weight)",
         "isFirst(weight)",
+        { survives: "who called rejects at the abort all the same; only the read goes on" },
       ],
       ["a file opened early does not know that it appends", "file.append = (flags & constants.O_APPEND) !== 0;", ""],
       [
@@ -111,6 +124,7 @@ const list: readonly Mutant[] = [
       "at the exit one step is taken",
       "for (let wentOn = true; wentOn; ) {",
       "for (let wentOn = true, once = 0; wentOn && once++ < 1; ) {",
+      { survives: "the end of the thread comes to it again, until nothing moves" },
     ],
     ["what can't be known at the exit is waited for", "instead === null) return false;", "true) return false;"],
     [
@@ -121,7 +135,12 @@ const list: readonly Mutant[] = [
   ]),
   ...inFile("node/exit-calls.ts", { on: ["node"], tests: ["contract/exit"] }, [
     ["a FIFO is opened at the exit", "return there === undefined || there.isFile();", "return true;"],
-    ["a pool that works is quiet", "if (/[RD]/.test(thread.state)) return PoolState.busy;", ""],
+    [
+      "a pool that works is quiet",
+      "if (/[RD]/.test(thread.state)) return PoolState.busy;",
+      "",
+      { survives: "what it has is done by the blocking calls then, once more" },
+    ],
   ]),
   ...inFile(
     "backend/node-pool.ts",
@@ -138,11 +157,17 @@ const list: readonly Mutant[] = [
         "      ended();\n      // Without an errno",
         "      // Without an errno",
       ],
-      ["what is asked for at the exit goes to the pool", "isExiting() && atEnd?.here ? atEnd.here() : null", "null"],
+      [
+        "what is asked for at the exit goes to the pool",
+        "isExiting() && atEnd?.here ? atEnd.here() : null",
+        "null",
+        { survives: "the exit waits for the pool for a moment, and that is mostly enough" },
+      ],
       [
         "with O_EXCL a file is opened twice at the exit",
         "isRead || (flags & O_EXCL) !== 0 ? null : openHere",
         "isRead ? null : openHere",
+        { survives: "the second open fails, and nobody is left to hear of it" },
       ],
     ],
   ),
@@ -178,6 +203,7 @@ const list: readonly Mutant[] = [
         "what close says is swallowed",
         'resolve(error ? lateRejection(() => systemError(error.errno!, "close")) : undefined);',
         "resolve(undefined);",
+        { survives: "Bun keeps what close(2) says to itself" },
       ],
       [
         "a bigint position is the file's own",
@@ -190,7 +216,13 @@ const list: readonly Mutant[] = [
     "backend/uring/own-position.ts",
     {
       on: ["ring"],
-      tests: ["contract/shared-position", "contract/handle-read", "contract/odd-files", "fault/position"],
+      tests: [
+        "unit/read-ahead",
+        "contract/shared-position",
+        "contract/handle-read",
+        "contract/odd-files",
+        "fault/position",
+      ],
     },
     [
       [

@@ -62,6 +62,18 @@ await runCases({
     return { taken: taken.map(([name]) => name), plain, made: sync.readdirSync(dir) };
   },
 
+  /** A file that is opened early to be appended to, and written through a ring. */
+  async appending(dir: string) {
+    sync.writeFileSync(`${dir}/file`, "kept ");
+    const handle = await ours.open(`${dir}/file`, "a+");
+    const early = !hasRing();
+    const { name } = currentBackend(); // which settles it
+    await handle.write("more");
+    const { bytesRead } = await handle.read(Buffer.alloc(20));
+    await handle.close();
+    return { early, name, bytesRead, content: sync.readFileSync(`${dir}/file`, "utf8") };
+  },
+
   /** What is under way at the exit is done once. */
   async ending(dir: string) {
     sync.writeFileSync(`${dir}/file`, "kept ");

@@ -45,6 +45,15 @@ describe("the beginning of a process", () => {
     expect(await run("notPlain")).toEqual({ taken: [], plain: "content", made: ["file"] });
   });
 
+  testUnless(
+    !ringThere && "no ring",
+    "a file that was opened early is appended to as ever, and its position is its end",
+    async () => {
+      const seen = { early: true, name: "io_uring", bytesRead: 0, content: "kept more" };
+      expect(await run("appending")).toEqual(seen);
+    },
+  );
+
   test("what is under way at the exit is done, and done once", async () => {
     const folder = tmp.folder();
     const child = startCase(fixture, "ending", { input: folder, env: { BUN_URING_BACKEND: "auto" } });

@@ -182,6 +182,18 @@ testUnless(
   },
 );
 
+test("a buffer that is taken away while it waits for its turn rejects", async () => {
+  await using handle = await open(tmp.path(), "w+");
+  for (const isRead of [false, true]) {
+    const first = handle.write(Buffer.alloc(100_000));
+    const view = new Uint8Array(20_000); // too long to be gathered
+    const waiting: Promise<unknown> = isRead ? handle.read(view) : handle.write(view);
+    structuredClone(view.buffer, { transfer: [view.buffer] });
+    expect(await rejection(waiting)).toMatchObject({ name: "TypeError", code: "ERR_INVALID_STATE" });
+    expect((await first).bytesWritten).toBe(100_000);
+  }
+});
+
 test("a vector of which a view is taken away while it waits for its turn rejects", async () => {
   await using handle = await open(tmp.path(), "w+");
   for (const method of ["writev", "readv"] as const) {

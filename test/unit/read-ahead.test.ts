@@ -7,6 +7,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { currentBackend } from "../../src/backend/choose.ts";
 import type { Backend, OpenFile } from "../../src/backend/interface.ts";
+import { claim, settleClaim } from "../../src/backend/uring/own-position.ts";
 import { Turns } from "../../src/handle/order.ts";
 import { backend } from "../../src/index.ts";
 import { constants } from "../../src/kernel/constants.ts";
@@ -245,3 +246,20 @@ test("where a read ahead finds nothing, as the file is cut just then, it is aske
   await ahead.stop();
   await real.close(file);
 });
+
+testUnless(
+  backend !== "io_uring" && "no ring",
+  "what a transfer has not used of the own position goes back, unless it was moved",
+  async () => {
+    const file = await openFile(path);
+    const { native } = existingThread()!;
+    native.seek(file.fd, 100, 0);
+    settleClaim(claim(file.fd, 50, true), 20);
+    expect(positionOf(file.fd)).toBe(120);
+    const claimed = claim(file.fd, 50, true);
+    native.seek(file.fd, 7, 0);
+    settleClaim(claimed, 20);
+    expect(positionOf(file.fd)).toBe(7);
+    await currentBackend().close(file);
+  },
+);
