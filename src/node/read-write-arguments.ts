@@ -54,8 +54,10 @@ export function isPlain(view: unknown, offset: unknown, length: unknown, positio
     position >= 0 &&
     Number.isSafeInteger(position) &&
     isView(view) &&
-    (offset as number) >>> 0 === offset &&
-    (length as number) >>> 0 === length &&
+    typeof offset === "number" &&
+    offset >>> 0 === offset &&
+    typeof length === "number" &&
+    length >>> 0 === length &&
     length !== 0 &&
     length <= 0x7fff_ffff &&
     offset + length <= byteLengthOf(view)

@@ -5,6 +5,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { ours } from "../helpers/backends.ts";
+import { rejection } from "../helpers/expect-error.ts";
 import { describeUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
@@ -278,5 +279,25 @@ describeUnless(ours === undefined && "the oracle alone", "arrays that change aft
     const into = Object.defineProperty([view], 0, { get: () => (asked++ === 0 ? view : "no view") });
     expect((await handle.readv(into, 0)).bytesRead).toBe(4);
     expect(asked).toBe(1);
+  });
+
+  test("an offset or length that is a symbol or a bigint is a rejection, never a throw", async () => {
+    await using handle = await open(tmp.file("abcdefgh"), "r+");
+    const memory = Buffer.alloc(8);
+    for (const wrong of [Symbol("x"), 1n, -1n, 2n ** 70n]) {
+      for (const [name, args] of [
+        ["read", [memory, wrong, 1, 0]],
+        ["read", [memory, 0, wrong, 0]],
+        ["write", [memory, wrong, 1, 0]],
+      ] as const) {
+        let call: Promise<unknown> | undefined;
+        expect(() => {
+          call = handle[name](...args);
+        }).not.toThrow();
+        expect(((await rejection(call!)) as Error & { code?: string }).code).toBe("ERR_INVALID_ARG_TYPE");
+      }
+    }
+    // Node takes a length of a write that is no number for none.
+    expect((await handle.write(memory, 0, 3n, 0)).bytesWritten).toBe(8);
   });
 });
