@@ -141,7 +141,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
 
   /**
    * Writes what waits with blocking calls: for the end of a process, which does it by itself. Throws what has failed. Does nothing
-   * for the moment in which the log's file is being exchanged.
+   * for the moment in which the file of a log of records is being exchanged.
    */
   flushSync(): void {
     const group = this.#gathering;

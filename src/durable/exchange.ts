@@ -20,7 +20,7 @@ export async function nextSegment(
 ): Promise<Opened> {
   const temporary = temporaryBeside(options.path);
   await old.complete();
-  old.isClosedOff = true; // the next one says where it ends
+  old.closeOff();
   let next: Opened | null = null;
   try {
     next = await prepareSegment(backend, options, temporary, { base: old.end, sequence, salt: old.salt });
@@ -44,7 +44,7 @@ export async function openAnew(
   const own = (await backend.fstat(old.file, false)) as Stats;
   if (isSame(own, await whatIsAt(backend, options.path))) return null;
   await old.complete();
-  old.isClosedOff = true;
+  old.closeOff();
   try {
     const held = await holdLog(backend, options);
     return await openSegment(backend, options, held, async () => ({ base: old.end, sequence, salt: old.salt }));

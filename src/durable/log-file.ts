@@ -73,6 +73,11 @@ export class LogFile {
     this.#position += length;
   }
 
+  /** The next file says where this one ends: no record may be put behind that. Lines may, nobody counts them. */
+  closeOff(): void {
+    this.isClosedOff = this.#isPlaced;
+  }
+
   /** Counts bytes that `putSync` has put behind a group that was under way. */
   skip(length: number): void {
     this.#position += length;

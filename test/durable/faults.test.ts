@@ -262,7 +262,7 @@ describe("each step fails once", () => {
 });
 
 /** The backend with one method put in for the time of some work. */
-async function withMethod<N extends "fsync" | "writeSynced" | "flock">(
+async function withMethod<N extends "fsync" | "writeSynced" | "flock" | "link">(
   name: N,
   put: Backend[N],
   work: () => Promise<void>,
@@ -317,6 +317,35 @@ test("flushSync just after the opening has room before the zeros that are being 
   await log.close();
   const texts = await found(path, kind);
   expect([texts.length, texts[0], texts[1]]).toEqual([202, "one", "two"]);
+});
+
+test("flushSync writes lines, and durable ones, in the middle of a rotation, too", async () => {
+  for (const durability of ["none", "data"] as const) {
+    const path = join(tmp.folder(), "log");
+    const log = await AppendLog.open(path, { framing: "lines", durability });
+    await log.append("first");
+    const real = currentBackend().link.bind(currentBackend());
+    const reached = Promise.withResolvers<void>();
+    const held = Promise.withResolvers<void>();
+    const late: Backend["link"] = async (...args) => {
+      reached.resolve();
+      await held.promise;
+      return real(...args);
+    };
+    await withMethod("link", late, async () => {
+      const rotated = log.rotate();
+      await reached.promise;
+      log.write("last words");
+      log.flushSync();
+      expect(readFileSync(path, "utf8")).toBe("first\nlast words\n");
+      held.resolve();
+      await rotated;
+    });
+    await log.append("next");
+    await log.close();
+    expect(await found(path, { framing: "lines", preallocate: 0 })).toEqual(["first", "last words", "next"]);
+    expect(readFileSync(path, "utf8")).toBe("next\n");
+  }
 });
 
 test("a lock that is let go while its holder is looked for is no reason to fail", async () => {
