@@ -57,23 +57,29 @@ export function announcedLength(request: Request | Response): number | null {
   return Number(text);
 }
 
-/** Throws where somebody has read the body, or does. */
-export function mustBeUnread(request: Request | Response): void {
-  if (request.bodyUsed || request.body?.locked)
-    throw codedError(TypeError, "ERR_BODY_ALREADY_USED", "Body already used");
+const alreadyUsed = (): Error => codedError(TypeError, "ERR_BODY_ALREADY_USED", "Body already used");
+
+/** Throws where somebody has read the body, or does. `isWhole`: `wholeBody` will take it, which looks at the rest. */
+export function mustBeUnread(request: Request | Response, isWhole = false): void {
+  if (request.bodyUsed || (!isWhole && request.body?.locked)) throw alreadyUsed();
 }
 
 /** Not a subclass's own, whose bytes may be somebody else's as well. */
 const [bytesOfRequest, bytesOfResponse] = [Request.prototype.bytes, Response.prototype.bytes];
 
-/** The whole body at once, in memory that nobody else has; rejects as a BodyReader's read does. */
+/**
+ * The whole body at once, in memory that nobody else has; rejects as a BodyReader's read does. Never asks for `body`: from then on
+ * Bun would gather it from a stream's chunks, at three times the cost.
+ */
 export async function wholeBody(
   request: Request | Response,
   signal: AbortSignal | undefined,
 ): Promise<Uint8Array<ArrayBuffer>> {
+  if (request.bodyUsed) throw alreadyUsed();
   const read = request instanceof Request ? bytesOfRequest.call(request) : bytesOfResponse.call(request);
   const bytes = (read as Promise<Uint8Array<ArrayBuffer>>).catch((error: unknown) => {
-    throw brokenOff(error);
+    // A stream of the program's own that somebody reads.
+    throw (error as { code?: string } | null)?.code === "ERR_INVALID_STATE" ? alreadyUsed() : brokenOff(error);
   });
   if (signal === undefined) return bytes;
   const { promise, reject } = Promise.withResolvers<never>();

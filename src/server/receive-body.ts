@@ -79,13 +79,15 @@ export async function receiveBody(
     throw invalidArgType("request", ["Request", "Response"], request);
   const hasher = hash === undefined ? null : hasherOf(hash);
   throwIfAborted(signal);
-  mustBeUnread(request);
   const announced = announcedLength(request);
+  // A small body is there before there is a file: a client that is slow, or goes away, takes no descriptor.
+  const isSmall = offset === undefined && announced !== null && announced <= SMALL_BYTES;
+  mustBeUnread(request, isSmall);
   const intake: Intake = { request, announced, most: maxBytes - (offset ?? 0), maxBytes, hasher, onProgress, signal };
   if (intake.most < (announced ?? 0)) throw tooLong(maxBytes);
   const publishing = { ...atomic, durability, mode: permissions, overwrite };
   const bytes = await atPath((path) =>
-    offset === undefined ? publish(path, publishing, intake) : goOn(path, offset, publishing, intake),
+    offset === undefined ? publish(path, publishing, intake, isSmall) : goOn(path, offset, publishing, intake),
   ).catch((error) => {
     throw received(error);
   });
@@ -119,13 +121,12 @@ function hasherOf(name: string): Hash {
 const tooLong = (maxBytes: number): ReceiveError =>
   new ReceiveError("ERR_BODY_TOO_LONG", 413, `The body is longer than ${maxBytes} bytes`);
 
-async function publish(path: string, options: Publishing, intake: Intake): Promise<number> {
+async function publish(path: string, options: Publishing, intake: Intake, isSmall: boolean): Promise<number> {
   const { announced, request, signal } = intake;
   // Said before the body is taken; a name that is taken meanwhile is refused at the end.
   if (options.overwrite === false && (await isTaken(path)))
     throw new ReceiveError("EEXIST", 409, "There is a file of that name");
-  // A small body is there before there is a file: a client that is slow, or goes away, takes no descriptor.
-  if (announced !== null && announced <= SMALL_BYTES && request.body !== null) {
+  if (isSmall) {
     const whole = await wholeBody(request, signal);
     told(intake, whole, whole.length);
     mustBeWhole(whole.length, announced);

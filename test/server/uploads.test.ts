@@ -249,6 +249,11 @@ describe("receive", () => {
     const used = request(patternBytes(10));
     await used.bytes();
     expect(await code(receive(used, tmp.path()))).toBe("ERR_BODY_ALREADY_USED");
+    for (const length of ["10", "2000000"]) {
+      const locked = request(pieces(patternBytes(10), [10]), { "content-length": length });
+      locked.body!.getReader();
+      expect(await code(receive(locked, tmp.path()))).toBe("ERR_BODY_ALREADY_USED");
+    }
     const wrong = request(patternBytes(10), { "content-length": "11" });
     expect(((await receive(wrong, tmp.path()).catch((e) => e)) as any).status).toBe(400);
     expect(
