@@ -45,6 +45,11 @@ const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf
   .filter((name) => name.endsWith(".ts"))
   .map((name) => ({ name: name.slice(0, -3), text: readFileSync(join(root, "src", name), "utf8") }));
 
+/** The shim: one file for the compiler, which includes the others. */
+const shim = readdirSync(join(root, "native")).map((name) => {
+  return { name: `native/${name}`, text: readFileSync(join(root, "native", name), "utf8") };
+});
+
 /** Static imports, re-exports, dynamic imports and requires, as they are written; the formatter keeps them at this shape. */
 function importsOf(name: string, text: string): Import[] {
   const statements = text.matchAll(/^(?:import|export)\s+(type\s)?(?:[\w*{}\s,$]+?\sfrom\s+)?"([^"]+)"/gm);
@@ -168,12 +173,12 @@ describe("rooms", () => {
 
 describe("sources", () => {
   test(`no file is longer than ${MAX_LINES} lines`, () => {
-    const long = sources.filter(({ text }) => text.trimEnd().split("\n").length > MAX_LINES);
+    const long = [...sources, ...shim].filter(({ text }) => text.trimEnd().split("\n").length > MAX_LINES);
     expect(long.map(({ name }) => name)).toEqual([]);
   });
 
   test("every file opens by saying what it owns", () => {
-    const silent = sources.filter(({ text }) => !/^(#!.*\n)?\/[/*] ?\S/.test(text));
+    const silent = [...sources, ...shim].filter(({ text }) => !/^(#!.*\n)?\/[/*] ?\S/.test(text));
     expect(silent.map(({ name }) => name)).toEqual([]);
   });
 
