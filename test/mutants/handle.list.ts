@@ -99,6 +99,7 @@ const list: readonly Mutant[] = [
         "after a failure at the own position nothing goes on",
         "operation.then(ended, ended);",
         "operation.then(ended);",
+        { tests: ["unit/file-handle", "contract/handle-write"] },
       ],
       [
         "a read that waits on a pipe holds up the write that brings its data",

@@ -182,6 +182,14 @@ testUnless(
   },
 );
 
+test("after an operation at the own position that failed the next one goes on", async () => {
+  await using handle = await open(tmp.path(), "w");
+  const failing = handle.read(Buffer.alloc(10));
+  const writing = [handle.write("x"), handle.write("y")];
+  expect(await rejection(failing)).toMatchObject({ code: "EBADF" });
+  expect((await Promise.all(writing)).map(({ bytesWritten }) => bytesWritten)).toEqual([1, 1]);
+});
+
 test("a buffer that is taken away while it waits for its turn rejects", async () => {
   await using handle = await open(tmp.path(), "w+");
   for (const isRead of [false, true]) {
