@@ -157,20 +157,17 @@ const list: readonly Mutant[] = [
       "",
       { tests: ["durable/atomic", "fault/told"] },
     ],
-    [
-      "permissions are not kept",
-      "else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));",
-      "",
-    ],
+    ["permissions are not kept", "else if (old !== null) await handle.chmod(modeLike(old, isOldOwners, found));", ""],
     [
       "set-id bits go to another owner",
-      "else if (old !== null) await handle.chmod(old.mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS));",
-      "else if (old !== null) await handle.chmod(old.mode & ALL_MODE_BITS);",
+      "const bits = mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS);",
+      "const bits = mode & ALL_MODE_BITS;",
     ],
     [
       "an abort after the content is not heard",
-      "    }\n    throwIfAborted(signal);\n    if (overwrite) {",
-      "    }\n    if (overwrite) {",
+      "        throwIfAborted(signal);\n        if (unnamed !== null)",
+      "        if (unnamed !== null)",
+      { survives: "it is looked for again before a rename; only a file without a name gets one then" },
     ],
   ]),
   ...inFile("server/conditional.ts", { tests: ["server/serve-file"] }, [
