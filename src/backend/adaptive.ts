@@ -141,9 +141,15 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
     get seekIsDear(): boolean {
       return settled === null && seeking === undefined;
     },
+    adopt(fd: number): OpenFile {
+      if (settled !== null || isFirst() === false) return become()["adopt"]!(fd);
+      const file = node.adopt(fd);
+      early.add(file);
+      return file;
+    },
   } as unknown as Backend;
   for (const name of namesOf(node)) {
-    if (name === "name" || name === "seek") continue;
+    if (name === "name" || name === "seek" || name === "adopt") continue;
     if (typeof nodes[name] !== "function" || name === "copy") {
       // What node:fs has not, and says so; and what is the same for both.
       Object.defineProperty(backend, name, { value: nodes[name], configurable: true });

@@ -135,6 +135,22 @@ await runCases({
     return [...seen, hasRing()];
   },
 
+  /** Streams on descriptors of the program's own. */
+  async adopted(dir: string) {
+    const { createReadStream, createWriteStream } = await import("../../src/fs.ts");
+    const out = createWriteStream("", { fd: sync.openSync(`${dir}/file`, "w") });
+    await new Promise((resolve) => out.on("close", resolve).end("content"));
+    const chunks: unknown[] = [];
+    for await (const chunk of createReadStream("", { fd: sync.openSync(`${dir}/file`, "r"), start: 3 }))
+      chunks.push(`${chunk}`);
+    const early = hasRing();
+    // And such a stream goes on over the moment when there is one.
+    const late = createReadStream("", { fd: sync.openSync(`${dir}/file`, "r"), encoding: "utf8" });
+    void currentBackend().name;
+    for await (const chunk of late) chunks.push(chunk);
+    return [...chunks, early];
+  },
+
   async many(dir: string) {
     sync.writeFileSync(`${dir}/file`, "content");
     const handle = await ours.open(`${dir}/file`);

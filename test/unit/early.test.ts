@@ -29,6 +29,10 @@ describe("the beginning of a process", () => {
     expect(await run("streams")).toEqual([600_000, false, 3_000_000, true, false]);
   });
 
+  test("streams on descriptors need no ring", async () => {
+    expect(await run("adopted")).toEqual(["tent", "content", false]);
+  });
+
   testUnless(!ringThere && "no ring", "a program that does much has one", async () => {
     expect(await run("many")).toEqual([false, true]);
   });
