@@ -5,6 +5,7 @@
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync, symlinkSync } from "node:fs";
 import { Readable } from "node:stream";
+import { backend, capabilities } from "../../src/index.ts";
 import { forEachImplementation, ours } from "../helpers/backends.ts";
 import { expectArgumentError, expectSystemError, rejection } from "../helpers/expect-error.ts";
 import { describeUnless } from "../helpers/skip.ts";
@@ -342,7 +343,9 @@ describeUnless(ours === undefined && "the oracle alone", "flush: true", () => {
       const kept = structuredClone(data.buffer, { transfer: [data.buffer] });
       expect(await writing).toMatchObject({ code: "ERR_INVALID_STATE" });
       expect(kept.byteLength).toBe(3 << 20);
-      expect(readFileSync(path, "utf8")).toBe("still");
+      // Without that opcode (before Linux 6.9) the ring empties the file as it opens it.
+      const cutsLate = backend === "node" || capabilities().opcodes.includes("FTRUNCATE");
+      if (cutsLate) expect(readFileSync(path, "utf8")).toBe("still");
     });
   }
 
