@@ -71,6 +71,10 @@ const list: readonly Mutant[] = [
       "",
     ],
   ]),
+  ...inFile("durable/append-log.ts", { tests: ["durable/append-log", "durable/faults"] }, [
+    ["flushSync makes no room", "    this.#count(group);\n    this.#scheduleNext();\n", "    this.#count(group);\n"],
+    ["flushSync leaves a hole", "      if (this.#flying !== null) this.#file.putAgain(this.#flying.pieces);\n", ""],
+  ]),
   ...inFile("durable/append-log.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
     [
       "a failed sync is not final",
@@ -125,6 +129,27 @@ const list: readonly Mutant[] = [
       "const end = size;",
     ],
   ]),
+  ...inFile("durable/exchange.ts", { tests: ["durable/faults", "durable/moments"] }, [
+    ["lines wait for the end of a rotation", "  old.closeOff();\n  let next", "  old.isClosedOff = true;\n  let next"],
+  ]),
+  ...inFile("durable/directory-sync.ts", { tests: ["durable/faults", "durable/atomic"] }, [
+    [
+      "a folder without a sync is an error",
+      "if (!NO_SYNC.has((error as { code: string }).code)) throw error;\n  }\n}",
+      "throw error;\n  }\n}",
+    ],
+  ]),
+  ...inFile("durable/zero-fill.ts", { tests: ["durable/faults"] }, [
+    ["the first zeros leave no room", "end + Math.min(step, FIRST_ROOM_BYTES)", "end"],
+  ]),
+  ...inFile("durable/segments.ts", { tests: ["durable/faults"] }, [
+    ["a rename that was done counts as failed", "if ((await whatIsAt(this.#backend, next)) !== null) {", "{"],
+    [
+      "a link that was made stays, and another is made",
+      "if (found !== null && isSame(found, await whatIsAt(this.#backend, path))) break;",
+      "",
+    ],
+  ]),
   ...inFile("durable/segments.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
     [
       "a segment that was not handed on is removed",
@@ -158,17 +183,18 @@ const list: readonly Mutant[] = [
       { tests: ["durable/atomic", "fault/told"] },
     ],
     ["permissions are not kept", "else if (old !== null) await handle.chmod(modeLike(old, isOldOwners, found));", ""],
-    [
-      "set-id bits go to another owner",
-      "const bits = mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS);",
-      "const bits = mode & ALL_MODE_BITS;",
-    ],
+    ["set-id bits go to another owner", "mode & (isOldOwners ? ALL_MODE_BITS : PERMISSIONS);", "mode & ALL_MODE_BITS;"],
     [
       "an abort after the content is not heard",
-      "        throwIfAborted(signal);\n        if (unnamed !== null)",
-      "        if (unnamed !== null)",
-      { survives: "it is looked for again before a rename; only a file without a name gets one then" },
+      "      throwIfAborted(signal);\n      if (overwrite) {",
+      "      if (overwrite) {",
     ],
+    [
+      "access control lists are not kept",
+      "const found = old === null ? 0 : await backend.keepXattrs(target, file, false);",
+      "const found = 0;",
+    ],
+    ["what may not be replaced has a temporary name", "overwrite || isAtOnce ? null", "true ? null", { on: ["ring"] }],
   ]),
   ...inFile("server/conditional.ts", { tests: ["server/serve-file"] }, [
     ["a range's last byte is left out", "Math.min(Number(last) + 1, size)", "Math.min(Number(last), size)"],
