@@ -82,11 +82,11 @@ interface Result {
   readonly skipped: ReadonlyMap<string, number>;
 }
 
-/** Leaders of groups. A guest does not end by itself when this process is ended. */
+/** Leaders of groups. A guest does not end by itself when this process is ended: timeout(1) passes the signal on. */
 const running = new Set<number>();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
   process.on(signal, () => {
-    for (const leader of running) process.kill(-leader, "SIGKILL");
+    for (const leader of running) process.kill(-leader, "SIGTERM");
     process.exit(1);
   });
 
@@ -130,7 +130,8 @@ function read(text: string, hasSuites: boolean): Result {
   if (tour === undefined || plain === undefined) throw new Error(`a tour said nothing:\n${text.slice(-2000)}`);
   if (hasSuites && !lines.some((line) => /^Ran \d+ tests/.test(line)))
     throw new Error(`the tests did not come to their end:\n${text.slice(-2000)}`);
-  const started = (word: string): string[] => lines.filter((line) => line.startsWith(`(${word}) `));
+  // Each once: they are said again at the end.
+  const started = (word: string): string[] => [...new Set(lines.filter((line) => line.startsWith(`(${word}) `)))];
   const failed = started("fail").map((line) => line.replace(/ \[[\d.]+m?s\]$/, ""));
   const reasons = started("skip").map((line) => /\[skipped: (.*)\]$/.exec(line)?.[1] ?? line);
   const counts = Map.groupBy(reasons, (reason) => reason);
