@@ -1,11 +1,12 @@
 // What comes in: a body's chunks as its reader takes them, and the error that says why a body was not taken, with the status to
 // answer. An abort or a client that went away ends a read that is waiting.
-// Assumes that nobody else reads the body. Never holds a chunk.
+// Assumes that nobody else reads the body.
 
 import { throwIfAborted } from "../node/abort.ts";
 import { codedError, invalidArgType } from "../node/arguments.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import { bytesOf } from "../node/views.ts";
+import { OwnChunks, ownChunks } from "./own-chunks.ts";
 import { StreamReader } from "./stream-reader.ts";
 
 /**
@@ -98,10 +99,10 @@ export async function wholeBody(
 
 /** A body's chunks. */
 export class BodyReader {
-  readonly #reader: StreamReader;
+  readonly #reader: StreamReader | OwnChunks;
 
   constructor(body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined) {
-    this.#reader = new StreamReader(body, signal);
+    this.#reader = ownChunks(body, signal) ?? new StreamReader(body, signal);
   }
 
   /** The next chunk, or null at the body's end. */
@@ -117,6 +118,11 @@ export class BodyReader {
     // A stream that the program made itself may give anything.
     if (!(value instanceof Uint8Array)) throw invalidArgType("chunk", ["Uint8Array"], value);
     return bytesOf(value); // whatever getters it has of its own
+  }
+
+  /** The chunk that came last is done with: its memory may be somebody else's now. */
+  free(chunk: Uint8Array): void {
+    if (this.#reader instanceof OwnChunks) this.#reader.free(chunk);
   }
 
   /** Lets go of the body; what has not been read of it is not wanted any more. */

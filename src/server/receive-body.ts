@@ -217,6 +217,7 @@ async function* counted(body: ReadableStream<Uint8Array>, intake: Intake): Async
       bytes += chunk.length;
       told(intake, chunk, bytes);
       yield chunk;
+      reader.free(chunk); // the writer has copied it
     }
   } finally {
     reader.close();

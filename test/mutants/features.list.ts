@@ -296,6 +296,14 @@ const list: readonly Mutant[] = [
       { tests: ["unit/chunks"] },
     ],
   ]),
+  ...inFile("server/rooms.ts", { tests: ["server/chunk-writer"] }, [
+    ["writers hold as much as they like", "areScarce() ? Math.min(bytes, SCARCE_BYTES) : ROOM_BYTES", "ROOM_BYTES"],
+    ["whoever has no turn waits for ever", "setTimeout(begin, TURN_MS)", "setTimeout(begin, 1e9)"],
+  ]),
+  ...inFile("server/own-chunks.ts", { tests: ["server/own-chunks"] }, [
+    ["memory is kept until it is collected", "buffer.transfer(0);", "buffer.byteLength;"],
+    ["a shared body is taken for Bun's own", "return isOwn || body.locked ?", "return isOwn || !body.locked ?"],
+  ]),
   ...inFile("server/form.ts", { tests: ["server/uploads"] }, [
     [
       "a form that breaks off has no end",
