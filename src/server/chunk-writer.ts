@@ -56,6 +56,8 @@ class ChunkWriter {
   #position: number;
   #room: Buffer | null = null;
   #filled = 0;
+  /** Since it was its turn. */
+  #hasSent = false;
   #tail: Promise<void> = Promise.resolve();
   #failure: { error: unknown } | null = null;
 
@@ -70,7 +72,7 @@ class ChunkWriter {
       if (this.#room === null) {
         while (this.#writing.size >= (areScarce() ? 1 : AT_ONCE)) await Promise.race(this.#writing);
         if (this.#failure !== null) break;
-        this.#room = takeRoom(bytes.length - at);
+        this.#room = takeRoom();
         gathering.add(this);
       }
       const take = Math.min(bytes.length - at, this.#room.length - this.#filled);
@@ -79,13 +81,13 @@ class ChunkWriter {
       at += take;
       if (this.#filled === this.#room.length) this.#send();
     }
-    if (areScarce()) await this.#giveWay();
+    if (this.#hasSent && areScarce()) await this.#giveWay();
     if (this.#failure !== null) throw this.#failure.error;
   }
 
-  /** Before it takes more of its source: what it has is written, and then it is somebody else's turn. */
+  /** Before it takes more of its source: what it had is written, and then it is somebody else's turn. */
   async #giveWay(): Promise<void> {
-    this.#send();
+    this.#hasSent = false;
     for (const idle of gathering) {
       idle.#send();
       break;
@@ -123,6 +125,7 @@ class ChunkWriter {
     const [bytes, position] = [this.#filled, this.#position];
     const room = this.#leaveRoom();
     if (room === null) return;
+    this.#hasSent = true;
     this.#position += bytes;
     const written = this.#write(room.subarray(0, bytes), position, this.#tail)
       .then(

@@ -131,6 +131,8 @@ export class Form {
   readonly #body: BodyReader;
   readonly #delimiter: Buffer;
   readonly #limits: FormLimits;
+  /** The chunk that came last. */
+  #last: Buffer = Buffer.alloc(0);
   /** What has come and is not taken yet. */
   #bytes: Buffer = Buffer.from("\r\n"); // the first boundary may be the body's first bytes
   #total = 0;
@@ -213,12 +215,12 @@ export class Form {
     for await (const piece of this.content()) {
       bytes += piece.length;
       if (bytes > limit) throw tooMuch("bytes in a field", limit);
-      pieces.push(piece);
+      pieces.push(Buffer.from(piece));
     }
     return Buffer.concat(pieces, bytes).toString();
   }
 
-  /** The part's content, in pieces. */
+  /** The part's content, in pieces, each for as long as the next has not been asked for. */
   async *content(): AsyncGenerator<Buffer> {
     for await (const piece of this.#untilDelimiter()) {
       const skip = Math.min(this.#skip, piece.length);
@@ -245,7 +247,10 @@ export class Form {
         this.#bytes = this.#bytes.subarray(sure);
         yield piece;
       }
-      const rest = this.#bytes;
+      // All else has been taken by now: the chunk's memory may go.
+      const rest = Buffer.from(this.#bytes);
+      this.#bytes = rest;
+      this.#body.free(this.#last);
       const chunk = await this.#chunk();
       if (chunk.length < most) {
         this.#bytes = Buffer.concat([rest, chunk]);
@@ -282,7 +287,8 @@ export class Form {
     if (chunk === null) throw malformed("it ends before its last boundary");
     this.#total += chunk.length;
     if (this.#total > this.#limits.bodyBytes) throw tooMuch("bytes", this.#limits.bodyBytes);
-    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    this.#last = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    return this.#last;
   }
 
   /** Reads an epilogue, so that the connection can be used again; not one that is long. */

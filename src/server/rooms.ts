@@ -13,18 +13,18 @@ const SCARCE_BYTES = 128 * 1024;
 /** Rooms that stay when no writer has any: what one upload needs. */
 const KEPT = 3;
 /** The longest wait for a turn. */
-const TURN_MS = 100;
+const TURN_MS = 20;
 
 const free: Buffer[] = [];
 const waiting: (() => void)[] = [];
 let held = 0;
 
-/** Whether one more room would be too much: then what is gathered is written at once, and whoever wants more waits for a turn. */
+/** Whether one more room would be too much: then whoever has written his waits for a turn. */
 export const areScarce = (): boolean => held + ROOM_BYTES > ALL_BYTES;
 
-/** A room; while they are scarce a small one, for `bytes` at the most. */
-export function takeRoom(bytes: number): Buffer {
-  const room = free.pop() ?? Buffer.allocUnsafeSlow(areScarce() ? Math.min(bytes, SCARCE_BYTES) : ROOM_BYTES);
+/** A room; while they are scarce a small one. */
+export function takeRoom(): Buffer {
+  const room = free.pop() ?? Buffer.allocUnsafeSlow(areScarce() ? SCARCE_BYTES : ROOM_BYTES);
   held += room.length;
   return room;
 }

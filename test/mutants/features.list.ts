@@ -297,7 +297,7 @@ const list: readonly Mutant[] = [
     ],
   ]),
   ...inFile("server/rooms.ts", { tests: ["server/chunk-writer"] }, [
-    ["writers hold as much as they like", "areScarce() ? Math.min(bytes, SCARCE_BYTES) : ROOM_BYTES", "ROOM_BYTES"],
+    ["writers hold as much as they like", "areScarce() ? SCARCE_BYTES : ROOM_BYTES", "ROOM_BYTES"],
     ["whoever has no turn waits for ever", "setTimeout(begin, TURN_MS)", "setTimeout(begin, 1e9)"],
   ]),
   ...inFile("server/own-chunks.ts", { tests: ["server/own-chunks"] }, [
