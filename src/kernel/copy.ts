@@ -53,6 +53,6 @@ const COPIED_BYTES = 64 * 1024;
 export function bytesAtCall(view: ArrayBufferView): Uint8Array {
   const bytes = bytesOf(view);
   if (bytes.length === 0 || bytes.length > COPIED_BYTES) return bytes;
-  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  const copy = new Uint8Array(bytes.length);
   return copyBytes(bytes, copy, bytes) === bytes.length ? copy : bytes; // what can't be read is for the kernel to say
 }

@@ -7,7 +7,7 @@
 
 import { stableAddress } from "../../kernel/address.ts";
 import { constants } from "../../kernel/constants.ts";
-import { bytesAtCall } from "../../kernel/copy.ts";
+import { bytesAtCall, copyBytes } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
@@ -18,6 +18,7 @@ import { done, inSteps, type Steps, settled } from "../../node/steps.ts";
 import { bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { holdLeased } from "../../ring/lease.ts";
+import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
 import { Place } from "../../ring/remote-mounts.ts";
 import { MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile, Path, WriteFileOptions } from "../interface.ts";
@@ -31,6 +32,8 @@ import { EAGAIN, ECANCELED, EINTR, honest, MAX_RETRIES, thread } from "./request
 const CHAIN_BYTES = 512 * 1024;
 /** Data up to this length may be written by the helper, which does one thing after another. */
 const HELPER_BYTES = 64 * 1024;
+/** Lanes in use from which on data is copied to memory of its own. */
+const LANES_OF_DATA = 32;
 /** Bytes of one write beyond that. */
 const PIECE_BYTES = 1024 * 1024;
 const [OPEN, WRITE, TRUNCATE, SYNC, CLOSE] = [0, 1, 2, 3, 4] as const;
@@ -67,6 +70,8 @@ class WriteFile extends Linked<void> implements Work {
   /** What to do if the name is a link, which then may lead to a file server. */
   readonly #ifLink: (() => Steps<void>) | null;
   #address = 0;
+  /** Where the data has been copied to. */
+  #lane: Lane | null = null;
 
   constructor(
     t: RingThread,
@@ -78,7 +83,8 @@ class WriteFile extends Linked<void> implements Work {
     ifLink: (() => Steps<void>) | null,
   ) {
     super(t, path, options.signal);
-    this.data = options.isOwned === true ? bytesOf(view) : bytesAtCall(view);
+    this.operation.lease = holdLeased(view);
+    this.data = options.isOwned === true ? bytesOf(view) : this.#atCall(view);
     this.#length = this.data.length;
     this.truncates = cutsLate(t, flags, this.#length);
     this.#ifLink = ifLink;
@@ -86,14 +92,31 @@ class WriteFile extends Linked<void> implements Work {
     this.#mode = mode;
     this.flush = options.flush === true;
     this.landed = options.landed ?? { bytes: 0 };
-    this.operation.lease = holdLeased(view);
+  }
+
+  /** As bytesAtCall, in a lane as long as few have one: new memory takes longer than the copying. */
+  #atCall(view: ArrayBufferView): Uint8Array {
+    const { lanes } = this.t;
+    const bytes = bytesOf(view);
+    const { length } = bytes;
+    if (length === 0 || length > LANE_BYTES || lanes.used >= LANES_OF_DATA) return bytesAtCall(view);
+    try {
+      this.#lane = lanes.take();
+    } catch {
+      return bytesAtCall(view); // no memory for another
+    }
+    const copy = this.#lane.bytes.subarray(0, length);
+    return copyBytes(bytes, copy, bytes) === length ? copy : bytes; // what can't be read is for the kernel to say
   }
 
   protected prepare(): void {
     this.#address = this.pathAddress(0, this.operation.path!);
   }
 
-  protected release(): void {}
+  protected release(): void {
+    if (this.#lane !== null) this.t.lanes.give(this.#lane);
+    this.#lane = null;
+  }
 
   protected stage(): void {
     const { t, data, slot, flush, truncates } = this;
