@@ -232,7 +232,8 @@ const memoryMib = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
 const [PARALLEL, LARGE_BYTES] = SLOW ? [100, 50 * MIB] : [24, 6 * MIB];
-const MOST_MIB = 200;
+/** Bun itself holds up to 190 MiB of a hundred bodies that nobody reads yet (docs/uploads.md). */
+const MOST_MIB = SLOW ? 400 : 200;
 
 describe("uploads at the same time", () => {
   test(`${PARALLEL} of ${LARGE_BYTES / MIB} MiB, half of them forms, take less than ${MOST_MIB} MiB`, async () => {
