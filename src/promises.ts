@@ -327,19 +327,33 @@ withLengths(promises, LENGTHS);
 
 // The types that go by a name of the default: `promises.FileHandle`.
 declare namespace promises {
+  /** What `watch` yields. */
   type FileChangeInfo<T extends string | Buffer> = node.FileChangeInfo<T>;
+  /** How a file is opened. */
   type FlagAndOpenMode = node.FlagAndOpenMode;
+  /** What `FileHandle.read` resolves to. */
   type FileReadResult<T extends NodeJS.ArrayBufferView> = node.FileReadResult<T>;
+  /** Options of `FileHandle.read`. */
   type FileReadOptions<T extends NodeJS.ArrayBufferView = Buffer> = node.FileReadOptions<T>;
+  /** Options of `FileHandle.createReadStream`. */
   type CreateReadStreamOptions = node.CreateReadStreamOptions;
+  /** Options of `FileHandle.createWriteStream`. */
   type CreateWriteStreamOptions = node.CreateWriteStreamOptions;
+  /** Options of `FileHandle.readableWebStream`. */
   type ReadableWebStreamOptions = node.ReadableWebStreamOptions;
+  /** Options of `FileHandle.pull`. */
   type PullOptions = node.PullOptions;
+  /** Options of `FileHandle.writer`. */
   type WriterOptions = node.WriterOptions;
+  /** An open file. */
   type FileHandle = import("./handle/file-handle.ts").FileHandle;
+  /** What `mkdtempDisposable` resolves to. */
   type DisposableTempDir = node.DisposableTempDir;
+  /** Options of `watch`. */
   type WatchOptions = node.WatchOptions;
+  /** Options of `watch` with names as bytes. */
   type WatchOptionsWithBufferEncoding = node.WatchOptionsWithBufferEncoding;
+  /** Options of `watch` with names as strings. */
   type WatchOptionsWithStringEncoding = node.WatchOptionsWithStringEncoding;
 }
 

@@ -17,6 +17,8 @@ export interface LoopGap {
    * stall it knows nothing of locks and page faults whose owner waits for a processor.
    */
   maxBusyMs: number;
+  /** All the processor time that the thread spent. */
+  busyMs: number;
   ticks: number;
 }
 
@@ -26,7 +28,7 @@ export interface GapMeter {
 }
 
 export function startGapMeter(): GapMeter {
-  const seen: LoopGap = { maxGapMs: 0, maxStallMs: 0, maxBusyMs: 0, ticks: 0 };
+  const seen: LoopGap = { maxGapMs: 0, maxStallMs: 0, maxBusyMs: 0, busyMs: 0, ticks: 0 };
   let lastMs = performance.now();
   let lastDelayMs = runDelayMs();
   let lastBusyMs = busyMs();
@@ -38,6 +40,7 @@ export function startGapMeter(): GapMeter {
     seen.maxGapMs = Math.max(seen.maxGapMs, gapMs);
     seen.maxStallMs = Math.max(seen.maxStallMs, gapMs - (delayMs - lastDelayMs));
     seen.maxBusyMs = Math.max(seen.maxBusyMs, spentMs - lastBusyMs);
+    seen.busyMs += spentMs - lastBusyMs;
     lastMs = nowMs;
     lastBusyMs = spentMs;
     lastDelayMs = delayMs;
