@@ -134,8 +134,8 @@ class TreeCopy implements Plan {
   async merge(from: Place, to: Place): Promise<{ follow: boolean }> {
     const follow = to.real === to.shown;
     const there = await this.#backend.lookup(to.real, !follow);
-    if (typeof there === "number" || !isDirectory(there))
-      throw systemError(errnoOf("ENOTDIR"), "cp", from.shown, to.shown);
+    if (typeof there === "number") throw systemError(there, "lstat", to.shown); // It has gone since mkdir met it.
+    if (!isDirectory(there)) throw systemError(errnoOf("ENOTDIR"), "cp", from.shown, to.shown);
     return { follow };
   }
 
