@@ -44,14 +44,14 @@ const write = (handle: FileHandle) => (lane: number) => handle.write(lanes[lane]
 
 const cached = await open(blocks, "r+");
 const direct = await open(blocks, "r", { direct: true });
-const looks = [40, 0, 100, 1000].map((us) => ({ lookUs: us, maxLookUs: us === 40 ? 200 : us }));
+const looks = [40, 0, 100, 1000].map((us) => ({ spinUs: us, maxSpinUs: us === 40 ? 200 : us }));
 const trials: Trial[] = [
   { work: "buffered write, 1 at a time", depth: 1, settings: looks, run: write(cached) },
   { work: "O_DIRECT read, 1 at a time", depth: 1, settings: looks, run: read(direct) },
   {
     work: "cached read, 64 at once",
     depth: 64,
-    settings: [0.5, 0.1, 2, 10].map((ms) => ({ turnMs: ms, turnRounds: ms === 0.5 ? 64 : 1e6 })),
+    settings: [0.5, 0.1, 2, 10].map((ms) => ({ maxInlineMs: ms, maxInlineRounds: ms === 0.5 ? 64 : 1e6 })),
     run: read(cached),
   },
   {

@@ -15,7 +15,7 @@ import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
 import { byteLengthOf, isDetached, totalLength } from "../node/views.ts";
-import { holdAllLeased, holdLeased } from "../ring/lease.ts";
+import { acquireAllLeased, acquireLeased } from "../ring/lease.ts";
 import {
   type Alignment,
   ANOTHER_WAY,
@@ -73,8 +73,8 @@ function rounded(done: Done<fs.Stats | fs.BigIntStats>): Done<fs.Stats | fs.BigI
 }
 
 /** The operation's result; until then pool memory that it uses is lent to nobody else. */
-function keeping<R>(held: { done(): void } | null, result: Promise<R>): Promise<R> {
-  return held === null ? result : result.finally(() => held.done());
+function keeping<R>(held: { release(): void } | null, result: Promise<R>): Promise<R> {
+  return held === null ? result : result.finally(() => held.release());
 }
 
 /** Bun reads a bigint here as "no position". Beyond 2^53 lies the end of every file, and its limit for writes. */
@@ -165,7 +165,7 @@ class NodeBackend implements Backend {
     // While it waited for its turn the buffer may have been taken away.
     if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("read"));
     return keeping(
-      holdLeased(buffer),
+      acquireLeased(buffer),
       onFile(file, "read", (fd, done) =>
         bunFs.read(fd, buffer, offset, length, positionFor(position), (error, bytesRead) =>
           done(error, { bytesRead, buffer }),
@@ -183,7 +183,7 @@ class NodeBackend implements Backend {
   ): Promise<WriteResult<T>> {
     if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("write"));
     return keeping(
-      holdLeased(buffer),
+      acquireLeased(buffer),
       onFile(
         file,
         "write",
@@ -209,7 +209,7 @@ class NodeBackend implements Backend {
     if (file.fd < 0) return Promise.reject(closedError("readv"));
     if (views.some(isDetached)) return Promise.reject(bufferTaken("read")); // while it waited for its turn, perhaps
     return keeping(
-      holdAllLeased(views),
+      acquireAllLeased(views),
       onFile(file, "read", (fd, done) =>
         bunFs.readv(fd, views, positionFor(position) as number, (error, bytesRead) =>
           done(error, { bytesRead, buffers: given }),
@@ -227,7 +227,7 @@ class NodeBackend implements Backend {
     if (file.fd < 0) return Promise.reject(closedError("writev"));
     if (views.some(isDetached)) return Promise.reject(bufferTaken("write"));
     return keeping(
-      holdAllLeased(views),
+      acquireAllLeased(views),
       onFile(
         file,
         "write",

@@ -61,7 +61,7 @@ export async function holdLog(backend: Backend, options: Checked): Promise<Held>
     const file = await backend.open(options.path, flagsFor(options) | O_CREAT, options.mode);
     if (options.bypass) bypassCache(file);
     try {
-      await takeLock(backend, file, options.path);
+      await acquireLock(backend, file, options.path);
       const stats = (await backend.fstat(file, false)) as Stats;
       // Ended by its writer while it was being opened: the log goes on in another file.
       if (isSame(stats, await whatIsAt(backend, options.path))) return { file, stats };
@@ -120,7 +120,7 @@ export async function prepareSegment(
   const file = await backend.open(path, flagsFor(options) | O_CREAT | O_EXCL, options.mode);
   if (options.bypass) bypassCache(file);
   try {
-    await takeLock(backend, file, path);
+    await acquireLock(backend, file, path);
     return options.framing === "records"
       ? await beginSegment(backend, file, options, next)
       : await openBytes(backend, file, options, 0);
@@ -131,7 +131,7 @@ export async function prepareSegment(
   }
 }
 
-async function takeLock(backend: Backend, file: OpenFile, path: string): Promise<void> {
+async function acquireLock(backend: Backend, file: OpenFile, path: string): Promise<void> {
   const until = clockMs() + DEAD_HOLDER_MS;
   for (let unknown = 0; ; ) {
     try {

@@ -1,5 +1,6 @@
 // The functions of node:fs/promises for which io_uring has no opcode (docs/architecture.md D12): arguments are checked here, Bun's own
-// API does the work, and its errors are given Node's shape. Also truncate by path, link and symlink, which need no room.
+// API does the work, and its errors are given Node's shape. Also access, chmod, truncate, link, symlink, readlink and realpath, which
+// are the backend's.
 // Assumes nothing of its arguments. Folders are in fs/directory.ts.
 
 import {

@@ -1,5 +1,5 @@
 // Much at once with one promise: whole files (readMany), stats (statMany).
-// Nothing is thrown away: what failed stands in the result beside what did not.
+// Failures are returned beside the results, as Promise.allSettled does.
 // Assumes nothing of its arguments; a wrong one rejects before anything is queued.
 
 import type { BigIntStats, Stats } from "node:fs";

@@ -5,8 +5,8 @@ import { constants, type Mode, type OpenMode, type PathLike } from "node:fs";
 import { bypassCache, cancellable, currentBackend } from "../backend/choose.ts";
 import type { DirectOptions } from "../backend/direct.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
-import { kinMet, meetKin } from "../handle/bun-class.ts";
-import { FileHandle, handlePrototype, kinOf } from "../handle/file-handle.ts";
+import { isBunClassLinked, linkBunClass } from "../handle/bun-class.ts";
+import { bunHandleOf, FileHandle, handlePrototype } from "../handle/file-handle.ts";
 import { abortable, type Limits, limited } from "../node/abort.ts";
 import { validateBoolean, validateOneOf } from "../node/arguments.ts";
 import { later } from "../node/loading.ts";
@@ -55,8 +55,8 @@ const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
 /** Opens by checked arguments. */
 export function openHandle(path: Path, flags: number, mode: number): Promise<FileHandle> {
   const handle = currentBackend().open(path, flags, mode, handleFor);
-  if (kinMet) return handle;
-  const met = meetKin(handlePrototype, kinOf);
+  if (isBunClassLinked) return handle;
+  const met = linkBunClass(handlePrototype, bunHandleOf);
   return handle.then((opened) => met.then(() => opened));
 }
 
@@ -78,7 +78,7 @@ export function openAsNode(path: PathLike, flags?: OpenMode | null, mode?: Mode 
 
 /** A handle for a file that was opened in another way. */
 export async function adopt(file: OpenFile): Promise<FileHandle> {
-  if (!kinMet) await meetKin(handlePrototype, kinOf);
+  if (!isBunClassLinked) await linkBunClass(handlePrototype, bunHandleOf);
   return handleFor(file);
 }
 
@@ -170,7 +170,7 @@ async function createDirect(
   buffered: number,
   mode: number,
 ): Promise<FileHandle> {
-  if (!kinMet) await meetKin(handlePrototype, kinOf);
+  if (!isBunClassLinked) await linkBunClass(handlePrototype, bunHandleOf);
   const made = await base.open(path, buffered, mode);
   let file: OpenFile;
   try {
@@ -200,7 +200,7 @@ async function handleOfDirect(
 ): Promise<FileHandle> {
   let plain: OpenFile;
   try {
-    if (!kinMet) await meetKin(handlePrototype, kinOf);
+    if (!isBunClassLinked) await linkBunClass(handlePrototype, bunHandleOf);
     const { directBackend } = directCode();
     const alignment = await base.directAlignment(file);
     const stats = await base.fstat(file, false);

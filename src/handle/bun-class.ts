@@ -10,7 +10,7 @@ import { codedError } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 
 /** What Bun's code wants of a handle. */
-export interface Kin {
+export interface BunHandle {
   readonly fd: number;
   /** Something is under way, or keeps the file open. */
   readonly inUse: boolean;
@@ -27,21 +27,21 @@ type Symbols = Record<(typeof NAMES)[number], symbol>;
 type Transfer = { data: object };
 
 /** A starved thread pool must not keep the first file from being opened. */
-const PATIENCE_MS = 100;
+const MAX_WAIT_MS = 100;
 
-/** True when there is nothing to wait for: `meetKin` has ended. */
-export let kinMet = false;
-let meeting: Promise<void> | null = null;
+/** True when there is nothing to wait for: `linkBunClass` has ended. */
+export let isBunClassLinked = false;
+let linking: Promise<void> | null = null;
 
 /** Done once, by the first `open`: Bun's class can be had only from a handle. Never rejects. */
-export function meetKin(prototype: object, kinOf: (handle: object) => Kin): Promise<void> {
-  meeting ??= Promise.race([meet(prototype, kinOf), Bun.sleep(PATIENCE_MS)]).then(() => {
-    kinMet = true;
+export function linkBunClass(prototype: object, bunHandleOf: (handle: object) => BunHandle): Promise<void> {
+  linking ??= Promise.race([link(prototype, bunHandleOf), Bun.sleep(MAX_WAIT_MS)]).then(() => {
+    isBunClassLinked = true;
   });
-  return meeting;
+  return linking;
 }
 
-async function meet(prototype: object, kinOf: (handle: object) => Kin): Promise<void> {
+async function link(prototype: object, bunHandleOf: (handle: object) => BunHandle): Promise<void> {
   try {
     const handle = await bun.open("/dev/null");
     const symbols = symbolsOf(handle);
@@ -51,7 +51,7 @@ async function meet(prototype: object, kinOf: (handle: object) => Kin): Promise<
     const transfer = (handle as any)[symbols.kTransfer]() as Transfer;
     closeSync(fd);
     Object.setPrototypeOf(prototype, Object.getPrototypeOf(handle));
-    Object.defineProperties(prototype, membersOf(symbols, transfer, kinOf));
+    Object.defineProperties(prototype, membersOf(symbols, transfer, bunHandleOf));
   } catch {
     // Another Bun, other ways: then only its own handles fit its streams.
   }
@@ -64,10 +64,14 @@ function symbolsOf(handle: BunFileHandle): Symbols | null {
   return Object.fromEntries(NAMES.map((name) => [name, find(name)])) as Symbols;
 }
 
-function membersOf(symbols: Symbols, transfer: Transfer, kinOf: (handle: object) => Kin): PropertyDescriptorMap {
+function membersOf(
+  symbols: Symbols,
+  transfer: Transfer,
+  bunHandleOf: (handle: object) => BunHandle,
+): PropertyDescriptorMap {
   const releases = new WeakMap<object, (() => void)[]>();
   function ref(this: object): void {
-    releases.set(this, [...(releases.get(this) ?? []), kinOf(this).keepOpen()]);
+    releases.set(this, [...(releases.get(this) ?? []), bunHandleOf(this).keepOpen()]);
   }
   function unref(this: object): void {
     releases.get(this)?.pop()?.();
@@ -75,30 +79,30 @@ function membersOf(symbols: Symbols, transfer: Transfer, kinOf: (handle: object)
   /** How a writer or pullSync with `autoClose` ends: at once, unless an operation of the ring still uses the descriptor. */
   function closeAtOnce(this: object): void {
     const handle = this as BunFileHandle & EventEmitter;
-    const kin = kinOf(handle);
-    if (kin.fd < 0) return;
-    if (kin.closed !== null) {
+    const own = bunHandleOf(handle);
+    if (own.fd < 0) return;
+    if (own.closed !== null) {
       throw codedError(Error, "ERR_INVALID_STATE", "Invalid state: The FileHandle is closing");
     }
-    if (kin.inUse) return void handle.close().catch(() => {});
-    closeSync(kin.disown());
+    if (own.inUse) return void handle.close().catch(() => {});
+    closeSync(own.disown());
     handle.emit("close");
   }
   function handOver(this: object): Transfer {
-    const kin = kinOf(this);
-    if (kin.inUse || kin.closed !== null) {
+    const own = bunHandleOf(this);
+    if (own.inUse || own.closed !== null) {
       throw new DOMException("Cannot transfer FileHandle while in use", "DataCloneError");
     }
-    return { ...transfer, data: { ...transfer.data, fd: kin.disown() } };
+    return { ...transfer, data: { ...transfer.data, fd: own.disown() } };
   }
   const getter = (get: (this: object) => unknown): PropertyDescriptor => ({ get, configurable: true });
   const method = (value: (this: object) => unknown): PropertyDescriptor => ({ value, configurable: true });
   return {
     [symbols.kFd]: getter(function () {
-      return kinOf(this).fd;
+      return bunHandleOf(this).fd;
     }),
     [symbols.kClosePromise]: getter(function () {
-      return kinOf(this).closed;
+      return bunHandleOf(this).closed;
     }),
     [symbols.kRef]: method(ref),
     [symbols.kUnref]: method(unref),

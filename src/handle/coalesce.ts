@@ -44,7 +44,7 @@ interface Batch {
   turn: Promise<void> | null;
 }
 
-export class Gather {
+export class Coalescer {
   readonly #backend: Backend;
   readonly #file: OpenFile;
   readonly #turns: Turns;

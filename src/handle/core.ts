@@ -23,8 +23,8 @@ import {
 } from "../node/read-write-arguments.ts";
 import { bytesOf, isView, totalLength } from "../node/views.ts";
 import type { StreamSource } from "../streams/read-ahead.ts";
-import type { Kin } from "./bun-class.ts";
-import { Gather } from "./coalesce.ts";
+import type { BunHandle } from "./bun-class.ts";
+import { Coalescer } from "./coalesce.ts";
 import { collected, disown } from "./finalizer.ts";
 import { Syncs } from "./group-commit.ts";
 import { Turns } from "./order.ts";
@@ -34,7 +34,7 @@ type View = NodeJS.ArrayBufferView;
 /** A durable write up to this length takes little more time than its sync. */
 const SHORT_WRITE_BYTES = 256 * 1024;
 
-/** What needs no I/O, by way of the event loop: a chain of such calls must not keep timers and sockets from their turn. */
+/** Resolves what needs no I/O by setImmediate: a loop of such calls must not starve timers and sockets. */
 function soon<T>(value: T): Promise<T> {
   return new Promise((resolve) => setImmediate(resolve, value));
 }
@@ -46,7 +46,7 @@ export let fileOf: (handle: OpenHandle) => OpenFile;
 export let sourceOf: (handle: OpenHandle) => StreamSource & { turns: Turns };
 
 /** What Bun's own streams and Workers want of a handle. */
-export let kinOf: (handle: object) => Kin;
+export let bunHandleOf: (handle: object) => BunHandle;
 
 /** Throws unless it is an open handle; `method` as Node names it then. */
 export let mustBeOpen: (handle: OpenHandle, method: string) => void;
@@ -61,13 +61,13 @@ export class OpenHandle extends EventEmitter {
   readonly #turns: Turns;
   readonly #syncs: Syncs;
   /** Made by the first write that has to wait. */
-  #gather: Gather | null = null;
+  #coalescer: Coalescer | null = null;
   #closed: Promise<void> | null = null;
 
   static {
     fileOf = (handle) => handle.#file;
     sourceOf = (handle) => ({ backend: handle.#backend, file: handle.#file, turns: handle.#turns });
-    kinOf = (handle) => (handle as OpenHandle).#kin;
+    bunHandleOf = (handle) => (handle as OpenHandle).#bunHandle;
     mustBeOpen = (handle, method) => {
       if (!(#file in handle)) throw notAHandleError();
       if (handle.#file.fd < 0) throw closedError(method);
@@ -198,9 +198,9 @@ export class OpenHandle extends EventEmitter {
         return this.#writeAsked(request, [bytes], at, write).then((bytesWritten) => ({ bytesWritten, buffer: view }));
       }
       if (length === 0) return soon({ bytesWritten: 0, buffer: view });
-      const gather = this.#gatherFor(at, length);
-      if (gather !== null) {
-        return gather.write(view, offset, length, false).then((bytesWritten) => ({ bytesWritten, buffer: view }));
+      const coalescer = this.#coalescerFor(at, length);
+      if (coalescer !== null) {
+        return coalescer.write(view, offset, length, false).then((bytesWritten) => ({ bytesWritten, buffer: view }));
       }
       return this.#turns.write(at, length, () => this.#backend.write(this.#file, view, offset, length, at));
     } catch (error) {
@@ -219,17 +219,17 @@ export class OpenHandle extends EventEmitter {
     const write = (): Promise<number> =>
       this.#backend.write(this.#file, bytes, 0, bytes.byteLength, at).then(({ bytesWritten }) => bytesWritten);
     const inTurn = (): Promise<number> =>
-      this.#gatherFor(at, bytes.byteLength)?.write(bytes, 0, bytes.byteLength, false) ??
+      this.#coalescerFor(at, bytes.byteLength)?.write(bytes, 0, bytes.byteLength, false) ??
       this.#turns.write(at, bytes.byteLength, write);
     const written = request === null ? inTurn() : this.#writeAsked(request, [bytes], at, write);
     return written.then((bytesWritten) => ({ bytesWritten, buffer: data }));
   }
 
   /** For a write that has to wait for its turn and may do so in company; else null. */
-  #gatherFor(position: number, length: number): Gather | null {
+  #coalescerFor(position: number, length: number): Coalescer | null {
     if (position !== -1 || this.#turns.isIdle) return null;
-    this.#gather ??= new Gather(this.#backend, this.#file, this.#turns, this.#syncs);
-    return this.#gather.takes(length) ? this.#gather : null;
+    this.#coalescer ??= new Coalescer(this.#backend, this.#file, this.#turns, this.#syncs);
+    return this.#coalescer.takes(length) ? this.#coalescer : null;
   }
 
   /** A write of all `buffers` with a sync, or `write`; within the limits. Resolves to the bytes written. */
@@ -241,8 +241,8 @@ export class OpenHandle extends EventEmitter {
   ): Promise<number> {
     if (flush && limits === null && buffers.length === 1) {
       const [bytes] = buffers as [Uint8Array];
-      const gather = this.#gatherFor(position, bytes.length);
-      if (gather !== null) return gather.write(bytes, 0, bytes.length, true);
+      const coalescer = this.#coalescerFor(position, bytes.length);
+      if (coalescer !== null) return coalescer.write(bytes, 0, bytes.length, true);
     }
     const landed: Landed = { bytes: 0 };
     const durable = (): Promise<void> => {
@@ -381,7 +381,7 @@ export class OpenHandle extends EventEmitter {
     return this.close();
   }
 
-  get #kin(): Kin {
+  get #bunHandle(): BunHandle {
     const file = this.#file;
     return {
       fd: file.fd,

@@ -30,16 +30,16 @@ import { type OpenedFile, provideFiles } from "../streams/files.ts";
 import type { ReadStreamOptions, WriteStreamOptions } from "../streams/node-stream.ts";
 import type { WebStreamOptions } from "../streams/web-stream.ts";
 import { fchmod, fchown, futimes } from "./attributes.ts";
-import { kinMet } from "./bun-class.ts";
+import { isBunClassLinked } from "./bun-class.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
-import { fileOf, kinOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
+import { bunHandleOf, fileOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
 import { collected, disown } from "./finalizer.ts";
 import { type FileLock, type LockOptions, lockFile } from "./lock.ts";
 import type { ReadBatchOptions } from "./read-batch.ts";
 import type { Advice, AllocateOptions } from "./space.ts";
 import type { SetXattrOptions } from "./xattr.ts";
 
-export { fileOf, kinOf } from "./core.ts";
+export { bunHandleOf, fileOf } from "./core.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -198,7 +198,7 @@ export class FileHandle extends OpenHandle {
 
   /** A web stream of bytes from the file's own position on, also for BYOB readers; a handle gives one only. */
   readableWebStream(options?: WebStreamOptions): ReadableStream {
-    return webStreams().openWebStream(this, sourceOf(this), kinOf(this).closed !== null, options);
+    return webStreams().openWebStream(this, sourceOf(this), bunHandleOf(this).closed !== null, options);
   }
 
   /** Many positioned reads with one promise: `readBatch` of handle/read-batch.ts says how. Resolves to each read's bytes or -errno. */
@@ -269,7 +269,7 @@ function opened(file: OpenFile, isOwned: boolean): OpenedFile {
 
 provideFiles({
   of: (value) => (value instanceof FileHandle ? { handle: value, source: sourceOf(value) } : null),
-  isPatched: (value) => kinMet && Object.hasOwn(value as object, "read"),
+  isPatched: (value) => isBunClassLinked && Object.hasOwn(value as object, "read"),
   open: (path, flags, mode, isOwned) => currentBackend().open(path, flags, mode, (file) => opened(file, isOwned)),
   adopt: (fd) => opened(currentBackend().adopt(fd), false),
 });

@@ -1,4 +1,4 @@
-// What io_uring has for files and Node's API has not: space, advice, partial sync, rename with conditions.
+// File operations beyond Node's API: fallocate, fadvise, sync_file_range, renameat2.
 // Assumes nothing of its arguments. On the node backend, which has no such calls, each rejects and says so.
 
 import { currentBackend } from "../backend/choose.ts";

@@ -30,9 +30,9 @@ export function throwIfAborted(signal: AbortSignal | null | undefined): void {
 
 /**
  * Settles as `operation` does, or rejects with an AbortError soon after the signal is aborted, whichever comes first.
- * What has been done at once still waits for the caller's own ticks: an abort that one of them brings comes before it,
- * as it does where every operation takes a thread. And an abort goes by way of the event loop: a program that aborts what
- * it asks for, again and again, would otherwise keep timers and sockets from their turn.
+ * Settles one `process.nextTick` later even when the result is ready: an abort in the same tick must win, as it does with
+ * a thread pool. And an abort goes by way of the event loop: a program that aborts what it asks for, again and again,
+ * would otherwise keep timers and sockets from their turn.
  */
 export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve) => {

@@ -276,7 +276,7 @@ export class Chain<T extends unknown[] = []> {
     if (signal !== null) validateAbortSignal(signal, "options.signal");
     if (this.#submitted) throw new TypeError("bun-uring: a chain is submitted once");
     this.#submitted = true;
-    const slots = await this.#runner.takeDirect(this.#directFiles, signal);
+    const slots = await this.#runner.acquireDirect(this.#directFiles, signal);
     const named = new Set([...this.#runner.lent, ...slots]);
     const results: number[] = this.#links.map(() => ECANCELED);
     const timedOut = new Set<number>();
@@ -294,7 +294,7 @@ export class Chain<T extends unknown[] = []> {
       await this.#closeDescriptors(results);
       throw error;
     } finally {
-      await this.#giveSlots(slots, results);
+      await this.#releaseSlots(slots, results);
     }
   }
 
@@ -378,13 +378,13 @@ export class Chain<T extends unknown[] = []> {
   }
 
   /** Closes the direct descriptors that are still open, and gives all back. */
-  async #giveSlots(slots: readonly number[], results: readonly number[]): Promise<void> {
+  async #releaseSlots(slots: readonly number[], results: readonly number[]): Promise<void> {
     const { direct, ring } = this.#runner.thread;
     if (ring.closed || ring.poisoned !== null) return; // the table is gone with it
     const isOpen = (n: number): boolean =>
       this.#links.some((link, i) => link.opens === n && results[i]! >= 0) &&
       !this.#links.some((link, i) => link.closes === n && results[i] === 0);
-    for (const [n, slot] of slots.entries()) if (!isOpen(n)) direct.give(slot);
+    for (const [n, slot] of slots.entries()) if (!isOpen(n)) direct.release(slot);
     await this.#runner.closeDirect(slots.filter((_, n) => isOpen(n)));
   }
 }

@@ -21,7 +21,7 @@ import {
 import { closedError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
 import { byteLengthOf, isResizable } from "../node/views.ts";
-import { holdLeased, type LeasedMemory } from "../ring/lease.ts";
+import { acquireLeased, type LeasedMemory } from "../ring/lease.ts";
 import type { Ring } from "../ring/ring.ts";
 import { CELL_BYTES, CELL_HALF, type Cell, type Cells, ownPath, putPath } from "../ring/scratch.ts";
 import { type Form, formOf, type Sqe, takenOnce } from "./sqe-fields.ts";
@@ -118,7 +118,7 @@ export class Draft {
     const { addr, off, fields } = form;
     const needs = addr === "path" || addr === "name" || addr === "buffers" || addr === "time" || off === "how";
     if (!needs && !fields.has("path")) return null;
-    const cell = this.#context.cells.take();
+    const cell = this.#context.cells.acquire();
     this.#cells.push(cell);
     return cell;
   }
@@ -194,7 +194,7 @@ export class Draft {
     if (isResizable(view)) throw invalidArgType(name, "a view of a buffer that can't be resized", view);
     this.#views.push(view);
     this.#byteLengths.push(byteLength);
-    this.#lastLease = holdLeased(view);
+    this.#lastLease = acquireLeased(view);
     if (this.#lastLease !== null) this.#leases.push(this.#lastLease);
   }
 
@@ -365,8 +365,8 @@ export class Draft {
 
   /** The kernel is done with everything here, or never saw it. */
   release(): void {
-    for (const cell of this.#cells) this.#context.cells.give(cell);
-    for (const lease of this.#leases) lease.done();
+    for (const cell of this.#cells) this.#context.cells.release(cell);
+    for (const lease of this.#leases) lease.release();
     for (const file of this.files.splice(0)) if (--file.inFlight === 0 && file.closing !== null) file.closing();
     this.#leases.length = this.#cells.length = this.#kept.length = this.#views.length = this.#byteLengths.length = 0;
   }

@@ -125,7 +125,7 @@ export class Ring {
    */
   async acquireDirect(options: RunOptions = {}): Promise<number> {
     const limits = limitsOf(options);
-    const take = (signal: AbortSignal | null): Promise<number[]> => this.#runner.takeDirect(1, signal, true);
+    const take = (signal: AbortSignal | null): Promise<number[]> => this.#runner.acquireDirect(1, signal, true);
     const waiting =
       limits.timeoutMs === undefined ? take(limits.signal ?? null) : limited(limits, "acquireDirect", take);
     const [slot] = await waiting;
@@ -139,7 +139,7 @@ export class Ring {
    */
   async releaseDirect(slot: number): Promise<void> {
     if (!this.#runner.lent.has(slot)) throw closedError("releaseDirect");
-    await this.#runner.giveDirect(slot);
+    await this.#runner.releaseDirect(slot);
   }
 
   /** @deprecated The old name of `acquireDirect`. */

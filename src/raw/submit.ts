@@ -89,7 +89,7 @@ export class Runner {
    * `count` direct descriptors, all at once. Rejects with ENFILE for more than the user can ever have (`now`: than are
    * left of that), when the signal fires, and when the ring ends.
    */
-  takeDirect(count: number, signal: AbortSignal | null, now = false): Promise<number[]> {
+  acquireDirect(count: number, signal: AbortSignal | null, now = false): Promise<number[]> {
     const { direct } = this.thread;
     return new Promise((resolve, reject) => {
       if (count === 0) return resolve([]);
@@ -107,7 +107,7 @@ export class Runner {
       };
       if (signal !== null) onAbort(signal, stop);
       try {
-        direct.takeForUser(count, now, served, (error) => {
+        direct.acquireForUser(count, now, served, (error) => {
           off();
           reject(error);
         });
@@ -119,7 +119,7 @@ export class Runner {
   }
 
   /** Gives a direct descriptor back after the user's SQEs that name it, and after a file in it was closed. */
-  async giveDirect(slot: number): Promise<void> {
+  async releaseDirect(slot: number): Promise<void> {
     this.lent.delete(slot); // from now on no new SQE may name it
     if (this.#naming.has(slot)) await new Promise<void>((resolve) => this.#whenUnnamed.set(slot, resolve));
     await this.closeDirect([slot]);
@@ -135,7 +135,7 @@ export class Runner {
       // Never begun: the file is in the slot yet, and whoever got the slot next would read it.
       left = retries < MAX_RETRIES ? left.filter((_, i) => results[i] === ECANCELED) : [];
     }
-    for (const slot of slots) this.thread.direct.give(slot);
+    for (const slot of slots) this.thread.direct.release(slot);
   }
 
   #name(draft: Draft): void {

@@ -83,13 +83,13 @@ export class DirectTable {
   }
 
   /** A free slot, or -1. Never overtakes those who wait, but for users who want more than there is. */
-  tryTake(): number {
+  tryAcquire(): number {
     return this.#ownWaiting > 0 || this.#free.length === 0 || this.#stopped !== null ? -1 : this.#free.pop()!;
   }
 
   /** Calls back with a slot, now or when one is given back, in order of asking; or `refused`, if the ring ends before. */
-  take(then: (slot: number) => void, refused: (error: Error) => void = ignore): void {
-    const slot = this.tryTake();
+  acquire(then: (slot: number) => void, refused: (error: Error) => void = ignore): void {
+    const slot = this.tryAcquire();
     if (slot >= 0) then(slot);
     else this.#wait(then, { count: 1, isUser: false, serve: ([given]) => then(given!), refused });
   }
@@ -98,7 +98,7 @@ export class DirectTable {
    * The same for the user, who gets `count` slots at once. A request for several is passed by such as need fewer. Throws
    * ENFILE for more than the user can ever hold; with `now`, also for more than is left of that.
    */
-  takeForUser(count: number, now: boolean, then: (slots: number[]) => void, refused: (error: Error) => void): void {
+  acquireForUser(count: number, now: boolean, then: (slots: number[]) => void, refused: (error: Error) => void): void {
     const held = now ? this.users.size + this.#wantedByUsers : 0;
     if (count > this.usersLimit - held) throw systemError(ENFILE, "direct descriptors");
     const waiter: Waiter = { count, isUser: true, serve: then, refused };
@@ -131,7 +131,7 @@ export class DirectTable {
   }
 
   /** The CLOSE's CQE has come, or nothing was ever opened in the slot. */
-  give(slot: number): void {
+  release(slot: number): void {
     this.users.delete(slot);
     this.#free.push(slot);
     this.#serveAll();
@@ -148,7 +148,7 @@ export class DirectTable {
   }
 
   #serveAll(): void {
-    // Who gets a slot may give it back at once (it was aborted meanwhile), thousands in a row: not one inside the other.
+    // A waiter may release its slot at once (it was aborted). A loop, not recursion: there can be thousands.
     if (this.#giving) return;
     this.#giving = true;
     try {

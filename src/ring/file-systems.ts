@@ -46,10 +46,10 @@ export class FileSystems {
   }
 
   of(fd: number): FileSystem {
-    const cell = this.#cells.take();
+    const cell = this.#cells.acquire();
     const rc = this.#native.fstat(fd, 1, cell.address + CELL_HALF);
     const device = deviceOf(cell);
-    this.#cells.give(cell);
+    this.#cells.release(cell);
     const known = rc < 0 ? undefined : this.#byDevice.get(device);
     if (known !== undefined) return known;
     const found = new FileSystem();

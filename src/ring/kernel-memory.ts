@@ -27,7 +27,7 @@ export class KernelBuffer {
 
   /** No operation in the kernel has it any more. */
   release(): void {
-    this.#memory.give(this);
+    this.#memory.release(this);
   }
 }
 
@@ -37,7 +37,7 @@ export class PinnedBuffer {
   readonly #leased = new LeasedMemory({ ring: null, fixedIndex: -1 });
 
   constructor(memory: KernelMemory, byteLength: number) {
-    this.#buffer = memory.take(Math.max(byteLength, REGION_BYTES)); // an ArrayBuffer of its own, and aligned to pages
+    this.#buffer = memory.acquire(Math.max(byteLength, REGION_BYTES)); // an ArrayBuffer of its own, and aligned to pages
     markLeased(this.#buffer.bytes.buffer, this.#leased);
   }
 
@@ -47,12 +47,12 @@ export class PinnedBuffer {
 
   /** Goes back when its last operation has ended: never, if the ring was closed over one that had not. */
   release(): void {
-    const give = (): void => {
+    const release = (): void => {
       this.#leased.whenIdle = null;
       this.#buffer.release();
     };
-    if (this.#leased.inFlight === 0) give();
-    else this.#leased.whenIdle = give;
+    if (this.#leased.inFlight === 0) release();
+    else this.#leased.whenIdle = release;
   }
 }
 
@@ -71,7 +71,7 @@ export class KernelMemory {
   }
 
   /** A buffer of `byteLength` bytes or more, aligned to its size or a page, with whatever it held before. */
-  take(byteLength: number): KernelBuffer {
+  acquire(byteLength: number): KernelBuffer {
     if (byteLength > 1 << LARGEST_BITS) return this.#region(Math.ceil(byteLength / PAGE) * PAGE)[0]!;
     const bits = bitsOf(byteLength);
     const free = this.#free[bits]!;
@@ -94,7 +94,7 @@ export class KernelMemory {
   }
 
   /** @internal KernelBuffer.release. */
-  give(buffer: KernelBuffer): void {
+  release(buffer: KernelBuffer): void {
     const { length } = buffer.bytes;
     if (length <= 1 << LARGEST_BITS) {
       const free = this.#free[bitsOf(length)]!;

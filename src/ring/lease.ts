@@ -27,7 +27,7 @@ export class LeasedMemory {
   }
 
   /** An operation that had the memory has ended. */
-  done(): void {
+  release(): void {
     if (--this.inFlight === 0 && this.whenIdle !== null) this.whenIdle();
   }
 }
@@ -40,14 +40,14 @@ export class LeasedVector {
     this.#held = held;
   }
 
-  done(): void {
-    for (const memory of this.#held) memory.done();
+  release(): void {
+    for (const memory of this.#held) memory.release();
   }
 }
 
-/** `holdLeased` for several views. */
-export function holdAllLeased(views: readonly ArrayBufferView[]): LeasedVector | null {
-  const held = views.map(holdLeased).filter((memory) => memory !== null);
+/** `acquireLeased` for several views. */
+export function acquireAllLeased(views: readonly ArrayBufferView[]): LeasedVector | null {
+  const held = views.map(acquireLeased).filter((memory) => memory !== null);
   return held.length === 0 ? null : new LeasedVector(held);
 }
 
@@ -60,8 +60,8 @@ export function markLeased(buffer: ArrayBuffer, memory: LeasedMemory): void {
   (buffer as Marked)[LEASE] = memory;
 }
 
-/** Counts one more operation on the view's memory; null if the memory is nobody's lease. Pair it with `done()`. */
-export function holdLeased(view: ArrayBufferView): LeasedMemory | null {
+/** Counts one more operation on the view's memory; null if the memory is nobody's lease. Pair it with `release()`. */
+export function acquireLeased(view: ArrayBufferView): LeasedMemory | null {
   const buffer = bufferOf(view) as Marked;
   const memory = hasOwn.call(buffer, LEASE) ? buffer[LEASE] : undefined; // its prototype may be the user's
   if (memory === undefined) return null;

@@ -1,11 +1,11 @@
-// When the ring runs: at the end of the JavaScript turn that staged something, then a few rounds of looking, then sleep
+// When the ring runs: at the end of the JavaScript turn that staged something, then a few spins of the event loop, then sleep
 // until the doorbell rings. It never lets a chain of inline completions keep timers and sockets from their turn.
 
 import { after, clockMs, queueMicrotask, setImmediate } from "../node/clock.ts";
 import { errnoCode } from "../node/errors.ts";
 import { type Doorbell, openDoorbell } from "./doorbell.ts";
 import { PASSING, type Ring, SetupFlag } from "./ring.ts";
-import { Patience } from "./spin.ts";
+import { Spin } from "./spin.ts";
 
 /** Bounds of the loop's behaviour, with what they are set to. */
 export interface LoopLimits {
@@ -29,7 +29,7 @@ const [REFUSALS, LAST_REFUSAL] = [64, 4000];
 
 export class Loop {
   readonly limits: LoopLimits = { ...DEFAULT_LIMITS };
-  readonly patience: Patience = new Patience();
+  readonly spin: Spin = new Spin();
   readonly #ring: Ring;
   #doorbell: Doorbell | null = null;
   #rounds = 0;
@@ -41,9 +41,9 @@ export class Loop {
   /** A setImmediate of ours is due. */
   #polling = false;
   #asleep = false;
-  /** What is waited for now was slept for. */
+  /** The current wait went to sleep: for the statistics of `Spin`. */
   #slept = false;
-  /** It is one for syncs alone: how long those take says nothing about the rest. */
+  /** The current wait is for syncs alone: how long those take says nothing about the rest. */
   #forSyncs = false;
   #refused = 0;
   #asked = false;
@@ -150,7 +150,7 @@ export class Loop {
     else this.#yield();
   }
 
-  /** One round of looking, from the event loop. */
+  /** One spin, from the event loop. */
   #poll(): void {
     const ring = this.#ring;
     this.#polling = false;
@@ -176,9 +176,9 @@ export class Loop {
     if (done || !waited) this.#wait(now);
     if (ring.unsubmitted > 0) return this.#submitAgain();
     this.#refused = 0;
-    // What is queued goes out as long as some of it can: what is in flight may be waiting for just that.
+    // Keep submitting while the queue moves: an operation in flight may depend on a queued one.
     const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
-    if (moving || this.#mustLook || (!ring.contended && !ring.onlySyncs && this.patience.mayLook(now))) this.#yield();
+    if (moving || this.#mustLook || (!ring.contended && !ring.onlySyncs && this.spin.maySpin(now))) this.#yield();
     else this.#sleep();
   }
 
@@ -202,13 +202,13 @@ export class Loop {
   #wait(now: number): void {
     this.#slept = false;
     this.#forSyncs = this.#ring.onlySyncs;
-    if (!this.#forSyncs) this.patience.begin(now);
+    if (!this.#forSyncs) this.spin.begin(now);
   }
 
   #learn(now: number): void {
     if (this.#forSyncs) return;
-    if (this.#slept) this.patience.slept(now);
-    else this.patience.seen(now);
+    if (this.#slept) this.spin.slept(now);
+    else this.spin.seen(now);
   }
 
   #sleep(): void {

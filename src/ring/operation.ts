@@ -234,9 +234,9 @@ export function promiseFor(operation: Operation): Promise<any> {
 /** Ends the operation: its slot, cell and memory are free, its owner may close. */
 export function end(operation: Operation): void {
   const { owner, cell, lease, standIn, remote } = operation;
-  if (cell !== null) cell.cells!.give(cell);
+  if (cell !== null) cell.cells!.release(cell);
   operation.ring.operations.release(operation);
-  if (lease !== null) lease.done();
+  if (lease !== null) lease.release();
   if (standIn !== null) standIn.release();
   if (remote !== null) remote.leave();
   if (owner !== null && --owner.inFlight === 0 && owner.closing !== null) owner.closing();

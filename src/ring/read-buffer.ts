@@ -38,12 +38,12 @@ export class Lanes {
     return this.#made - this.#free.length;
   }
 
-  take(): Lane {
+  acquire(): Lane {
     if (this.#free.length === 0) this.#grow();
     return this.#free.pop()!;
   }
 
-  give(lane: Lane): void {
+  release(lane: Lane): void {
     this.#free.push(lane);
   }
 

@@ -116,11 +116,11 @@ export class Mounts {
 
   /** Whether the file system of what is at a path is remote; null where that is not cached. */
   #isRemote(path: string | Buffer, flags: number): boolean | null {
-    const cell = this.#cells.take();
+    const cell = this.#cells.acquire();
     const address = putPath(cell, 0, path);
     const rc = address < 0 ? EAGAIN : this.#native.statCached(address, flags, cell.address + CELL_HALF);
     const isRemote = rc === EAGAIN ? null : rc === 0 && this.#holdsStat(cell);
-    this.#cells.give(cell);
+    this.#cells.release(cell);
     return isRemote;
   }
 

@@ -368,7 +368,7 @@ export class Ring {
       operation.owner = null;
       const { reject, lease, whenStopped } = operation;
       if (whenStopped !== null) whenStopped(operation, this.isIdle);
-      else if (this.isIdle && lease !== null) lease.done();
+      else if (this.isIdle && lease !== null) lease.release();
       reject(error);
     }
   }

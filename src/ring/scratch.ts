@@ -73,13 +73,13 @@ export class Cells {
     return this.#made - this.#free.length;
   }
 
-  take(): Cell {
+  acquire(): Cell {
     return this.#free.length > 0 ? this.#free.pop()! : this.#cutOne();
   }
 
   /** As `take`, for an operation on a path: such are counted. */
-  takeForPath(): Cell {
-    const cell = this.take();
+  acquireForPath(): Cell {
+    const cell = this.acquire();
     cell.epoch = this.#epoch;
     this.#young++;
     return cell;
@@ -102,7 +102,7 @@ export class Cells {
   }
 
   /** The kernel is done with the cell. */
-  give(cell: Cell): void {
+  release(cell: Cell): void {
     if (cell.epoch >= 0) {
       if (cell.epoch === this.#epoch) this.#young--;
       else if (cell.epoch === this.#epoch - 1) this.#middling--;

@@ -1,4 +1,4 @@
-// The bounds within which a ring's behaviour adapts by itself, as a user sees and sets them: how long it looks for a
+// The bounds within which a ring's behaviour adapts by itself, as a user sees and sets them: how long it spins for a
 // completion, how long it keeps the event loop, how much it copies on the JavaScript thread. Holds none of them itself.
 
 import { outOfRange, validateObject } from "../node/arguments.ts";
@@ -6,14 +6,14 @@ import type { RingThread } from "./context.ts";
 
 /** See docs/ring.md, "Tuning". Each may be 0 or Infinity. */
 export interface Tuning {
-  /** Microseconds for which a completion is looked for before the loop sleeps, if it takes no longer on average. Default 40. */
-  lookUs: number;
-  /** The most of it where wake-ups turn out to be dearer than that; 0 (with `lookUs` 0): never look. Default 200. */
-  maxLookUs: number;
+  /** Microseconds of spinning for a completion before the loop sleeps, if it takes no longer on average. Default 40. */
+  spinUs: number;
+  /** The most of it where wake-ups turn out to be dearer than that; 0 (with `spinUs` 0): never spin. Default 200. */
+  maxSpinUs: number;
   /** Milliseconds of completions in one go before timers and sockets have their turn. Default 0.5. */
-  turnMs: number;
+  maxInlineMs: number;
   /** Submits in one go before they have. Default 64. */
-  turnRounds: number;
+  maxInlineRounds: number;
   /** Microseconds of calls answered at once, without the ring, before they have. Default 1000. */
   inlineUs: number;
   /** Bytes that one submit copies on the JavaScript thread; kernel threads copy the rest. Default 1 MiB. */
@@ -22,12 +22,12 @@ export interface Tuning {
 
 function inForce({ loop, placement }: RingThread): Tuning {
   const { microtaskMs, microtaskRounds, inlineUs } = loop.limits;
-  const { lookUs, maxLookUs } = loop.patience;
+  const { spinUs, maxSpinUs } = loop.spin;
   return {
-    lookUs,
-    maxLookUs,
-    turnMs: microtaskMs,
-    turnRounds: microtaskRounds,
+    spinUs,
+    maxSpinUs,
+    maxInlineMs: microtaskMs,
+    maxInlineRounds: microtaskRounds,
     inlineUs,
     inlineBytes: placement.inlineBytes,
   };
@@ -44,11 +44,11 @@ export function tune(t: RingThread, bounds: Partial<Tuning>): Tuning {
     wanted[name] = value;
   }
   const { loop } = t;
-  loop.limits.microtaskMs = wanted.turnMs;
-  loop.limits.microtaskRounds = wanted.turnRounds;
+  loop.limits.microtaskMs = wanted.maxInlineMs;
+  loop.limits.microtaskRounds = wanted.maxInlineRounds;
   loop.limits.inlineUs = wanted.inlineUs;
-  loop.patience.lookUs = wanted.lookUs;
-  loop.patience.maxLookUs = wanted.maxLookUs;
+  loop.spin.spinUs = wanted.spinUs;
+  loop.spin.maxSpinUs = wanted.maxSpinUs;
   t.placement.inlineBytes = wanted.inlineBytes;
   return wanted;
 }

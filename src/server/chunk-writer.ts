@@ -3,7 +3,7 @@
 // Assumes an open file that nobody else writes. Every piece is copied when it comes: while it is warm a copy costs a tenth of what it
 // costs to keep the piece, which is new memory each time, until it is written; and its owner may use it again.
 
-import { areScarce, giveRoom, takeRoom, turn } from "./rooms.ts";
+import { acquireRoom, areScarce, releaseRoom, turn } from "./rooms.ts";
 
 /** Rooms of one writer: two on their way to the file, one that is being filled. */
 const AT_ONCE = 3;
@@ -72,7 +72,7 @@ class ChunkWriter {
       if (this.#room === null) {
         while (this.#writing.size >= (areScarce() ? 1 : AT_ONCE)) await Promise.race(this.#writing);
         if (this.#failure !== null) break;
-        this.#room = takeRoom();
+        this.#room = acquireRoom();
         gathering.add(this);
       }
       const take = Math.min(bytes.length - at, this.#room.length - this.#filled);
@@ -110,7 +110,7 @@ class ChunkWriter {
   /** What was gathered after a failure is not written any more. */
   drop(): void {
     const room = this.#leaveRoom();
-    if (room !== null) giveRoom(room, true);
+    if (room !== null) releaseRoom(room, true);
   }
 
   #leaveRoom(): Buffer | null {
@@ -129,10 +129,10 @@ class ChunkWriter {
     this.#position += bytes;
     const written = this.#write(room.subarray(0, bytes), position, this.#tail)
       .then(
-        () => giveRoom(room, true),
+        () => releaseRoom(room, true),
         (error) => {
           this.#failure ??= { error };
-          giveRoom(room, false);
+          releaseRoom(room, false);
         },
       )
       .finally(() => this.#writing.delete(written));

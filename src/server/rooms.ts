@@ -23,14 +23,14 @@ let held = 0;
 export const areScarce = (): boolean => held + ROOM_BYTES > ALL_BYTES;
 
 /** A room; while they are scarce a small one. */
-export function takeRoom(): Buffer {
+export function acquireRoom(): Buffer {
   const room = free.pop() ?? Buffer.allocUnsafeSlow(areScarce() ? SCARCE_BYTES : ROOM_BYTES);
   held += room.length;
   return room;
 }
 
 /** Gives a room back. `isIdle`: the kernel is known to have done with it; else nobody may have it again. */
-export function giveRoom(room: Buffer, isIdle: boolean): void {
+export function releaseRoom(room: Buffer, isIdle: boolean): void {
   held -= room.length;
   if (isIdle && room.length === ROOM_BYTES && held + (free.length + 1) * ROOM_BYTES <= ALL_BYTES) free.push(room);
   else if (isIdle) drop(room);

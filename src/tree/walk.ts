@@ -37,12 +37,12 @@ class Places {
     this.#free = count;
   }
 
-  take(): Promise<void> | null {
+  acquire(): Promise<void> | null {
     if (this.#free-- > 0) return null;
     return new Promise((go) => this.#waiting.push(go));
   }
 
-  give(): void {
+  release(): void {
     if (this.#free++ < 0) this.#waiting.shift()!();
   }
 }
@@ -232,12 +232,12 @@ export class Walk {
   /** Begins to copy what is no regular file. */
   async #other(pair: FolderPair, name: Name, type: number): Promise<void> {
     if (type === DT_DIR) return this.#push(pair, name, false);
-    const wait = this.#places.take();
+    const wait = this.#places.acquire();
     if (wait !== null) await wait;
     this.#begin(
       pair,
       this.#withPlaces(pair, name, (from, to) => this.#lookAndCopy(pair, name, from, to)).finally(() =>
-        this.#places.give(),
+        this.#places.release(),
       ),
     );
   }
@@ -282,7 +282,7 @@ export class Walk {
 
   /** Begins to copy regular files. */
   async #copy(pair: FolderPair, names: readonly Name[]): Promise<void> {
-    const wait = this.#places.take();
+    const wait = this.#places.acquire();
     if (wait !== null) await wait;
     const { copyNames } = this.#backend;
     const work =
@@ -291,7 +291,7 @@ export class Walk {
         : this.#copyBatch(pair, names);
     this.#begin(
       pair,
-      work.finally(() => this.#places.give()),
+      work.finally(() => this.#places.release()),
     );
   }
 

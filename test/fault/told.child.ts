@@ -342,15 +342,15 @@ const reading: Record<string, Case> = {
   async "what throws while it begins rejects, and gives everything back"() {
     const path = made("file", small);
     const { lanes } = t;
-    const { take: real } = lanes;
+    const { acquire: real } = lanes;
     const seen: string[] = [];
     for (const work of [() => fs.readFile(path), () => fs.copyFile(path, `${dir}/copy`)]) {
-      lanes.take = () => {
-        lanes.take = real;
+      lanes.acquire = () => {
+        lanes.acquire = real;
         throw Object.assign(new Error("none"), { code: "ENOMEM" });
       };
       seen.push(await told(work()));
-      lanes.take = real;
+      lanes.acquire = real;
     }
     return [...seen, await out()];
   },
@@ -525,9 +525,9 @@ const transfers: Record<string, Case> = {
     expectedAt += (await handle.readv([into, Buffer.alloc(9)])).bytesRead;
     seen.push(expectedAt, await next());
     const { memory } = t;
-    const { take: real } = memory;
-    memory.take = () => {
-      memory.take = real;
+    const { acquire: real } = memory;
+    memory.acquire = () => {
+      memory.acquire = real;
       throw Object.assign(new Error("none"), { code: "ENOMEM" });
     };
     seen.push(await told(handle.write(small, 0, 1000, null)), await next());

@@ -6,7 +6,7 @@ import { backend, shutdown, stat } from "../../src/index.ts";
 import type { Native } from "../../src/kernel/shim.ts";
 import { existingThread } from "../../src/ring/context.ts";
 import { type KernelBuffer, KernelMemory, PinnedBuffer } from "../../src/ring/kernel-memory.ts";
-import { holdLeased } from "../../src/ring/lease.ts";
+import { acquireLeased } from "../../src/ring/lease.ts";
 import { runCase } from "../helpers/child.ts";
 import { faultTest } from "../helpers/requirements.ts";
 import { describeUnless } from "../helpers/skip.ts";
@@ -46,7 +46,7 @@ describeUnless(backend !== "io_uring" && "no ring", "the ring's own memory", () 
       (1 << 20) + 1,
       5 << 20,
     ])
-      for (let i = 0; i < 3; i++) taken.push(memory.take(length));
+      for (let i = 0; i < 3; i++) taken.push(memory.acquire(length));
     const spans = taken.map(({ address, bytes }) => [address, address + bytes.length] as const);
     for (const { address, bytes } of taken) expect(address % Math.min(4096, bytes.length)).toBe(0);
     const sorted = spans.toSorted(([a], [b]) => a - b);
@@ -56,7 +56,7 @@ describeUnless(backend !== "io_uring" && "no ring", "the ring's own memory", () 
       buffer.bytes.fill(1);
       buffer.release();
     }
-    expect(known.has(memory.take(1000).address)).toBe(true);
+    expect(known.has(memory.acquire(1000).address)).toBe(true);
   });
 
   test("is kept in part when it is large, and of a closed ring not touched", async () => {
@@ -73,13 +73,13 @@ describeUnless(backend !== "io_uring" && "no ring", "the ring's own memory", () 
     const place = { address: ring.address, release: ring.release, closed: false };
     const memory = new KernelMemory(seen, place);
     const MIB = 1 << 20;
-    const huge = memory.take(MIB + 1);
-    const large = Array.from({ length: 10 }, () => memory.take(MIB));
+    const huge = memory.acquire(MIB + 1);
+    const large = Array.from({ length: 10 }, () => memory.acquire(MIB));
     huge.release();
     expect(freed).toEqual([huge.address]);
     for (const buffer of large) buffer.release();
     expect(freed.length).toBe(1 + 8); // two of them are kept
-    const last = memory.take(2 * MIB);
+    const last = memory.acquire(2 * MIB);
     place.closed = true;
     last.release();
     expect(freed.length).toBe(1 + 8);
@@ -91,19 +91,19 @@ describeUnless(backend !== "io_uring" && "no ring", "the ring's own memory", () 
     const { memory } = existingThread()!;
     const pinned = new PinnedBuffer(memory, 5000);
     const { bytes } = pinned;
-    const operations = [holdLeased(bytes.subarray(1, 2))!, holdLeased(bytes)!];
+    const operations = [acquireLeased(bytes.subarray(1, 2))!, acquireLeased(bytes)!];
     pinned.release();
-    operations[0]!.done();
-    const others = Array.from({ length: 20 }, () => memory.take(131_072));
+    operations[0]!.release();
+    const others = Array.from({ length: 20 }, () => memory.acquire(131_072));
     expect(others.some((other) => other.bytes.buffer === bytes.buffer)).toBe(false);
-    operations[1]!.done();
-    expect(memory.take(131_072).bytes.buffer).toBe(bytes.buffer);
+    operations[1]!.release();
+    expect(memory.acquire(131_072).bytes.buffer).toBe(bytes.buffer);
     for (const other of others) other.release();
   });
 
   test("can be looked at after the ring's end", async () => {
     await stat("/");
-    const buffers = [10, 200_000, 3 << 20].map((length) => existingThread()!.memory.take(length));
+    const buffers = [10, 200_000, 3 << 20].map((length) => existingThread()!.memory.acquire(length));
     for (const { bytes } of buffers) bytes.fill(7);
     await shutdown();
     for (const { bytes } of buffers) expect(bytes.every((byte) => byte === 7)).toBe(true);

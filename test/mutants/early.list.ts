@@ -193,7 +193,11 @@ const list: readonly Mutant[] = [
         '    if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("read"));\n',
         "",
       ],
-      ["pool memory is lent again while the pool has it", "result.finally(() => held.done())", "(held.done(), result)"],
+      [
+        "pool memory is lent again while the pool has it",
+        "result.finally(() => held.release())",
+        "(held.release(), result)",
+      ],
       [
         "close does not wait for operations",
         "    if (file.inFlight > 0) {\n      await",

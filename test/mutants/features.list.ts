@@ -117,7 +117,7 @@ const list: readonly Mutant[] = [
       "",
       { tests: ["durable/append-log", "durable/trouble", "fault/told"] },
     ],
-    ["a log has two writers", "    await takeLock(backend, file, options.path);\n", ""],
+    ["a log has two writers", "    await acquireLock(backend, file, options.path);\n", ""],
     [
       "a log that could not be opened stays locked",
       "    await backend.close(file);\n    throw error;",

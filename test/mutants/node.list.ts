@@ -73,8 +73,8 @@ const list: readonly Mutant[] = [
       ],
       [
         "pool memory is lent while it is read into",
-        "return held === null ? result : result.finally(() => held.done());",
-        "held?.done();\n  return result;",
+        "return held === null ? result : result.finally(() => held.release());",
+        "held?.release();\n  return result;",
         { tests: ["unit/pool", "lifetime/pool"] },
       ],
       [

@@ -16,13 +16,13 @@ const list: readonly Mutant[] = [
     ],
     [
       "memory that the kernel kept is lent again",
-      "else if (this.isIdle && lease !== null) lease.done();",
-      "else if (lease !== null) lease.done();",
+      "else if (this.isIdle && lease !== null) lease.release();",
+      "else if (lease !== null) lease.release();",
       { tests: ["unit/ring", "lifetime/closed", "unit/pool", "lifetime/pool"] },
     ],
     [
       "memory of a ring that closed in peace stays held",
-      "else if (this.isIdle && lease !== null) lease.done();",
+      "else if (this.isIdle && lease !== null) lease.release();",
       "",
       { tests: ["unit/ring", "lifetime/closed", "unit/pool", "lifetime/pool"] },
     ],
@@ -132,8 +132,8 @@ const list: readonly Mutant[] = [
   ...inFile("ring/kernel-memory.ts", { on, tests: ["lifetime/late-memory", "lifetime/closed", "contract/direct"] }, [
     [
       "a pinned buffer goes back before the kernel has",
-      "if (this.#leased.inFlight === 0) give();\n    else this.#leased.whenIdle = give;",
-      "give();",
+      "if (this.#leased.inFlight === 0) release();\n    else this.#leased.whenIdle = release;",
+      "release();",
     ],
     [
       "large memory is kept for good",
@@ -187,7 +187,7 @@ const list: readonly Mutant[] = [
     ],
     ["ntfs by FUSE is local", "fuse(blk|\\..*)?|nfs4?", "fuse(\\..*)?|nfs4?"],
     ["NFS 4 is local", "nfs4?|cifs", "nfs|cifs"],
-    ["a cell is lost with every look", "    this.#cells.give(cell);\n    return isRemote;", "    return isRemote;"],
+    ["a cell is lost with every look", "    this.#cells.release(cell);\n    return isRemote;", "    return isRemote;"],
   ]),
   ...inFile("ring/remote-work.ts", { on, tests: ["unit/remote"] }, [
     [
@@ -290,7 +290,7 @@ const list: readonly Mutant[] = [
     ],
     [
       "only the first memory of a vector is let go",
-      "for (const memory of this.#held) memory.done();",
+      "for (const memory of this.#held) memory.release();",
       "this.#held[0]!.done();",
     ],
   ]),

@@ -112,7 +112,7 @@ const list: readonly Mutant[] = [
     ],
     [
       "pool memory is lent again while a chain writes it",
-      "this.operation.lease = holdLeased(view);",
+      "this.operation.lease = acquireLeased(view);",
       "",
       { tests: ["lifetime/pool", "unit/pool", "fault/told"] },
     ],
@@ -135,7 +135,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "the lane is not given back",
-        "if (this.#lane !== null) this.t.lanes.give(this.#lane);",
+        "if (this.#lane !== null) this.t.lanes.release(this.#lane);",
         "",
         { tests: ["fault/told"] },
       ],
@@ -208,7 +208,7 @@ const list: readonly Mutant[] = [
       'if (isCloseError(res)) this.closeFailed(late(() => systemError(res, "close")));',
       "",
     ],
-    ["a direct descriptor is not given back", "if (slot >= 0) t.direct.give(slot);", ""],
+    ["a direct descriptor is not given back", "if (slot >= 0) t.direct.release(slot);", ""],
     ["an open that was interrupted is an error", "if (res === EINTR && this.error === null) return this.stage();", ""],
     [
       "the signal is listened to for ever",
@@ -360,7 +360,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "pool memory in a vector is not held",
-        "operation.lease = holdAllLeased(views);",
+        "operation.lease = acquireAllLeased(views);",
         "",
         { tests: ["lifetime/pool", "unit/pool", "fault/told"] },
       ],
@@ -385,7 +385,7 @@ const list: readonly Mutant[] = [
     ["the file of a batch can be closed", "  file.inFlight++;\n", ""],
     [
       "pool memory of a batch stays held",
-      "for (const lease of batch.leases) lease.done();\n  if (--file",
+      "for (const lease of batch.leases) lease.release();\n  if (--file",
       "if (--file",
     ],
     [

@@ -42,7 +42,7 @@ test("resizable memory is known as such, also through a view of fixed length", (
 
 describe("cells", () => {
   test("overlap with no other, and their address is where their bytes are", () => {
-    const cells = Array.from({ length: 300 }, () => t.cells.take());
+    const cells = Array.from({ length: 300 }, () => t.cells.acquire());
     const addresses = cells.map(({ address }) => address).toSorted((a, b) => a - b);
     for (let i = 1; i < addresses.length; i++)
       expect(addresses[i]! - addresses[i - 1]!).toBeGreaterThanOrEqual(CELL_BYTES);
@@ -52,8 +52,8 @@ describe("cells", () => {
       expect(readMemory.u8((cell.address + CELL_BYTES - 1) as any, 0)).toBe(i & 0xff);
       expect(cell.words[cell.halfWord]).toBe(0x0101_0101 * (i & 0xff));
     }
-    for (const cell of cells) t.cells.give(cell);
-    expect(t.cells.take()).toBe(cells.at(-1)!);
+    for (const cell of cells) t.cells.release(cell);
+    expect(t.cells.acquire()).toBe(cells.at(-1)!);
   });
 });
 
@@ -62,7 +62,7 @@ describe("putPath", () => {
     const bytes = cell.bytes.subarray(cell.offset + at, cell.offset + CELL_BYTES);
     return bytes.toString("utf8", 0, bytes.indexOf(0));
   };
-  const cell = t.cells.take();
+  const cell = t.cells.acquire();
   const paths = ["/", "a", "x".repeat(85), "x".repeat(255), "é".repeat(127), "😀".repeat(63), "€".repeat(85)];
 
   for (const path of paths)
@@ -105,15 +105,15 @@ describe("putPath", () => {
 
 describe("lanes", () => {
   test("overlap with no other", () => {
-    const lanes = Array.from({ length: 20 }, () => t.lanes.take());
+    const lanes = Array.from({ length: 20 }, () => t.lanes.acquire());
     const addresses = lanes.map(({ address }) => address).toSorted((a, b) => a - b);
     for (let i = 1; i < addresses.length; i++)
       expect(addresses[i]! - addresses[i - 1]!).toBeGreaterThanOrEqual(2 * LANE_BYTES);
-    for (const lane of lanes) t.lanes.give(lane);
+    for (const lane of lanes) t.lanes.release(lane);
   });
 
   test("give results of their own: what comes into the lane later changes none", () => {
-    const lane = t.lanes.take();
+    const lane = t.lanes.acquire();
     lane.bytes.write("héllo wörld");
     const bytes = t.lanes.result(lane, 13, null) as Buffer;
     const text = t.lanes.result(lane, 13, "utf8");
@@ -123,6 +123,6 @@ describe("lanes", () => {
     expect(text).toBe("héllo wörld");
     expect(hex).toBe("68c3");
     expect(bytes.byteLength).toBe(13);
-    t.lanes.give(lane);
+    t.lanes.release(lane);
   });
 });

@@ -39,15 +39,15 @@ describeUnless(backend !== "io_uring" && "no ring", "Draft", () => {
     if (!("cells" in thread)) throw new Error(thread.message);
     const { cells } = thread;
     let out = 0;
-    const take = cells.take.bind(cells);
-    const give = cells.give.bind(cells);
-    cells.take = () => {
+    const acquire = cells.acquire.bind(cells);
+    const release = cells.release.bind(cells);
+    cells.acquire = () => {
       out++;
-      return take();
+      return acquire();
     };
-    cells.give = (cell) => {
+    cells.release = (cell) => {
       out--;
-      give(cell);
+      release(cell);
     };
     try {
       const ring = Ring.current();
@@ -57,7 +57,7 @@ describeUnless(backend !== "io_uring" && "no ring", "Draft", () => {
       await ring.submit(unlink, { signal: AbortSignal.abort() }).catch(() => {});
       expect(out).toBe(0);
     } finally {
-      Object.assign(cells, { take, give });
+      Object.assign(cells, { acquire, release });
     }
   });
 });

@@ -75,16 +75,16 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     const thread = ringThread();
     if (!("lanes" in thread)) throw new Error(thread.message);
     await setxattr(path, "user.lane", "value");
-    const free = thread.lanes.take();
-    thread.lanes.give(free);
+    const free = thread.lanes.acquire();
+    thread.lanes.release(free);
     for (let i = 0; i < 3; i++) {
       await setxattr(path, "user.lane", "value");
       await getxattr(path, "user.lane");
       await reasonOf(getxattr(path, "user.none"));
       await listxattr(path);
     }
-    const next = thread.lanes.take(); // the same one again: last in, first out
-    thread.lanes.give(next);
+    const next = thread.lanes.acquire(); // the same one again: last in, first out
+    thread.lanes.release(next);
     expect(next).toBe(free);
     await removexattr(path, "user.lane");
   });

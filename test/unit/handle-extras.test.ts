@@ -64,11 +64,14 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     const ring = Ring.current();
     const before = ring.tune();
     try {
-      expect(ring.tune({ lookUs: 7, inlineBytes: 1000 })).toEqual({ ...before, lookUs: 7, inlineBytes: 1000 });
-      expect(ring.tune({ turnMs: 0, turnRounds: Number.POSITIVE_INFINITY })).toMatchObject({ lookUs: 7, turnMs: 0 });
+      expect(ring.tune({ spinUs: 7, inlineBytes: 1000 })).toEqual({ ...before, spinUs: 7, inlineBytes: 1000 });
+      expect(ring.tune({ maxInlineMs: 0, maxInlineRounds: Number.POSITIVE_INFINITY })).toMatchObject({
+        spinUs: 7,
+        maxInlineMs: 0,
+      });
       for (const wrong of [-1, Number.NaN, "1", null])
-        expect(() => ring.tune({ inlineUs: 1, maxLookUs: wrong as number })).toThrow(
-          '"bounds.maxLookUs" is out of range',
+        expect(() => ring.tune({ inlineUs: 1, maxSpinUs: wrong as number })).toThrow(
+          '"bounds.maxSpinUs" is out of range',
         );
       expect(ring.tune().inlineUs).toBe(before.inlineUs); // nothing is half done
     } finally {

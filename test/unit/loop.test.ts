@@ -79,7 +79,7 @@ test("operations of one turn go out in one submit, and end in it if they can", a
 test("what completes in the flush that submitted it teaches nothing of waits", async () => {
   const t = smallThread();
   let learned = 0;
-  t.loop.patience.seen = t.loop.patience.slept = () => void learned++;
+  t.loop.spin.seen = t.loop.spin.slept = () => void learned++;
   for (let i = 0; i < 500; i++) await nop(t.ring);
   expect(learned).toBe(0);
 });
@@ -129,7 +129,7 @@ test("work staged while the loop sleeps goes out, and the sleeper is not forgott
 
 test("what is queued goes out as long as some can, though nothing completes: here it feeds what is parked", async () => {
   t = smallThread({ entries: 8, cqEntries: 512 });
-  t.loop.patience.lookUs = t.loop.patience.maxLookUs = 0;
+  t.loop.spin.spinUs = t.loop.spin.maxSpinUs = 0;
   const first = parkRead(t.ring, fifo());
   fds.push(first.fd);
   while (t.loop.doorbell === null) await Bun.sleep(1);

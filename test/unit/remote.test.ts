@@ -26,11 +26,11 @@ describe("mounts", () => {
   let known: [number, number] | number = -2;
   let cellsOut = 0;
   const cells = {
-    take() {
+    acquire() {
       cellsOut++;
       return cell;
     },
-    give() {
+    release() {
       cellsOut--;
     },
   } as unknown as Cells;

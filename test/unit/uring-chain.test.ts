@@ -109,7 +109,7 @@ describe("abort", () => {
   test("is heard by who waits for a slot, though no slot comes free", async () => {
     const t = thread();
     const slots: number[] = [];
-    for (let slot = t.direct.tryTake(); slot >= 0; slot = t.direct.tryTake()) slots.push(slot);
+    for (let slot = t.direct.tryAcquire(); slot >= 0; slot = t.direct.tryAcquire()) slots.push(slot);
     const controller = new AbortController();
     const path = file();
     const waiting = [read(path), read(path, controller.signal), write(file(), Buffer.from("x"), controller.signal)];
@@ -117,7 +117,7 @@ describe("abort", () => {
     controller.abort();
     expect(await outcomeWithin(waiting[1]!)).toContain("aborted");
     expect(await outcomeWithin(waiting[2]!)).toContain("aborted");
-    for (const slot of slots) t.direct.give(slot);
+    for (const slot of slots) t.direct.release(slot);
     expect((await other).toString()).toBe("content");
     await waiting[0];
     await idle();
@@ -141,12 +141,12 @@ test("a path in a Buffer may be changed as soon as the call has returned, also w
   const path = file("mine");
   const other = file("other");
   const slots: number[] = [];
-  for (let slot = t.direct.tryTake(); slot >= 0; slot = t.direct.tryTake()) slots.push(slot);
+  for (let slot = t.direct.tryAcquire(); slot >= 0; slot = t.direct.tryAcquire()) slots.push(slot);
   const bytes = Buffer.from(path);
   const plain = read(file()); // takes the plain way of this turn
   const waiting = read(bytes);
   bytes.set(Buffer.from(other).subarray(0, bytes.length));
-  for (const slot of slots) t.direct.give(slot);
+  for (const slot of slots) t.direct.release(slot);
   expect((await waiting).toString()).toBe("mine");
   await plain;
 });
@@ -200,11 +200,11 @@ test("data that is taken away while a large file is written rejects: nothing sho
 test("data that is taken away while the write waits for its slot rejects", async () => {
   const t = thread();
   const slots: number[] = [];
-  for (let slot = t.direct.tryTake(); slot >= 0; slot = t.direct.tryTake()) slots.push(slot);
+  for (let slot = t.direct.tryAcquire(); slot >= 0; slot = t.direct.tryAcquire()) slots.push(slot);
   const data = new Uint8Array(5000);
   const promise = write(join(dir, "waiting"), data);
   structuredClone(data.buffer, { transfer: [data.buffer] });
-  for (const slot of slots) t.direct.give(slot);
+  for (const slot of slots) t.direct.release(slot);
   // The helper may have written it before it was taken: then it is all there.
   const outcome = await outcomeWithin(promise);
   if (outcome === "resolved") expect(readFileSync(join(dir, "waiting")).equals(Buffer.alloc(5000))).toBe(true);
@@ -216,7 +216,7 @@ test("who waited for a slot, and then gets no memory, rejects alone and keeps no
   const t = thread();
   const [path, target] = [file(), join(dir, `copy-${names++}`)];
   const slots: number[] = [];
-  for (let slot = t.direct.tryTake(); slot >= 0; slot = t.direct.tryTake()) slots.push(slot);
+  for (let slot = t.direct.tryAcquire(); slot >= 0; slot = t.direct.tryAcquire()) slots.push(slot);
   t.loop.firstOfTurn(); // now nobody is alone, and does without a slot
   const waiting = [
     read(path),
@@ -226,19 +226,19 @@ test("who waited for a slot, and then gets no memory, rejects alone and keeps no
   const other = read(path); // behind all of them
   const settled = Promise.all(waiting.map((promise) => outcomeWithin(promise)));
   // Each gives its slot to the next.
-  const takeForPath = t.cells.takeForPath.bind(t.cells);
+  const acquireForPath = t.cells.acquireForPath.bind(t.cells);
   let refusals = waiting.length;
-  t.cells.takeForPath = () => {
+  t.cells.acquireForPath = () => {
     if (refusals-- > 0) throw new Error("no memory");
-    return takeForPath();
+    return acquireForPath();
   };
   try {
-    t.direct.give(slots.pop()!); // nobody who gives hears of it
+    t.direct.release(slots.pop()!); // nobody who gives hears of it
   } finally {
-    delete (t.cells as Partial<typeof t.cells>).takeForPath; // the class's own again
+    delete (t.cells as Partial<typeof t.cells>).acquireForPath; // the class's own again
   }
   expect(await settled).toEqual(Array.from(waiting, () => "rejected: no memory"));
-  for (const slot of slots) t.direct.give(slot);
+  for (const slot of slots) t.direct.release(slot);
   expect((await other).toString()).toBe("content");
   await idle();
   expect([existsSync(target), t.ring.operations.used, t.ring.poisoned]).toEqual([false, 0, null]);

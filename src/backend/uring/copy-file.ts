@@ -40,13 +40,13 @@ function byHelper(from: Path, to: Path, flags: number): number | Promise<number>
   const t = thread();
   if (t.placement.punted() !== SqeFlag.HELPER || !t.placement.isAlone()) return ANOTHER_WAY;
   const waits = t.placement.mayWait();
-  const cell = t.cells.takeForPath();
+  const cell = t.cells.acquireForPath();
   const [first, second] = [putPath(cell, 0, from), putPath(cell, CELL_HALF, to)];
   const fits = first >= 0 && second >= 0;
   const res =
     fits && waits ? t.native.helperCall(t.ring.address, LocalOpcode.COPY, first, second, flags, 0) : NOT_TAKEN;
   if (!fits || (res !== PENDING && res !== NOT_TAKEN)) {
-    t.cells.give(cell);
+    t.cells.release(cell);
     return fits ? lengthOf(res) : ANOTHER_WAY;
   }
   const operation = begin(t, finishLocal, "copyfile", null);

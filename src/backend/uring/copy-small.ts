@@ -61,13 +61,13 @@ class CopySmall extends Linked<Outcome> {
 
   protected prepare(): void {
     const { operation, t } = this;
-    this.#lane = t.lanes.take();
+    this.#lane = t.lanes.acquire();
     this.#from = this.pathAddress(0, operation.path!);
     this.#to = this.pathAddress(CELL_HALF, operation.dest!);
   }
 
   protected release(): void {
-    if (this.#lane !== null) this.t.lanes.give(this.#lane);
+    if (this.#lane !== null) this.t.lanes.release(this.#lane);
   }
 
   protected stage(): void {

@@ -10,7 +10,7 @@ import { closedError, errnoOf, systemError } from "../../node/errors.ts";
 import { lateRejection } from "../../node/late-error.ts";
 import { done, inSteps, type Steps } from "../../node/steps.ts";
 import { isResizable } from "../../node/views.ts";
-import { holdAllLeased } from "../../ring/lease.ts";
+import { acquireAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile } from "../interface.ts";
@@ -119,7 +119,7 @@ function runChain(
   const cell = views.length > 1 ? cellForVector(t, views) : null;
   const operation = begin(t, finish, "write", file);
   operation.fd = file.fd;
-  operation.lease = holdAllLeased(views);
+  operation.lease = acquireAllLeased(views);
   operation.state = {
     views,
     lengths: views.map((view) => view.length),

@@ -89,12 +89,12 @@ function start(
   begun?: (job: Job) => void,
 ): Promise<Job> {
   const t = thread();
-  const cell = t.cells.take();
+  const cell = t.cells.acquire();
   const wish = flags | (remote ? REMOTE : 0);
   const [from, to] = [folder?.fd ?? -1, target?.fd ?? -1];
   const rc = t.native.jobStart(t.ring.address, kind, bytes, bytes?.length ?? 0, from, to, wish, started);
   if (rc < 0) {
-    t.cells.give(cell);
+    t.cells.release(cell);
     return Promise.reject(systemError(rc, rc === ENOENT ? CALLS[1]! : syscall, path)); // only removing looks for its path here
   }
   const operation = begin(t, finish, syscall, folder);

@@ -91,7 +91,7 @@ export abstract class Linked<T> {
     const { t, operation, signal } = this;
     const promise = promiseFor(operation);
     if (signal !== null) this.#watch(signal);
-    const slot = t.direct.tryTake();
+    const slot = t.direct.tryAcquire();
     if (slot >= 0) this.#begin(slot);
     else this.#wait();
     return promise;
@@ -103,13 +103,13 @@ export abstract class Linked<T> {
     if (operation.path instanceof Buffer) operation.path = Buffer.from(operation.path);
     if (operation.dest instanceof Buffer) operation.dest = Buffer.from(operation.dest);
     this.#place = (slot) => this.#begin(slot);
-    this.t.direct.take(this.#place, (error) => this.fail(error));
+    this.t.direct.acquire(this.#place, (error) => this.fail(error));
   }
 
   #begin(slot: number): void {
     this.slot = slot;
     try {
-      this.operation.cell = this.t.cells.takeForPath();
+      this.operation.cell = this.t.cells.acquireForPath();
       this.prepare();
       this.stage();
     } catch (error) {
@@ -209,7 +209,7 @@ export abstract class Linked<T> {
     this.#unwatch();
     this.release();
     end(operation);
-    if (slot >= 0) t.direct.give(slot);
+    if (slot >= 0) t.direct.release(slot);
     if (error === null) resolve(this.value);
     else failLate({ resolve, reject }, () => error);
   }

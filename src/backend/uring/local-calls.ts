@@ -52,10 +52,10 @@ function byHelper<T>(opcode: number, syscall: string, path: Path, length: number
   const isRemote = opcode === LocalOpcode.READLINK ? t.mounts.holdsName(path) : t.mounts.holdsPath(path);
   if (!t.placement.isAlone() || isRemote) return local.otherwise();
   if (t.placement.punted() !== SqeFlag.HELPER) return local.otherwise();
-  const cell = t.cells.takeForPath();
+  const cell = t.cells.acquireForPath();
   const address = putPath(cell, 0, path);
   if (address < 0) {
-    t.cells.give(cell);
+    t.cells.release(cell);
     return local.otherwise();
   }
   const operation = begin(t, finish, syscall, null);
@@ -72,10 +72,10 @@ const user = process.getuid?.() ?? 0;
 export function access(path: Path, mode: number): Promise<void> {
   const t = thread();
   if (isInline(t, path)) {
-    const cell = t.cells.take();
+    const cell = t.cells.acquire();
     const address = putPath(cell, 0, path);
     const rc = address < 0 ? EAGAIN : t.native.accessCached(address, mode, user);
-    t.cells.give(cell);
+    t.cells.release(cell);
     if (rc !== EAGAIN) return rc < 0 ? Promise.reject(systemError(rc, "access", path)) : Promise.resolve();
   }
   const otherwise = (): Promise<void> => told("access", path, bun.access(path, mode));
@@ -99,11 +99,11 @@ export function readlink(path: Path, encoding: Encoding): Promise<string | Buffe
 export function realpath(path: Path, encoding: Encoding): Promise<string | Buffer> {
   const t = thread();
   if (isInline(t, path)) {
-    const cell = t.cells.take();
+    const cell = t.cells.acquire();
     const address = putPath(cell, 0, path);
     const length = address < 0 ? EAGAIN : t.native.realpathCached(address, cell.address + CELL_HALF, CAPACITY);
     const bytes = length < 0 ? null : textOf(cell, length);
-    t.cells.give(cell);
+    t.cells.release(cell);
     if (bytes !== null) return Promise.resolve(decoded(bytes, encoding));
   }
   return byHelper(LocalOpcode.REALPATH, "realpath", path, CAPACITY, {

@@ -85,9 +85,9 @@ export function adopt(fd: number): OpenFile {
   const t = thread();
   const file = new OpenFile(fd);
   if (t.mounts.any) {
-    const cell = t.cells.take();
+    const cell = t.cells.acquire();
     file.remote = t.mounts.holdsFile(fd, cell);
-    t.cells.give(cell);
+    t.cells.release(cell);
   }
   return file;
 }
@@ -99,7 +99,7 @@ export function open<T>(
   wrap: ((file: OpenFile) => T) | null = null,
 ): Promise<T | OpenFile> {
   const t = thread();
-  const cell = t.cells.takeForPath();
+  const cell = t.cells.acquireForPath();
   const operation = begin(t, finishOpen, "open", null);
   operation.path = path;
   operation.offset = flags;
@@ -119,7 +119,7 @@ const OPEN_HOW_BYTES = 24;
 /** As `open`, from the folder open as `dir` and with RESOLVE_ flags: OPENAT2, which a filter of system calls does not see. */
 export function openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
   const t = thread();
-  const cell = t.cells.takeForPath();
+  const cell = t.cells.acquireForPath();
   const operation = begin(t, finishOpen, "open", null);
   operation.path = path;
   operation.offset = flags;
@@ -142,7 +142,7 @@ export function openBeneath(dir: number, path: Path, flags: number, mode: number
 function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats | BigIntStats> {
   const t = thread();
   const alone = t.placement.isAlone();
-  const cell = t.cells.takeForPath();
+  const cell = t.cells.acquireForPath();
   const syscall = noFollow ? "lstat" : "stat";
   const address = putPath(cell, 0, path);
   // docs/architecture.md D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
@@ -156,7 +156,7 @@ function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats
     const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
     if (rc !== EAGAIN) {
       const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
-      t.cells.give(cell);
+      t.cells.release(cell);
       return stats === null ? Promise.reject(systemError(rc, syscall, path)) : Promise.resolve(stats);
     }
   }
@@ -191,7 +191,7 @@ function onTwoPaths(
 ): Promise<void> {
   const t = thread();
   const waits = t.placement.mayWait();
-  const cell = t.cells.takeForPath();
+  const cell = t.cells.acquireForPath();
   const answer = waits ? byHelper(t, cell, opcode, syscall, from, to, length, opFlags) : null;
   if (answer !== null) return answer;
   const operation = begin(t, finishVoid, syscall, null);

@@ -10,7 +10,7 @@ import { abortError, closedError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { byteLengthOf, isView } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { holdLeased, type LeasedMemory } from "../../ring/lease.ts";
+import { acquireLeased, type LeasedMemory } from "../../ring/lease.ts";
 import { highOfMany, lowOfMany, type Operation, promiseFor } from "../../ring/operation.ts";
 import type { OpenFile, Reads } from "../interface.ts";
 import { EAGAIN, EINTR, honest, MAX_RETRIES, thread } from "./request.ts";
@@ -55,7 +55,7 @@ class Batch {
     this.views = isView(into) ? [into] : into;
     this.byteLengths = this.views.map(byteLengthOf);
     for (const view of this.views) {
-      const lease = holdLeased(view);
+      const lease = acquireLeased(view);
       if (lease !== null) this.leases.push(lease);
     }
     this.fixedIndex = isView(into) && this.leases.length === 1 ? this.leases[0]!.region.fixedIndex : -1;
@@ -150,7 +150,7 @@ function settle(operation: Operation, batch: Batch): void {
   const { file, results } = batch;
   if (batch.stopped !== null) offAbort(batch.signal!, batch.stopped);
   batch.t.ring.operations.releaseMany(operation);
-  for (const lease of batch.leases) lease.done();
+  for (const lease of batch.leases) lease.release();
   if (--file.inFlight === 0 && file.closing !== null) file.closing();
   if (batch.error !== null) return; // rejected when the signal fired
   if (batch.intact) return resolve(results);
@@ -174,7 +174,7 @@ function watchSignal(operation: Operation, batch: Batch): void {
 function abandon(operation: Operation, isIdle: boolean): void {
   const { signal, stopped, leases } = operation.state as Batch;
   if (stopped !== null) offAbort(signal!, stopped);
-  if (isIdle) for (const lease of leases) lease.done();
+  if (isIdle) for (const lease of leases) lease.release();
 }
 
 function cancelReads(operation: Operation, batch: Batch): void {

@@ -44,12 +44,12 @@ class ReadFile extends Linked<Buffer | string> {
   }
 
   protected prepare(): void {
-    this.#lane = this.t.lanes.take();
+    this.#lane = this.t.lanes.acquire();
     this.#address = this.pathAddress(0, this.operation.path!);
   }
 
   protected release(): void {
-    if (this.#lane !== null) this.t.lanes.give(this.#lane);
+    if (this.#lane !== null) this.t.lanes.release(this.#lane);
   }
 
   /** Nothing is changed by what the kernel still does: nobody waits for its end. */
@@ -183,14 +183,14 @@ function readCached(
   isLate: boolean = false,
 ): Promise<Buffer | string> | null {
   const { lanes } = t;
-  const cell = t.cells.take();
-  const lane = lanes.take();
+  const cell = t.cells.acquire();
+  const lane = lanes.acquire();
   const address = putPath(cell, 0, path);
   const opened = cell.address + CELL_HALF;
   const res = address < 0 ? EAGAIN : t.native.readCached(address, flags, lane.address, LANE_BYTES, opened);
   const result = res < 0 ? null : lanes.result(lane, res, encoding);
-  lanes.give(lane);
-  t.cells.give(cell);
+  lanes.release(lane);
+  t.cells.release(cell);
   if (result !== null) return Promise.resolve(result);
   if (res === EAGAIN) return null;
   if (res !== EINPROGRESS) {

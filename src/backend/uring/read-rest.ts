@@ -78,9 +78,9 @@ async function look(t: RingThread, source: Source, path: Path): Promise<{ seekab
       const file = new OpenFile(fd);
       try {
         const seekable = native.seekable(fd) === 0;
-        const cell = t.cells.take();
+        const cell = t.cells.acquire();
         file.remote = t.mounts.any && t.mounts.holdsFile(fd, cell);
-        t.cells.give(cell);
+        t.cells.release(cell);
         if (file.remote) source.sqeFlag |= SqeFlag.ASYNC;
         return { seekable, size: seekable ? regularSize(await fstat(file, false)) : 0 };
       } finally {
@@ -109,7 +109,7 @@ async function readPiece(
   length: number,
   signal: AbortSignal | null,
 ): Promise<Buffer | null> {
-  const memory = t.memory.take(length);
+  const memory = t.memory.acquire(length);
   try {
     const res = await run(t, Opcode.READ, "read", 0, source, position, memory.address, length, null, signal);
     if (res < 0) throw systemError(res, "read");
@@ -244,7 +244,7 @@ function owned(size: number): Target {
 
 /** Memory of the ring's, for what may never come. */
 function copied(t: RingThread, size: number): Target {
-  const memory = t.memory.take(size);
+  const memory = t.memory.acquire(size);
   return {
     address: memory.address,
     memory: null,

@@ -15,7 +15,7 @@ import { statsFromStatx } from "../../node/stats.ts";
 import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
 import type { FileSystem } from "../../ring/file-systems.ts";
 import type { KernelBuffer } from "../../ring/kernel-memory.ts";
-import { holdLeased, LeasedMemory } from "../../ring/lease.ts";
+import { acquireLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
@@ -214,7 +214,7 @@ function transfer(
   const file = operation.owner as OpenFile;
   operation.fd = file.fd;
   operation.view = view;
-  operation.lease = holdLeased(view);
+  operation.lease = acquireLeased(view);
   operation.byteLength = byteLengthOf(view);
   operation.offset = offset;
   operation.length = length > MAX_TRANSFER ? MAX_TRANSFER : length;
@@ -233,7 +233,7 @@ function transfer(
   if (needsStandIn(operation, opcode)) {
     let standIn: KernelBuffer;
     try {
-      standIn = thread().memory.take(file.direct ? Math.max(4096, operation.length) : operation.length);
+      standIn = thread().memory.acquire(file.direct ? Math.max(4096, operation.length) : operation.length);
     } catch (error) {
       settlePosition(operation, 0);
       end(operation);
@@ -320,11 +320,11 @@ export function finishStat(operation: Operation, res: number): void {
 export function fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntStats> {
   if (file.fd < 0) return Promise.reject(closedError("fstat"));
   const t = thread();
-  const cell = t.cells.take();
+  const cell = t.cells.acquire();
   if (!file.remote && t.placement.mayCall(1)) {
     const rc = t.native.fstat(file.fd, 0, cell.address + CELL_HALF);
     const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
-    t.cells.give(cell);
+    t.cells.release(cell);
     return stats === null ? Promise.reject(systemError(rc, "fstat")) : Promise.resolve(stats);
   }
   cell.bytes[cell.offset] = 0;

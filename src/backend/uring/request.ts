@@ -205,7 +205,7 @@ export function byHelper(
   const res = t.native.helperCall(t.ring.address, opcode, first, second, length, opFlags);
   if (res === NOT_TAKEN) return null;
   if (res !== PENDING) {
-    t.cells.give(cell);
+    t.cells.release(cell);
     return res < 0 ? Promise.reject(systemError(res, syscall, path, dest)) : Promise.resolve();
   }
   const operation = begin(t, finishVoid, syscall, null);
@@ -227,7 +227,7 @@ export function onPath(
 ): Promise<void> {
   const t = thread();
   const waits = t.placement.mayWait();
-  const cell = t.cells.takeForPath(); // may throw: before anything waits for the operation's end
+  const cell = t.cells.acquireForPath(); // may throw: before anything waits for the operation's end
   const answer = waits ? byHelper(t, cell, opcode, syscall, path, undefined, length, opFlags) : null;
   if (answer !== null) return answer;
   const operation = begin(t, finishVoid, syscall, null);

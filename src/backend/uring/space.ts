@@ -105,7 +105,7 @@ const [MASK, MEMORY, OFFSET] = [0, 38, 39];
 /** STATX_DIOALIGN, or a page's where nobody says. */
 export function directAlignment(file: OpenFile): Promise<Alignment | null> {
   const t = thread();
-  const cell = t.cells.take();
+  const cell = t.cells.acquire();
   const operation = begin(t, finishAlignment, "fstat", file);
   operation.cell = cell;
   cell.bytes[cell.offset] = 0;

@@ -56,11 +56,11 @@ function finishInfo(operation: Operation, res: number): void {
 export function cachedInfo(path: Path, noFollow: boolean): FileInfo | number {
   const t = thread();
   if (noFollow ? t.mounts.holdsName(path) : t.mounts.holdsPath(path)) return EAGAIN;
-  const cell = t.cells.take();
+  const cell = t.cells.acquire();
   const address = putPath(cell, 0, path);
   const rc = address < 0 ? EAGAIN : t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
   const info = rc < 0 ? rc : infoFromStatx(cell.words, cell.halfWord);
-  t.cells.give(cell);
+  t.cells.release(cell);
   return info;
 }
 
@@ -70,7 +70,7 @@ export function lookup(path: Path, noFollow: boolean): FileInfo | number | Promi
   if (cached !== EAGAIN) return cached;
   const t = thread();
   const operation = begin(t, finishInfo, "statx", null);
-  operation.cell = t.cells.take();
+  operation.cell = t.cells.acquire();
   operation.path = path;
   operation.offset = noFollow ? AT_SYMLINK_NOFOLLOW : 0;
   stageInfo(operation);

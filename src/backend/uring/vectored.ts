@@ -9,7 +9,7 @@ import { bufferTaken } from "../../node/arguments.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { byteLengthOf, bytesOf, isDetached, isResizable, totalLength } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { holdAllLeased } from "../../ring/lease.ts";
+import { acquireAllLeased } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_BYTES, type Cell } from "../../ring/scratch.ts";
 import type { OpenFile, ReadvResult, WritevResult } from "../interface.ts";
@@ -109,7 +109,7 @@ function vectored(
   if (views.some((view, i) => lengths[i] === 0 && isDetached(view))) return Promise.reject(bufferTaken(syscall));
   const mayWait = (!file.seekable || file.remote) && total <= COPIED_WAIT_BYTES;
   // Both may throw: before the operation begins.
-  const standIn = mayWait || views.some(isResizable) ? t.memory.take(Math.max(4096, total)) : null;
+  const standIn = mayWait || views.some(isResizable) ? t.memory.acquire(Math.max(4096, total)) : null;
   const cell = standIn === null ? cellForVector(t, views) : null;
   try {
     if (standIn !== null && opcode === Opcode.WRITEV) gather(standIn.bytes, views);
@@ -122,7 +122,7 @@ function vectored(
   const address = standIn === null ? putVector(operation, cell, views) : standIn.address;
   operation.fd = file.fd;
   setPosition(operation, position, total);
-  operation.lease = holdAllLeased(views);
+  operation.lease = acquireAllLeased(views);
   operation.state = { given, views, lengths, opcode, address, total } satisfies Vector;
   stageVector(operation);
   return promiseFor(operation);
@@ -145,7 +145,7 @@ function vectoredAtOnce(
 
 /** Memory for iovecs, where they fit a cell. To be taken before the operation begins: it may throw. */
 export function cellForVector(t: RingThread, buffers: readonly ArrayBufferView[]): Cell | null {
-  return buffers.length * IOVEC_BYTES <= CELL_BYTES ? t.cells.take() : null;
+  return buffers.length * IOVEC_BYTES <= CELL_BYTES ? t.cells.acquire() : null;
 }
 
 /** Writes the iovecs of `buffers` into the cell, or into memory of the operation's own. Returns their address. */

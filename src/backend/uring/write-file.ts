@@ -17,7 +17,7 @@ import { isAborted } from "../../node/signal.ts";
 import { done, inSteps, type Steps, settled } from "../../node/steps.ts";
 import { bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { holdLeased } from "../../ring/lease.ts";
+import { acquireLeased } from "../../ring/lease.ts";
 import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
 import { Place } from "../../ring/remote-mounts.ts";
 import { MAX_TRANSFER } from "../../ring/scratch.ts";
@@ -83,7 +83,7 @@ class WriteFile extends Linked<void> implements Work {
     ifLink: (() => Steps<void>) | null,
   ) {
     super(t, path, options.signal);
-    this.operation.lease = holdLeased(view);
+    this.operation.lease = acquireLeased(view);
     this.data = options.isOwned === true ? bytesOf(view) : this.#atCall(view);
     this.#length = this.data.length;
     this.truncates = cutsLate(t, flags, this.#length);
@@ -101,7 +101,7 @@ class WriteFile extends Linked<void> implements Work {
     const { length } = bytes;
     if (length === 0 || length > LANE_BYTES || lanes.used >= LANES_OF_DATA) return bytesAtCall(view);
     try {
-      this.#lane = lanes.take();
+      this.#lane = lanes.acquire();
     } catch {
       return bytesAtCall(view); // no memory for another
     }
@@ -114,7 +114,7 @@ class WriteFile extends Linked<void> implements Work {
   }
 
   protected release(): void {
-    if (this.#lane !== null) this.t.lanes.give(this.#lane);
+    if (this.#lane !== null) this.t.lanes.release(this.#lane);
     this.#lane = null;
   }
 
@@ -236,7 +236,7 @@ function* writeByDescriptor(
 ): Steps<void> {
   const data = options.isOwned === true ? bytesOf(view) : bytesAtCall(view);
   const { length } = data;
-  const lease = holdLeased(view);
+  const lease = acquireLeased(view);
   const { flush = false, signal = null, landed = { bytes: 0 } } = options;
   try {
     const truncates = !isRemote && cutsLate(t, flags, length);
@@ -251,7 +251,7 @@ function* writeByDescriptor(
     }
     yield* done(close(file));
   } finally {
-    lease?.done();
+    lease?.release();
   }
 }
 

@@ -48,12 +48,12 @@ function whereIs(target: Path | OpenFile, call: string): Where {
 }
 
 /** A lane for the value, and a cell. Both may throw: before anything waits for the operation's end. */
-function takeMemory(t: RingThread): { lane: Lane; cell: Cell } {
-  const cell = t.cells.take();
+function acquireMemory(t: RingThread): { lane: Lane; cell: Cell } {
+  const cell = t.cells.acquire();
   try {
-    return { lane: t.lanes.take(), cell }; // a lane is twice as long as a value can be: no second call for one that grew
+    return { lane: t.lanes.acquire(), cell }; // a lane is twice as long as a value can be: no second call for one that grew
   } catch (error) {
-    t.cells.give(cell);
+    t.cells.release(cell);
     throw error;
   }
 }
@@ -72,7 +72,7 @@ function onAttribute(
 ): Promise<any> {
   const t = thread();
   const { file, path, fd, syscall } = where;
-  const { lane, cell } = takeMemory(t);
+  const { lane, cell } = acquireMemory(t);
   const nameAt = putPath(cell, CELL_HALF, name); // which fits: 255 bytes at most
   if (value !== null) lane.bytes.set(value);
   const operation = begin(t, value === null ? finishGet : finishSet, syscall, file);
@@ -102,7 +102,7 @@ function finishGet(operation: Operation, res: number): void {
   const lane = operation.state as Lane;
   const { resolve } = operation;
   const bytes = res < 0 ? null : Buffer.from(lane.bytes.subarray(0, res));
-  thread().lanes.give(lane);
+  thread().lanes.release(lane);
   if (bytes === null) return fail(operation, res);
   end(operation);
   resolve(bytes);
@@ -121,7 +121,7 @@ export function setxattr(
 
 function finishSet(operation: Operation, res: number): void {
   if (res === EINTR && !operation.cancelled) return operation.again!();
-  thread().lanes.give(operation.state as Lane);
+  thread().lanes.release(operation.state as Lane);
   finishVoid(operation, res);
 }
 
@@ -129,11 +129,11 @@ export async function listxattr(target: Path | OpenFile): Promise<string[]> {
   const where = whereIs(target, "listxattr");
   refuseRemote(where);
   const t = thread();
-  const lane = t.lanes.take();
+  const lane = t.lanes.acquire();
   const path = where.path === null ? null : ownPath(where.path);
   const res = t.native.listXattr(path === null ? 0 : stableAddress(path, 0), where.fd, lane.address, MAX_LIST);
   const text = res > 0 ? lane.bytes.toString("utf8", 0, res - 1) : "";
-  t.lanes.give(lane);
+  t.lanes.release(lane);
   if (res < 0) throw systemError(res, where.syscall, where.path ?? undefined);
   return text === "" ? [] : text.split("\0");
 }
