@@ -5,6 +5,7 @@
 import * as plain from "node:fs";
 import * as fs from "../../src/index.ts";
 import { systemError } from "../../src/node/errors.ts";
+import { openRoot } from "../../src/server.ts";
 
 /** The function has resolved with, or left behind, what is not right. */
 export class Wrong extends Error {}
@@ -363,6 +364,43 @@ export const FUNCTIONS: Readonly<Record<string, Scenario>> = {
       const { res } = await fs.Ring.current().submit({ opcode: fs.Opcode.READ, fd: handle, buffer, offset: 0 });
       same(buffer.subarray(0, result(res)), small.subarray(0, res), "read");
     });
+  },
+  async "Ring.submit, splices through a pipe"(dir) {
+    Bun.spawnSync(["mkfifo", `${dir}/fifo`]);
+    const fds = [
+      plain.openSync(made(dir), "r"),
+      plain.openSync(`${dir}/fifo`, "r+"),
+      plain.openSync(`${dir}/new`, "w"),
+    ];
+    const [from, pipe, to] = fds as [number, number, number];
+    const ring = fs.Ring.current();
+    const move = async (inFd: number, fd: number, length: number, inOffset: number): Promise<number> =>
+      result((await ring.submit({ opcode: fs.Opcode.SPLICE, inFd, fd, length, inOffset, offset: -1 })).res);
+    try {
+      const filled = await move(from, pipe, 3000, 100);
+      await readFully(filled, (at) => move(pipe, to, filled - at, -1));
+      same(plain.readFileSync(`${dir}/new`), small.subarray(100, 100 + filled), "spliced");
+    } finally {
+      for (const fd of fds) plain.closeSync(fd);
+    }
+  },
+  async "Root: open, write, read, stat, rename, mkdir, remove"(dir) {
+    const root = await openRoot(dir);
+    try {
+      await root.writeFile("file", small);
+      same((await root.readFile("file")) as Buffer, small, "read");
+      is((await root.stat("file")).size, small.length, "size");
+      await root.mkdir("below");
+      await root.rename("file", "below/other");
+      const handle = await root.open("below/other", "r+");
+      await handle.close();
+      same(plain.readFileSync(`${dir}/below/other`), small, "written");
+      await root.unlink("below/other");
+      await root.rmdir("below");
+      is(plain.readdirSync(dir).length, 0, "names");
+    } finally {
+      await root.close();
+    }
   },
   async BufferPool(dir) {
     using pool = new fs.BufferPool({ size: 8192, count: 2 });

@@ -63,6 +63,8 @@ describe("each completion of each function, once", () => {
     OPENAT: ["copyFile, small"],
     STATX: [],
     FTRUNCATE: [],
+    OPENAT2: [],
+    SPLICE: [],
     ...(slow
       ? {
           READV: [],

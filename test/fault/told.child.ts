@@ -306,6 +306,26 @@ const reading: Record<string, Case> = {
     // Ten results are 320 MiB.
     return ((pages() - before) * 4096) / MIB < 160;
   },
+  async "a pipe is read to its end in pieces whose memory is used again"() {
+    const path = fifo("fifo");
+    const data = pattern(300_000);
+    const { native } = t as unknown as { native: { regionNew: (...args: unknown[]) => unknown } };
+    const { regionNew } = native;
+    let regions = 0;
+    native.regionNew = (...args) => {
+      regions++;
+      return regionNew(...args);
+    };
+    const seen: unknown[] = [];
+    for (let i = 0; i < 12; i++) {
+      if (i === 2) regions = 0;
+      const reading = fs.readFile(path); // both of the chain's reads bring something
+      await fs.writeFile(path, data);
+      seen.push((await reading).equals(data));
+    }
+    native.regionNew = regionNew;
+    return [seen.every((one) => one === true), regions];
+  },
   async "a close that fails is told; one that was never begun is made again"() {
     const path = made("file", small);
     faults({ opcode: CLOSE, result: EIO });
@@ -532,6 +552,28 @@ const transfers: Record<string, Case> = {
     };
     seen.push(await told(handle.write(small, 0, 1000, null)), await next());
     return seen.map(String).join();
+  },
+  async "what was not used goes back only where nobody has moved the position"() {
+    const handle = await open("file", "w+");
+    faults({ opcode: WRITE, shortTo: 1000 });
+    const write = handle.write(small, 0, 5000, null);
+    plain.writeSync(handle.fd, "xyz"); // behind what the write has claimed
+    const { bytesWritten } = await write;
+    clearFaults(t.ring);
+    await handle.write("end", null);
+    await handle.close();
+    return [bytesWritten, plain.readFileSync(`${dir}/file`).indexOf("xyzend")];
+  },
+  async "an append leaves the own position at the end"() {
+    made("file", "0123456789");
+    await using handle = await open("file", "a+");
+    const seen: unknown[] = [];
+    for (const write of [() => handle.write("abc"), () => handle.writev([small.subarray(0, 9)])]) {
+      await handle.read(Buffer.alloc(4), 0, 4, null);
+      await write();
+      seen.push((await handle.read(Buffer.alloc(4), 0, 4, null)).bytesRead);
+    }
+    return seen;
   },
   async "data that can be resized is written as it was at the call"() {
     const seen: unknown[] = [];

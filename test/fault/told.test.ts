@@ -55,6 +55,7 @@ const EXPECTED: Readonly<Record<string, unknown>> = {
   "readFile: a read that fails is told when the kernel is done with the others": ["EIO read", 0],
   "readFile: the bytes of a large file outlive the ring": [true, true],
   "readFile: reads that fail leave no memory": true,
+  "readFile: a pipe is read to its end in pieces whose memory is used again": [true, 0],
   "readFile: a close that fails is told; one that was never begun is made again": ["EIO close", "done", "done", ""],
   "readFile: an open that is interrupted is made again": [true, ""],
   "readFile: an abort reaches the read that waits; nobody listens afterwards": ["ABORT_ERR", "", "0", 0],
@@ -71,6 +72,8 @@ const EXPECTED: Readonly<Record<string, unknown>> = {
   "open files: a buffer that is taken away meanwhile is told": [1, "ERR_INVALID_STATE"],
   "open files: what was claimed of the own position and not used goes back":
     "EIO read,true,110,true,EIO read,true,230,true,ENOMEM,true",
+  "open files: what was not used goes back only where nobody has moved the position": [1000, 5000],
+  "open files: an append leaves the own position at the end": [0, 0],
   "open files: data that can be resized is written as it was at the call": "done,true,done,true",
   "open files: what always says EAGAIN is told after some tries, which may wait": [
     10,

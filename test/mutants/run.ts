@@ -13,6 +13,7 @@
 import { spawn } from "node:child_process";
 import {
   appendFileSync,
+  chmodSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -80,6 +81,7 @@ function misfits(all: readonly Mutant[]): string[] {
 /** A copy of the tree, by hard links where that can be had. */
 function copyTree(): string {
   const copy = mkdtempSync(join(tmpdir(), "bun-uring-mutants-"));
+  chmodSync(copy, 0o755); // tests run programs as another user
   for (const name of readdirSync(root)) {
     if (LEFT_OUT.has(name)) continue;
     const byLinks = Bun.spawnSync(["cp", "-al", join(root, name), copy]);
