@@ -59,6 +59,16 @@ forEachImplementation((fs, _name, it) => {
     await reader.close();
   });
 
+  it("a FIFO fills one buffer of a readv after the other", async () => {
+    await using handle = await fs.open(fifo(), "r+");
+    const data = patternBytes(250, 3);
+    await handle.writev([data.subarray(0, 100), data.subarray(100)]);
+    const into = [Buffer.alloc(100), Buffer.alloc(0), Buffer.alloc(70), Buffer.alloc(200)];
+    expect((await handle.readv(into)).bytesRead).toBe(250);
+    expect(Buffer.concat(into).subarray(0, 250).equals(data)).toBe(true);
+    expect(into[3]!.subarray(80)).toEqual(Buffer.alloc(120));
+  });
+
   it("a FIFO refuses a position with ESPIPE", async () => {
     await using handle = await fs.open(fifo(), "r+");
     await expectSystemError(handle.read(Buffer.alloc(1), 0, 1, 5), { code: "ESPIPE", syscall: "read" });

@@ -611,6 +611,19 @@ const transfers: Record<string, Case> = {
     faults({ opcode: READ, result: ECANCELED });
     return told(handle.read(Buffer.alloc(10), 0, 10, 0));
   },
+  async "one read of a batch that is interrupted or must wait is made again"() {
+    made("file", small);
+    await using handle = await open("file");
+    const seen: unknown[] = [];
+    for (const result of [EINTR, EAGAIN]) {
+      const into = Buffer.alloc(30);
+      faults({ opcode: READ, result, nth: 2 });
+      const counts = await handle.readBatch({ offsets: [0, 100, 200], lengths: 10, into });
+      const expected = Buffer.concat([0, 100, 200].map((at) => small.subarray(at, at + 10)));
+      seen.push(hits(), [...counts].join(), into.equals(expected));
+    }
+    return seen;
+  },
   async "close waits for a read, a vector and a batch"() {
     made("file", small);
     const order: string[] = [];
@@ -635,6 +648,12 @@ const transfers: Record<string, Case> = {
     const handle = await open("file");
     faults({ opcode: CLOSE, result: ECANCELED });
     return [await told(handle.close()), await out()];
+  },
+  async "a file that is closed after its ring is closed"() {
+    made("file", small);
+    const handle = await open("file");
+    await fs.shutdown();
+    return [await told(handle.close()), [...openFds().values()].filter((target) => target === `${dir}/file`).length];
   },
   async "a ring that has stopped closes files all the same"() {
     made("file", small);

@@ -83,8 +83,17 @@ const EXPECTED: Readonly<Record<string, unknown>> = {
     "done",
   ],
   "open files: ECANCELED that nobody asked for is a thread that was wanting": "EAGAIN read",
+  "open files: one read of a batch that is interrupted or must wait is made again": [
+    1,
+    "10,10,10",
+    true,
+    1,
+    "10,10,10",
+    true,
+  ],
   "open files: close waits for a read, a vector and a batch": "read,read,closed,read,closed",
   "open files: a close that was never begun is made all the same": ["done", ""],
+  "open files: a file that is closed after its ring is closed": ["done", 0],
   "open files: a ring that has stopped closes files all the same": [true, 0],
   "open files: O_DIRECT: a failure behind some bytes is the next read's": [true, "EIO read"],
   "bun-uring/durable: writeFileAtomic tells a sync of the data or of the folder that fails": [

@@ -151,6 +151,21 @@ test("a path in a Buffer may be changed as soon as the call has returned, also w
   await plain;
 });
 
+test("a path in a Buffer may be changed, too, while it waits for the event loop's turn", async () => {
+  const t = thread();
+  const { inlineUs } = t.loop.limits;
+  const path = file("mine");
+  const other = file("other");
+  t.lanes.expected = 64 * 1024; // as after large files, which are copied by plain calls, but not all in one turn
+  t.loop.limits.inlineUs = 0;
+  const bytes = Buffer.from(path);
+  const waiting = read(bytes);
+  t.loop.limits.inlineUs = inlineUs;
+  expect(t.placement.hasLater).toBe(true);
+  bytes.set(Buffer.from(other).subarray(0, bytes.length));
+  expect((await waiting).toString()).toBe("mine");
+});
+
 describe("a ring without a direct table", () => {
   let table: DirectTable;
   const swap = (to: DirectTable): void => {

@@ -122,7 +122,7 @@ export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Pr
   }
   const operation = lastBegun as Operation | null;
   lastBegun = null;
-  if (operation === null) return promise;
+  if (operation === null || operation.pending === 0) return promise; // ended at once: its slot is the next one's
   const { generation } = operation;
   const stop = (): void => {
     if (operation.generation === generation) cancel(operation);
