@@ -45,10 +45,21 @@ function helperThreads(): number {
   }).length;
 }
 
-const cpuMs = (): number => {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1000;
-};
+/** What the helper's thread has done: milliseconds of a processor, and how often it went to sleep or was made to; null: it is gone. */
+function helperWork(): { ms: number; switches: number } | null {
+  for (const id of readdirSync("/proc/self/task")) {
+    const at = `/proc/self/task/${id}`;
+    try {
+      if (readFileSync(`${at}/comm`, "utf8").trim() !== "bun-uring") continue;
+      const ns = Number(readFileSync(`${at}/schedstat`, "latin1").split(" ")[0]);
+      const counts = [...readFileSync(`${at}/status`, "latin1").matchAll(/ctxt_switches:\s+(\d+)/g)];
+      return { ms: ns / 1e6, switches: counts.reduce((sum, [, count]) => sum + Number(count), 0) };
+    } catch {
+      // it has just ended
+    }
+  }
+  return null;
+}
 
 await runCases({
   async used({ dir }) {
@@ -118,18 +129,31 @@ await runCases({
     return [(await fs.stat("renamed")).mode & 0o777, (await fs.stat("folder")).mode & 0o777];
   },
 
-  /** Parked it costs nothing; after some seconds it is gone, and comes again. */
+  /**
+   * Parked it costs nothing, and nobody looks after it; after some seconds it is gone, and comes again. Its own thread is
+   * looked at: the process has the collector's and the compiler's besides, which take the longer the busier the machine is.
+   */
   async idle({ dir }) {
     await warmUp(dir);
-    await Bun.sleep(500); // the collector and the compiler have work left
-    const before = cpuMs();
+    await Bun.sleep(300); // it has parked by now
+    const { ring } = ringThread() as RingThread;
     const threads = helperThreads();
-    await Bun.sleep(5000);
-    const spent = cpuMs() - before;
+    const calls = ring.nativeCalls;
+    const first = helperWork()!;
+    let last = first;
+    let samples = 0;
+    for (let i = 0; i < 200; i++) {
+      await Bun.sleep(100);
+      const now = helperWork();
+      if (now === null) break;
+      last = now;
+      samples++;
+    }
+    const spent = { ms: last.ms - first.ms, switches: last.switches - first.switches, calls: ring.nativeCalls - calls };
     const later = helperThreads();
     await fs.mkdir(`${dir}/after`);
     await warmUp(dir);
-    return { spent, threads, later, again: helperThreads() };
+    return { spent, samples, threads, later, again: helperThreads() };
   },
 
   /** A FIFO in the place of a file waits for its reader in the ring, and holds nobody up. */

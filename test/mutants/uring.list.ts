@@ -181,7 +181,7 @@ const list: readonly Mutant[] = [
         "what a pipe gave with the second read is lost",
         "if (second > 0) head.push(Buffer.from(lane.bytes.subarray(LANE_BYTES, LANE_BYTES + second)));",
         "",
-        { tests: ["contract/read-file", "contract/odd-files", "unit/uring-chain"] },
+        { tests: ["fault/told", "contract/odd-files"] },
       ],
       ["the first part of a large file is lost", "    target.write(part, at);\n", ""],
       [
@@ -245,6 +245,7 @@ const list: readonly Mutant[] = [
       "a short write of a copy is whole",
       "(size === 0 || results[WRITE] === size)",
       "(size === 0 || results[WRITE]! >= 0)",
+      { survives: "a short write breaks the chain, and its CLOSE, which is cancelled then, says the same" },
     ],
     [
       "a failing close of a copy's target is swallowed",
@@ -402,7 +403,13 @@ const list: readonly Mutant[] = [
       "the signal of an ended operation cancels another",
       "if (operation.generation === generation) cancel(operation);\n  };\n  const off",
       "cancel(operation);\n  };\n  const off",
-      { tests: ["contract/abort-signal", "fault/told"] },
+      { tests: ["unit/request"] },
+    ],
+    [
+      "the signal of an operation that has ended at its call cancels the next",
+      "if (operation === null || operation.pending === 0) return promise;",
+      "if (operation === null) return promise;",
+      { tests: ["unit/request"] },
     ],
   ]),
   ...inFile(
