@@ -22,11 +22,13 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { backend, copyTree, cp, rm, type TreeCounts } from "../../src/index.ts";
+import { asUser, NOBODY } from "../helpers/as-user.ts";
 import { rejection } from "../helpers/expect-error.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
+const isRoot = process.getuid?.() === 0;
 const coded = (code: string): object => expect.objectContaining({ code });
 
 /** Every entry below a folder: type, mode, modification time to the nanosecond, link target, contents. */
@@ -223,6 +225,32 @@ describe("what is there already", () => {
     await expect(copyTree(to, from)).rejects.toEqual(coded("ENOTDIR"));
     expect(readFileSync(join(from, "x"), "utf8")).toBe("file");
   });
+
+  test("a folder where a link should go: an error, and nothing is tried with it", async () => {
+    const [from, to] = [tmp.folder(), tmp.folder()];
+    symlinkSync("nowhere", join(from, "x"));
+    mkdirSync(join(to, "x"));
+    const error = await rejection(copyTree(from, to));
+    expect(error).toMatchObject({ code: "EISDIR", syscall: "cp", path: join(from, "x"), dest: join(to, "x") });
+    expect(lstatSync(join(to, "x")).isDirectory()).toBe(true);
+  });
+
+  testUnless(!isRoot && "not root", "a folder that nobody may write to is filled by who has no privileges", () => {
+    const folder = tmp.folder();
+    const [from, to] = [join(folder, "from"), join(folder, "to")];
+    mkdirSync(join(from, "closed/below"), { recursive: true });
+    for (const name of ["x", "y", "below/z"]) writeFileSync(join(from, "closed", name), name);
+    chmodSync(join(from, "closed/below"), 0o500);
+    chmodSync(join(from, "closed"), 0o555);
+    chmodSync(tmp.dir, 0o755);
+    execFileSync("chown", ["-R", `${NOBODY}:${NOBODY}`, folder]);
+    const program =
+      "const { copyTree } = await import(process.argv[1]); await copyTree(process.argv[2], process.argv[3]);";
+    const index = join(import.meta.dir, "../../src/index.ts");
+    const run = Bun.spawnSync([...asUser(), process.execPath, "-e", program, index, from, to], { env: process.env });
+    expect(run.stderr.toString()).toBe("");
+    expect(rounded(snapshot(to))).toEqual(rounded(snapshot(from)));
+  });
 });
 
 describe("somebody else at work in the tree", () => {
@@ -338,6 +366,16 @@ describe("refusals", () => {
     expect(existsSync(join(`${from}-2`, "large"))).toBe(true);
   });
 
+  test("cp with links followed: one that leads upwards is a loop, and ends it", async () => {
+    const from = tmp.folder();
+    mkdirSync(join(from, "below"));
+    writeFileSync(join(from, "below", "file"), "x");
+    symlinkSync("..", join(from, "below", "up"));
+    const to = tmp.path();
+    await expect(cp(from, to, { recursive: true, dereference: true })).rejects.toEqual(coded("ELOOP"));
+    expect(existsSync(join(to, "below", "up"))).toBe(false);
+  });
+
   test("a missing source, a wrong option", async () => {
     await expect(copyTree(tmp.path(), tmp.path())).rejects.toEqual(coded("ENOENT"));
     for (const [options, code] of [
@@ -427,5 +465,16 @@ describe("on the way", () => {
     const after = readdirSync(to).length;
     await Bun.sleep(20);
     expect([readdirSync(to).length, tmp.openFiles()]).toEqual([after, []]);
+  });
+
+  test("after the first failure no folder is begun", async () => {
+    const from = tmp.folder();
+    for (let i = 0; i < 500; i++) mkdirSync(join(from, `folder${i}`));
+    writeFileSync(join(from, "file"), "x");
+    const to = tmp.folder();
+    mkdirSync(join(to, "file"));
+    await expect(copyTree(from, to)).rejects.toEqual(coded("EISDIR"));
+    expect(readdirSync(to).length).toBeLessThan(250); // a few are under way at a time
+    expect(tmp.openFiles()).toEqual([]);
   });
 });

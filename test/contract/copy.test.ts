@@ -287,6 +287,16 @@ test("streams: from a FIFO to a file, and to /dev/null, which stays", async () =
   expect(statSync("/dev/null").isCharacterDevice()).toBe(true);
 });
 
+const SYMBOLS = "/proc/kallsyms"; // some megabytes
+testUnless(!existsSync(SYMBOLS) && `no ${SYMBOLS}`, "a file without a size, in pieces behind each other", async () => {
+  const dest = tmp.path();
+  const before = readFileSync(SYMBOLS);
+  await copyFile(SYMBOLS, dest);
+  const copied = readFileSync(dest);
+  // A module or a program of BPF may have come or gone meanwhile.
+  expect(copied.equals(before) || copied.equals(readFileSync(SYMBOLS))).toBe(true);
+});
+
 describe("options that are wrong", () => {
   const cases: [object, string][] = [
     [{ mode: 8 }, "ERR_OUT_OF_RANGE"],

@@ -66,7 +66,7 @@ const list: readonly Mutant[] = [
     ],
     ["a folder is copied as a file", 'if (isDirectory(info)) throw systemError(errnoOf("EISDIR"), "copyfile");', ""],
     ["errors are not copyfile's", '? systemError(errno, "copyfile", from, to) : error', "? error : error"],
-    ["a pool of one copy is not closed", "    own?.close();\n", ""],
+    ["a pool of one copy is not closed", "    own?.close();\n", "", { tests: ["fault/told"], on: ["ring"] }],
   ]),
   ...inFile("tree/copy-contents.ts", { tests: COPY }, [
     [
@@ -102,7 +102,7 @@ const list: readonly Mutant[] = [
       "a device that takes nothing is tried for ever",
       'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write");',
       "",
-      { tests: ["unit/changing-files"] },
+      { tests: ["fault/told"], on: ["ring"] },
     ],
     [
       "a short read of a copy is not gone on with",
@@ -176,7 +176,7 @@ const list: readonly Mutant[] = [
   ]),
   ...inFile("tree/copy-tree.ts", { tests: ["contract/copy-tree"] }, [
     [
-      "a folder that is in the way of a link is removed",
+      "a folder that is in the way of a link is tried to be unlinked",
       'if (isDirectory(there)) throw systemError(errnoOf("EISDIR"), "cp", from.shown, to.shown);\n    await told(() => this.#backend.unlink',
       "await told(() => this.#backend.unlink",
     ],
