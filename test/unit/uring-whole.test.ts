@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { constants, readFileSync, writeFileSync } from "node:fs";
-import { backend, Ring, shutdown } from "../../src/index.ts";
+import { backend, capabilities, Opcode, Ring, shutdown } from "../../src/index.ts";
 import { readFile, writeFile } from "../../src/promises.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
@@ -159,5 +159,28 @@ testUnless(
     const results = await Promise.all(reads);
     expect(results.every((bytes) => bytes.equals(data))).toBe(true);
     expect(tmp.openFiles()).toEqual([]);
+  },
+);
+
+testUnless(
+  (backend !== "io_uring" && "no ring") || (!capabilities().cachedLookups && "no plain calls that can't block"),
+  "cached files that are read one after another stay off the ring, however slow the caller and whatever else is pending",
+  async () => {
+    const path = tmp.file(patternBytes(4096, 5));
+    for (let i = 0; i < 8; i++) await readFile(path);
+    const ring = Ring.current();
+    const ending = new AbortController();
+    const pending = Array.from({ length: 4 }, () =>
+      ring.submit({ opcode: Opcode.TIMEOUT, timeoutMs: 60_000 }, { signal: ending.signal }).catch(() => {}),
+    );
+    await Bun.sleep(1);
+    const { submitted } = ring.stats;
+    for (let i = 0; i < 100; i++) {
+      await readFile(path);
+      for (const end = performance.now() + 0.2; performance.now() < end; );
+    }
+    expect(ring.stats.submitted).toBe(submitted);
+    ending.abort();
+    await Promise.all(pending);
   },
 );

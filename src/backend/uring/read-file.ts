@@ -117,7 +117,7 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
     if (!placement.hasLater && placement.mayCall(us)) {
       const answer = readCached(t, path, flags, encoding, signal);
       if (answer !== null) return answer;
-    } else if (byCalls) return readLater(t, us, path, flags, encoding, signal);
+    } else return readLater(t, us, path, flags, encoding, signal);
   }
   return readByRing(t, path, flags, encoding, signal);
 }
