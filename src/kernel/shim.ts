@@ -121,64 +121,70 @@ export type Loaded =
 
 const { i32, u32, f64, ptr: pointer, void: nothing } = FFIType;
 
+/** The shim's functions by the names that they have here: `regionNew` is bun_uring_region_new in C. */
 const SYMBOLS = {
-  bun_uring_abi: { args: [], returns: i32 },
-  bun_uring_layout: { args: [pointer, u32], returns: i32 },
-  bun_uring_deadly: { args: [], returns: i32 },
-  bun_uring_create: { args: [u32, u32, u32, pointer], returns: i32 },
-  bun_uring_probe: { args: [pointer, pointer, u32], returns: i32 },
-  bun_uring_query: { args: [pointer], returns: i32 },
-  bun_uring_cap_workers: { args: [pointer, u32, u32], returns: i32 },
-  bun_uring_register_files: { args: [pointer, u32], returns: i32 },
-  bun_uring_register_buffers: { args: [pointer, u32], returns: i32 },
-  bun_uring_update_buffer: { args: [pointer, u32, pointer, f64], returns: i32 },
-  bun_uring_restrict: { args: [pointer, pointer, u32], returns: i32 },
-  bun_uring_enable: { args: [pointer], returns: i32 },
-  bun_uring_closes_at_once: { args: [pointer], returns: i32 },
-  bun_uring_tick: { args: [pointer, pointer, u32, u32, u32], returns: i32 },
-  bun_uring_cancel: { args: [pointer, u32, u32], returns: i32 },
-  bun_uring_bell_open: { args: [pointer], returns: i32 },
-  bun_uring_arm: { args: [pointer], returns: i32 },
-  bun_uring_disarm: { args: [pointer], returns: nothing },
-  bun_uring_region_new: { args: [pointer, f64, i32, u32], returns: pointer },
-  bun_uring_region_at: { args: [pointer, pointer], returns: pointer },
-  bun_uring_region_share: { args: [pointer, u32], returns: pointer },
-  bun_uring_region_held: { args: [pointer, u32], returns: i32 },
-  bun_uring_region_free: { args: [pointer, pointer], returns: i32 },
-  bun_uring_stat_cached: { args: [pointer, u32, pointer], returns: i32 },
-  bun_uring_access_cached: { args: [pointer, i32, u32], returns: i32 },
-  bun_uring_realpath_cached: { args: [pointer, pointer, u32], returns: i32 },
-  bun_uring_read_cached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
-  bun_uring_read_opened: { args: [i32, pointer, u32], returns: i32 },
-  bun_uring_fstat: { args: [i32, i32, pointer], returns: i32 },
-  bun_uring_seek: { args: [i32, f64, i32], returns: f64 },
-  bun_uring_copy: { args: [pointer, pointer, f64], returns: f64 },
-  bun_uring_is_anonymous: { args: [pointer, f64], returns: i32 },
-  bun_uring_claim: { args: [i32, f64, i32, pointer], returns: f64 },
-  bun_uring_set_attributes: { args: [i32, pointer], returns: i32 },
-  bun_uring_list_xattr: { args: [pointer, i32, pointer, u32], returns: i32 },
-  bun_uring_remove_xattr: { args: [pointer, i32, pointer], returns: i32 },
-  bun_uring_copy_xattrs: { args: [pointer, i32], returns: i32 },
-  bun_uring_seekable: { args: [i32], returns: i32 },
-  bun_uring_mounts_changed: { args: [pointer], returns: i32 },
-  bun_uring_helper_start: { args: [pointer, i32, i32], returns: i32 },
-  bun_uring_helper_call: { args: [pointer, u32, pointer, pointer, i32, u32], returns: i32 },
-  bun_uring_helper_adopt: { args: [pointer, u32, u32], returns: nothing },
-  bun_uring_helper_counts: { args: [pointer, pointer], returns: nothing },
-  bun_uring_open_beneath: { args: [i32, pointer, i32, u32, u32], returns: i32 },
-  bun_uring_look: { args: [i32, pointer, pointer, u32], returns: i32 },
-  bun_uring_read_now: { args: [i32, pointer, u32, f64], returns: i32 },
-  bun_uring_write_now: { args: [i32, pointer, u32, f64], returns: i32 },
-  bun_uring_flock: { args: [i32, i32], returns: i32 },
-  bun_uring_forget_lock: { args: [i32], returns: i32 },
-  bun_uring_cached_pages: { args: [i32, f64, f64], returns: i32 },
-  bun_uring_job_start: { args: [pointer, i32, pointer, u32, i32, i32, i32, pointer], returns: i32 },
-  bun_uring_job_stop: { args: [pointer], returns: nothing },
-  bun_uring_job_outcome: { args: [pointer, pointer], returns: nothing },
-  bun_uring_job_free: { args: [pointer, pointer, i32], returns: nothing },
-  bun_uring_cancel_all: { args: [pointer, u32, pointer, u32], returns: i32 },
-  bun_uring_close: { args: [pointer, u32], returns: i32 },
-} as const;
+  abi: { args: [], returns: i32 },
+  layout: { args: [pointer, u32], returns: i32 },
+  deadly: { args: [], returns: i32 },
+  create: { args: [u32, u32, u32, pointer], returns: i32 },
+  probe: { args: [pointer, pointer, u32], returns: i32 },
+  query: { args: [pointer], returns: i32 },
+  capWorkers: { args: [pointer, u32, u32], returns: i32 },
+  registerFiles: { args: [pointer, u32], returns: i32 },
+  registerBuffers: { args: [pointer, u32], returns: i32 },
+  updateBuffer: { args: [pointer, u32, pointer, f64], returns: i32 },
+  restrict: { args: [pointer, pointer, u32], returns: i32 },
+  enable: { args: [pointer], returns: i32 },
+  closesAtOnce: { args: [pointer], returns: i32 },
+  tick: { args: [pointer, pointer, u32, u32, u32], returns: i32 },
+  cancel: { args: [pointer, u32, u32], returns: i32 },
+  bellOpen: { args: [pointer], returns: i32 },
+  arm: { args: [pointer], returns: i32 },
+  disarm: { args: [pointer], returns: nothing },
+  regionNew: { args: [pointer, f64, i32, u32], returns: pointer },
+  regionAt: { args: [pointer, pointer], returns: pointer },
+  regionShare: { args: [pointer, u32], returns: pointer },
+  regionHeld: { args: [pointer, u32], returns: i32 },
+  regionFree: { args: [pointer, pointer], returns: i32 },
+  statCached: { args: [pointer, u32, pointer], returns: i32 },
+  accessCached: { args: [pointer, i32, u32], returns: i32 },
+  realpathCached: { args: [pointer, pointer, u32], returns: i32 },
+  readCached: { args: [pointer, i32, pointer, u32, pointer], returns: i32 },
+  readOpened: { args: [i32, pointer, u32], returns: i32 },
+  fstat: { args: [i32, i32, pointer], returns: i32 },
+  seek: { args: [i32, f64, i32], returns: f64 },
+  copy: { args: [pointer, pointer, f64], returns: f64 },
+  isAnonymous: { args: [pointer, f64], returns: i32 },
+  claim: { args: [i32, f64, i32, pointer], returns: f64 },
+  setAttributes: { args: [i32, pointer], returns: i32 },
+  listXattr: { args: [pointer, i32, pointer, u32], returns: i32 },
+  removeXattr: { args: [pointer, i32, pointer], returns: i32 },
+  copyXattrs: { args: [pointer, i32], returns: i32 },
+  seekable: { args: [i32], returns: i32 },
+  mountsChanged: { args: [pointer], returns: i32 },
+  helperStart: { args: [pointer, i32, i32], returns: i32 },
+  helperCall: { args: [pointer, u32, pointer, pointer, i32, u32], returns: i32 },
+  helperAdopt: { args: [pointer, u32, u32], returns: nothing },
+  helperCounts: { args: [pointer, pointer], returns: nothing },
+  openBeneath: { args: [i32, pointer, i32, u32, u32], returns: i32 },
+  look: { args: [i32, pointer, pointer, u32], returns: i32 },
+  readNow: { args: [i32, pointer, u32, f64], returns: i32 },
+  writeNow: { args: [i32, pointer, u32, f64], returns: i32 },
+  flock: { args: [i32, i32], returns: i32 },
+  forgetLock: { args: [i32], returns: i32 },
+  cachedPages: { args: [i32, f64, f64], returns: i32 },
+  jobStart: { args: [pointer, i32, pointer, u32, i32, i32, i32, pointer], returns: i32 },
+  jobStop: { args: [pointer], returns: nothing },
+  jobOutcome: { args: [pointer, pointer], returns: nothing },
+  jobFree: { args: [pointer, pointer, i32], returns: nothing },
+  cancelAll: { args: [pointer, u32, pointer, u32], returns: i32 },
+  close: { args: [pointer, u32], returns: i32 },
+} as const satisfies Record<keyof Symbols, object>;
+
+type Symbols = Native & { abi(): number; layout(out: Uint32Array, capacity: number): number };
+const NAMES = Object.keys(SYMBOLS) as (keyof typeof SYMBOLS)[];
+const nameInC = (name: string): string => `bun_uring_${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
+const SYMBOLS_IN_C = Object.fromEntries(NAMES.map((name) => [nameInC(name), SYMBOLS[name]]));
 
 function failure(code: LoadFailure["code"], message: string, remedy: string): Loaded {
   return { failure: { code, message, remedy } };
@@ -229,9 +235,10 @@ export function nativeOrNull(): Native | null {
 }
 
 function load(path: string): Loaded {
-  let symbols: Record<keyof typeof SYMBOLS, (...args: any[]) => any>;
+  let native: Symbols;
   try {
-    symbols = dlopen(path, SYMBOLS).symbols as typeof symbols;
+    const { symbols } = dlopen(path, SYMBOLS_IN_C);
+    native = Object.fromEntries(NAMES.map((name) => [name, symbols[nameInC(name)]])) as unknown as Symbols;
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     return failure(
@@ -243,71 +250,13 @@ function load(path: string): Loaded {
     );
   }
   const out = new Uint32Array(64);
-  const abi = symbols.bun_uring_abi();
+  const abi = native.abi();
   const wrong =
-    abi !== ABI ? `its ABI is ${abi}, ${ABI} is expected` : checkLayout(out, symbols.bun_uring_layout(out, out.length));
+    abi !== ABI ? `its ABI is ${abi}, ${ABI} is expected` : checkLayout(out, native.layout(out, out.length));
   if (wrong !== null)
     return failure("ABI", `${path} is not this version's: ${wrong}`, "Run `make`, or reinstall the package.");
   if (!Bun.isMainThread) endWithWorker(path);
-  return {
-    path,
-    native: {
-      deadly: symbols.bun_uring_deadly,
-      create: symbols.bun_uring_create,
-      probe: symbols.bun_uring_probe,
-      query: symbols.bun_uring_query,
-      capWorkers: symbols.bun_uring_cap_workers,
-      registerFiles: symbols.bun_uring_register_files,
-      registerBuffers: symbols.bun_uring_register_buffers,
-      updateBuffer: symbols.bun_uring_update_buffer,
-      restrict: symbols.bun_uring_restrict,
-      enable: symbols.bun_uring_enable,
-      closesAtOnce: symbols.bun_uring_closes_at_once,
-      tick: symbols.bun_uring_tick,
-      cancel: symbols.bun_uring_cancel,
-      bellOpen: symbols.bun_uring_bell_open,
-      arm: symbols.bun_uring_arm,
-      disarm: symbols.bun_uring_disarm,
-      regionNew: symbols.bun_uring_region_new,
-      regionAt: symbols.bun_uring_region_at,
-      regionShare: symbols.bun_uring_region_share,
-      regionHeld: symbols.bun_uring_region_held,
-      regionFree: symbols.bun_uring_region_free,
-      statCached: symbols.bun_uring_stat_cached,
-      accessCached: symbols.bun_uring_access_cached,
-      realpathCached: symbols.bun_uring_realpath_cached,
-      readCached: symbols.bun_uring_read_cached,
-      readOpened: symbols.bun_uring_read_opened,
-      fstat: symbols.bun_uring_fstat,
-      seek: symbols.bun_uring_seek,
-      copy: symbols.bun_uring_copy,
-      isAnonymous: symbols.bun_uring_is_anonymous,
-      claim: symbols.bun_uring_claim,
-      setAttributes: symbols.bun_uring_set_attributes,
-      listXattr: symbols.bun_uring_list_xattr,
-      removeXattr: symbols.bun_uring_remove_xattr,
-      copyXattrs: symbols.bun_uring_copy_xattrs,
-      seekable: symbols.bun_uring_seekable,
-      mountsChanged: symbols.bun_uring_mounts_changed,
-      helperStart: symbols.bun_uring_helper_start,
-      helperCall: symbols.bun_uring_helper_call,
-      helperAdopt: symbols.bun_uring_helper_adopt,
-      helperCounts: symbols.bun_uring_helper_counts,
-      openBeneath: symbols.bun_uring_open_beneath,
-      look: symbols.bun_uring_look,
-      readNow: symbols.bun_uring_read_now,
-      writeNow: symbols.bun_uring_write_now,
-      flock: symbols.bun_uring_flock,
-      forgetLock: symbols.bun_uring_forget_lock,
-      cachedPages: symbols.bun_uring_cached_pages,
-      jobStart: symbols.bun_uring_job_start,
-      jobStop: symbols.bun_uring_job_stop,
-      jobOutcome: symbols.bun_uring_job_outcome,
-      jobFree: symbols.bun_uring_job_free,
-      cancelAll: symbols.bun_uring_cancel_all,
-      close: symbols.bun_uring_close,
-    },
-  };
+  return { path, native };
 }
 
 /**

@@ -32,7 +32,9 @@ function compile(source: string): string {
 
 /** A library with the shim's names, which reports this ABI and these sizes. */
 function fake(abi: number, sizes: readonly number[]): string {
-  const symbols = [...nativeSource.matchAll(/^ {2}(bun_uring_\w+): \{/gm)].map((match) => match[1]!);
+  const symbols = [...nativeSource.matchAll(/^ {2}(\w+): \{ args: /gm)].map(([, name]) => {
+    return `bun_uring_${name!.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`;
+  });
   const others = symbols.filter((name) => name !== "bun_uring_abi" && name !== "bun_uring_layout");
   return compile(`
     int bun_uring_abi(void) { return ${abi}; }
