@@ -7,7 +7,8 @@ import { isOver } from "./backend/early.ts";
 import * as early from "./backend/early-calls.ts";
 import type { FileHandle } from "./handle/file-handle.ts";
 import { later } from "./node/loading.ts";
-import { named, withLengths } from "./node/named.ts";
+import { named, withLength } from "./node/named.ts";
+import type * as self from "./promises.ts";
 import { filesComeWith } from "./streams/files.ts";
 
 // Every type that node:fs/promises has (test/types.test.ts); the handle is ours.
@@ -60,16 +61,14 @@ const watchCode = later(() => require("./fs/watch.ts") as Watch);
 
 filesComeWith(handles);
 
-/** The function `name` of what `load` gives. */
-function deferred<T, K extends keyof T & string>(load: () => T, name: K): T[K] {
-  const call = (...args: any[]): any => run(load, name, args);
-  return call as T[K];
+/** The function `name` of what `load` gives; `length` is Node's `Function.length`: promisify and others look at it. */
+function deferred<T, K extends keyof T & string>(load: () => T, name: K, length: number): T[K] {
+  return withLength((...args: any[]): any => run(load, name, args), length) as T[K];
 }
 
 /** The same for what gives an iterator. */
-function iterating<T, K extends keyof T & string>(load: () => T, name: K): T[K] {
-  const call = (...args: any[]): any => (load() as Module)[name]!(...args);
-  return call as T[K];
+function iterating<T, K extends keyof T & string>(load: () => T, name: K, length: number): T[K] {
+  return withLength((...args: any[]): any => (load() as Module)[name]!(...args), length) as T[K];
 }
 
 /** What can't be loaded is a rejection. */
@@ -112,7 +111,14 @@ const ofRm: Take = (options) =>
  * The function `name` of what `load` gives; by `direct` as long as that will have the call. The argument number `at` is
  * options.
  */
-function quick<T, K extends keyof T & string>(load: () => T, name: K, direct: Early, at = 0, take?: Take): T[K] {
+function quick<T, K extends keyof T & string>(
+  load: () => T,
+  name: K,
+  length: number,
+  direct: Early,
+  at = 0,
+  take?: Take,
+): T[K] {
   const call = (...args: any[]): any => {
     if (isOver) return run(load, name, args);
     try {
@@ -123,135 +129,101 @@ function quick<T, K extends keyof T & string>(load: () => T, name: K, direct: Ea
       return Promise.reject(error); // of a getter of the caller's
     }
   };
-  return call as T[K];
+  return withLength(call, length) as T[K];
 }
 
 /** Resolves if the path may be used as `mode` asks (F_OK by default), else rejects. */
-export const access: Delegated["access"] = quick(delegated, "access", early.access);
+export const access: Delegated["access"] = quick(delegated, "access", 1, early.access);
 /** As writeFile, with the flag "a": creates the file if it is missing, and writes at its end. */
-export const appendFile: Whole["appendFile"] = quick(whole, "appendFile", early.appendFile, 2, ofFile);
+export const appendFile: Whole["appendFile"] = quick(whole, "appendFile", 3, early.appendFile, 2, ofFile);
 /** Sets the mode of what the path leads to. */
-export const chmod: Delegated["chmod"] = quick(delegated, "chmod", early.chmod);
+export const chmod: Delegated["chmod"] = quick(delegated, "chmod", 2, early.chmod);
 /** Sets owner and group of what the path leads to; −1 keeps one. */
-export const chown: Delegated["chown"] = deferred(delegated, "chown");
+export const chown: Delegated["chown"] = deferred(delegated, "chown", 3);
 /**
  * Copies a file. A third argument may be Node's `mode` or `{ mode, signal, onProgress, direct, … }`; holes stay
  * holes.
  */
-export const copyFile: CopyFile["copyFile"] = quick(copyFileCode, "copyFile", early.copyFile);
+export const copyFile: CopyFile["copyFile"] = quick(copyFileCode, "copyFile", 3, early.copyFile);
 /** Copies files and, with `recursive`, trees. */
-export const cp: Cp["cp"] = deferred(cpCode, "cp");
+export const cp: Cp["cp"] = deferred(cpCode, "cp", 3);
 /** Async iterator of the paths that match. */
-export const glob: Directory["glob"] = iterating(directory, "glob");
+export const glob: Directory["glob"] = iterating(directory, "glob", 2);
 /** As in Node: rejects on Linux, where links have no mode. */
-export const lchmod: Delegated["lchmod"] = deferred(delegated, "lchmod");
+export const lchmod: Delegated["lchmod"] = deferred(delegated, "lchmod", 2);
 /** Sets owner and group of a link itself. */
-export const lchown: Delegated["lchown"] = deferred(delegated, "lchown");
+export const lchown: Delegated["lchown"] = deferred(delegated, "lchown", 3);
 /** Gives a file a second name. */
-export const link: Delegated["link"] = quick(delegated, "link", early.link);
+export const link: Delegated["link"] = quick(delegated, "link", 2, early.link);
 /** The Stats of a path, of the link itself where it is a symbolic one; BigIntStats with `bigint`. */
-export const lstat: OnPaths["lstat"] = quick(onPaths, "lstat", early.lstat, 1, ofStat);
+export const lstat: OnPaths["lstat"] = quick(onPaths, "lstat", 1, early.lstat, 1, ofStat);
 /** Sets the times of a link itself. */
-export const lutimes: Delegated["lutimes"] = deferred(delegated, "lutimes");
+export const lutimes: Delegated["lutimes"] = deferred(delegated, "lutimes", 3);
 /**
  * Makes a folder; `mode` is 0o777 by default, less the umask. With `recursive` also those above it that are missing, and
  * a folder that is there already is no error; resolves to the first one made, or undefined.
  */
-export const mkdir: OnPaths["mkdir"] = quick(onPaths, "mkdir", early.mkdir, 1, ofMkdir);
+export const mkdir: OnPaths["mkdir"] = quick(onPaths, "mkdir", 2, early.mkdir, 1, ofMkdir);
 /** Makes a folder with six random characters after the prefix. */
-export const mkdtemp: Directory["mkdtemp"] = quick(directory, "mkdtemp", early.mkdtemp, 1, ofFile);
+export const mkdtemp: Directory["mkdtemp"] = quick(directory, "mkdtemp", 2, early.mkdtemp, 1, ofFile);
 /** As `mkdtemp`; the folder is removed at the end of `await using`. */
-export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(disposable, "mkdtempDisposable");
+export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(disposable, "mkdtempDisposable", 2);
 /**
  * Opens a file. `flags` is a string ("r" by default) or a number of O_*; `mode` (default 0o666, less the umask) is for a
  * file that is created. The descriptor is close-on-exec.
  */
-export const open: Opening["openAsNode"] = deferred(handles, "openAsNode");
+export const open: Opening["openAsNode"] = deferred(handles, "openAsNode", 3);
 /** Opens a folder to be read piece by piece. */
-export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir");
+export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir", 3);
 /**
  * Reads a whole file, up to 2 GiB - 1: as a Buffer, or as a string if an encoding is given. `flag` is "r" by default.
  * With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part that was
  * filled. A FileHandle is read from its position on and stays open.
  */
-export const readFile: Whole["readFile"] = quick(whole, "readFile", early.readFile, 1, ofFile);
+export const readFile: Whole["readFile"] = quick(whole, "readFile", 2, early.readFile, 1, ofFile);
 /**
  * The names of a folder; Dirents with `withFileTypes`, the whole tree with `recursive` (links are listed, not
  * entered).
  */
-export const readdir: Directory["readdir"] = quick(directory, "readdir", early.readdir, 1, ofFolder);
+export const readdir: Directory["readdir"] = quick(directory, "readdir", 2, early.readdir, 1, ofFolder);
 /** The text of a symbolic link. */
-export const readlink: Delegated["readlink"] = quick(delegated, "readlink", early.readlink, 1, ofFile);
+export const readlink: Delegated["readlink"] = quick(delegated, "readlink", 2, early.readlink, 1, ofFile);
 /** The path without links, `.` and `..`. */
-export const realpath: Delegated["realpath"] = quick(delegated, "realpath", early.realpath, 1, ofFile);
+export const realpath: Delegated["realpath"] = quick(delegated, "realpath", 2, early.realpath, 1, ofFile);
 /** Gives a file or folder another name, in place of a file that has it. */
-export const rename: OnPaths["rename"] = quick(onPaths, "rename", early.rename);
+export const rename: OnPaths["rename"] = quick(onPaths, "rename", 2, early.rename);
 /** Removes files and, with `recursive`, trees; never leaves the tree by a link that is swapped meanwhile. */
-export const rm: Rm["rm"] = quick(rmCode, "rm", early.rm, 1, ofRm);
+export const rm: Rm["rm"] = quick(rmCode, "rm", 2, early.rm, 1, ofRm);
 /** Removes an empty folder. The option `recursive` that once was there is refused, as by Node 26. */
-export const rmdir: OnPaths["rmdir"] = quick(onPaths, "rmdir", early.rmdir);
+export const rmdir: OnPaths["rmdir"] = quick(onPaths, "rmdir", 2, early.rmdir);
 /**
  * The Stats of what a path leads to; BigIntStats with `bigint`. With `throwIfNoEntry: false` resolves to undefined if
  * nothing is there.
  */
-export const stat: OnPaths["stat"] = quick(onPaths, "stat", early.stat, 1, ofStat);
+export const stat: OnPaths["stat"] = quick(onPaths, "stat", 1, early.stat, 1, ofStat);
 /** Size and free space of the file system. */
-export const statfs: Delegated["statfs"] = deferred(delegated, "statfs");
+export const statfs: Delegated["statfs"] = deferred(delegated, "statfs", 1);
 /** Makes a symbolic link. */
-export const symlink: Delegated["symlink"] = quick(delegated, "symlink", early.symlink);
+export const symlink: Delegated["symlink"] = quick(delegated, "symlink", 3, early.symlink);
 /** Cuts or extends a file (default 0 bytes). */
-export const truncate: Delegated["truncate"] = deferred(delegated, "truncate");
+export const truncate: Delegated["truncate"] = deferred(delegated, "truncate", 1);
 /** Removes a name of a file, or a symbolic link. */
-export const unlink: OnPaths["unlink"] = quick(onPaths, "unlink", early.unlink);
+export const unlink: OnPaths["unlink"] = quick(onPaths, "unlink", 1, early.unlink);
 /** Sets access and modification time: seconds, or Dates. */
-export const utimes: Delegated["utimes"] = quick(delegated, "utimes", early.utimes);
+export const utimes: Delegated["utimes"] = quick(delegated, "utimes", 3, early.utimes);
 /** Async iterator of the changes of a file or folder. */
-export const watch: Watch["watch"] = iterating(watchCode, "watch");
+export const watch: Watch["watch"] = iterating(watchCode, "watch", 1);
 /**
  * Writes a whole file: a string (`encoding`, utf8 by default), a view, or anything that is iterated, also
  * asynchronously, and yields those. `flag` is "w" and `mode` 0o666 by default; `flush` syncs before the file is closed.
  * A FileHandle is written from its position on, without truncating, and stays open.
  */
-export const writeFile: Whole["writeFile"] = quick(whole, "writeFile", early.writeFile, 2, ofFile);
+export const writeFile: Whole["writeFile"] = quick(whole, "writeFile", 3, early.writeFile, 2, ofFile);
 
 /* ---- as Node has it -------------------------------------------------------------------------------------------------- */
 
 /** Node's name for the module's own object: what `import fs from "bun-uring/promises"` gives. */
-const promises: {
-  access: typeof access;
-  appendFile: typeof appendFile;
-  chmod: typeof chmod;
-  chown: typeof chown;
-  constants: typeof constants;
-  copyFile: typeof copyFile;
-  cp: typeof cp;
-  glob: typeof glob;
-  lchmod: typeof lchmod;
-  lchown: typeof lchown;
-  link: typeof link;
-  lstat: typeof lstat;
-  lutimes: typeof lutimes;
-  mkdir: typeof mkdir;
-  mkdtemp: typeof mkdtemp;
-  mkdtempDisposable: typeof mkdtempDisposable;
-  open: typeof open;
-  opendir: typeof opendir;
-  readFile: typeof readFile;
-  readdir: typeof readdir;
-  readlink: typeof readlink;
-  realpath: typeof realpath;
-  rename: typeof rename;
-  rm: typeof rm;
-  rmdir: typeof rmdir;
-  stat: typeof stat;
-  statfs: typeof statfs;
-  symlink: typeof symlink;
-  truncate: typeof truncate;
-  unlink: typeof unlink;
-  utimes: typeof utimes;
-  watch: typeof watch;
-  writeFile: typeof writeFile;
-} = {
+const promises: Omit<typeof self, "default"> = {
   access,
   appendFile,
   chmod,
@@ -287,43 +259,7 @@ const promises: {
   writeFile,
 };
 
-/** Node's `Function.length`s: promisify, callbackify and others look at them. */
-const LENGTHS: Record<Exclude<keyof typeof promises, "constants">, number> = {
-  access: 1,
-  appendFile: 3,
-  chmod: 2,
-  chown: 3,
-  copyFile: 3,
-  cp: 3,
-  glob: 2,
-  lchmod: 2,
-  lchown: 3,
-  link: 2,
-  lstat: 1,
-  lutimes: 3,
-  mkdir: 2,
-  mkdtemp: 2,
-  mkdtempDisposable: 2,
-  open: 3,
-  opendir: 3,
-  readFile: 2,
-  readdir: 2,
-  readlink: 2,
-  realpath: 2,
-  rename: 2,
-  rm: 2,
-  rmdir: 2,
-  stat: 1,
-  statfs: 1,
-  symlink: 3,
-  truncate: 1,
-  unlink: 1,
-  utimes: 3,
-  watch: 1,
-  writeFile: 3,
-};
 named(promises);
-withLengths(promises, LENGTHS);
 
 // The types that go by a name of the default: `promises.FileHandle`.
 declare namespace promises {

@@ -2,43 +2,56 @@
 // Numbers newer than liburing 2.3's header are the kernel's own (include/uapi/linux/io_uring.h); what a kernel offers is
 // asked with a probe, never inferred from its version.
 
-/** IORING_OP_ numbers used by this package, with the first kernel that has each. */
-export const Opcode = {
-  /** 5.1 */ NOP: 0,
-  /** 5.1 */ READV: 1,
-  /** 5.1 */ WRITEV: 2,
-  /** 5.1 */ FSYNC: 3,
-  /** 5.1 */ READ_FIXED: 4,
-  /** 5.1 */ WRITE_FIXED: 5,
-  /** 5.1 */ POLL_ADD: 6,
-  /** 5.2 */ SYNC_FILE_RANGE: 8,
-  /** 5.4 */ TIMEOUT: 11,
-  /** 5.5 */ ASYNC_CANCEL: 14,
-  /** 5.5 */ LINK_TIMEOUT: 15,
-  /** 5.6 */ FALLOCATE: 17,
-  /** 5.6 */ OPENAT: 18,
-  /** 5.6 */ CLOSE: 19,
-  /** 5.6 */ FILES_UPDATE: 20,
-  /** 5.6 */ STATX: 21,
-  /** 5.6 */ READ: 22,
-  /** 5.6 */ WRITE: 23,
-  /** 5.6 */ FADVISE: 24,
-  /** 5.6 */ MADVISE: 25,
-  /** 5.6 */ OPENAT2: 28,
-  /** 5.7 */ SPLICE: 30,
-  /** 5.8 */ TEE: 33,
-  /** 5.11 */ RENAMEAT: 35,
-  /** 5.11 */ UNLINKAT: 36,
-  /** 5.15 */ MKDIRAT: 37,
-  /** 5.15 */ SYMLINKAT: 38,
-  /** 5.15 */ LINKAT: 39,
-  /** 5.19 */ FSETXATTR: 41,
-  /** 5.19 */ SETXATTR: 42,
-  /** 5.19 */ FGETXATTR: 43,
-  /** 5.19 */ GETXATTR: 44,
-  /** 6.8 */ FIXED_FD_INSTALL: 54,
-  /** 6.9 */ FTRUNCATE: 55,
+/** The opcodes used by this package: IORING_OP_ number, and the first kernel that has it. One row is a new opcode. */
+const OPCODES = {
+  NOP: [0, "5.1"],
+  READV: [1, "5.1"],
+  WRITEV: [2, "5.1"],
+  FSYNC: [3, "5.1"],
+  READ_FIXED: [4, "5.1"],
+  WRITE_FIXED: [5, "5.1"],
+  POLL_ADD: [6, "5.1"],
+  SYNC_FILE_RANGE: [8, "5.2"],
+  TIMEOUT: [11, "5.4"],
+  ASYNC_CANCEL: [14, "5.5"],
+  LINK_TIMEOUT: [15, "5.5"],
+  FALLOCATE: [17, "5.6"],
+  OPENAT: [18, "5.6"],
+  CLOSE: [19, "5.6"],
+  FILES_UPDATE: [20, "5.6"],
+  STATX: [21, "5.6"],
+  READ: [22, "5.6"],
+  WRITE: [23, "5.6"],
+  FADVISE: [24, "5.6"],
+  MADVISE: [25, "5.6"],
+  OPENAT2: [28, "5.6"],
+  SPLICE: [30, "5.7"],
+  TEE: [33, "5.8"],
+  RENAMEAT: [35, "5.11"],
+  UNLINKAT: [36, "5.11"],
+  MKDIRAT: [37, "5.15"],
+  SYMLINKAT: [38, "5.15"],
+  LINKAT: [39, "5.15"],
+  FSETXATTR: [41, "5.19"],
+  SETXATTR: [42, "5.19"],
+  FGETXATTR: [43, "5.19"],
+  GETXATTR: [44, "5.19"],
+  FIXED_FD_INSTALL: [54, "6.8"],
+  FTRUNCATE: [55, "6.9"],
 } as const;
+
+/** Name of an opcode in `Opcode`. */
+export type OpcodeName = keyof typeof OPCODES;
+
+const NAMES = Object.keys(OPCODES) as OpcodeName[];
+/** IORING_OP_ numbers used by this package. */
+export const Opcode = Object.fromEntries(NAMES.map((name) => [name, OPCODES[name][0]])) as {
+  readonly [Name in OpcodeName]: (typeof OPCODES)[Name][0];
+};
+/** The first kernel with each opcode: for messages. Never asked to decide anything. */
+export const OPCODE_SINCE: Readonly<Record<OpcodeName, string>> = Object.fromEntries(
+  NAMES.map((name) => [name, OPCODES[name][1]]),
+) as Record<OpcodeName, string>;
 
 /** The shim's own, which only the helper thread runs: results are those of the call plus 1, 0 where nobody ran it. */
 export const LocalOpcode = {
@@ -51,47 +64,6 @@ export const LocalOpcode = {
 
 /** Flags of COPY, and its answer where the copy is not whole. */
 export const LocalCopy = { NEW: 1, NO_LINK: 2, BROKEN: 0x4000_0001 } as const;
-
-/** Name of an opcode in `Opcode`. */
-export type OpcodeName = keyof typeof Opcode;
-
-/** The first kernel with each opcode, as it stands beside it above: for messages. Never asked to decide anything. */
-export const OPCODE_SINCE: Readonly<Record<OpcodeName, string>> = {
-  NOP: "5.1",
-  READV: "5.1",
-  WRITEV: "5.1",
-  FSYNC: "5.1",
-  READ_FIXED: "5.1",
-  WRITE_FIXED: "5.1",
-  POLL_ADD: "5.1",
-  SYNC_FILE_RANGE: "5.2",
-  TIMEOUT: "5.4",
-  ASYNC_CANCEL: "5.5",
-  LINK_TIMEOUT: "5.5",
-  FALLOCATE: "5.6",
-  OPENAT: "5.6",
-  CLOSE: "5.6",
-  FILES_UPDATE: "5.6",
-  STATX: "5.6",
-  READ: "5.6",
-  WRITE: "5.6",
-  FADVISE: "5.6",
-  MADVISE: "5.6",
-  OPENAT2: "5.6",
-  SPLICE: "5.7",
-  TEE: "5.8",
-  RENAMEAT: "5.11",
-  UNLINKAT: "5.11",
-  MKDIRAT: "5.15",
-  SYMLINKAT: "5.15",
-  LINKAT: "5.15",
-  FSETXATTR: "5.19",
-  SETXATTR: "5.19",
-  FGETXATTR: "5.19",
-  GETXATTR: "5.19",
-  FIXED_FD_INSTALL: "6.8",
-  FTRUNCATE: "6.9",
-};
 
 /**
  * Opcodes whose failure does not cancel what is linked to them: the kernel calls no req_set_fail for these (seen on 6.18;

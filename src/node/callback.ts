@@ -5,6 +5,7 @@
 
 import { validateFunction } from "./arguments.ts";
 import { setImmediate } from "./clock.ts";
+import { withLength } from "./named.ts";
 
 type Callback = (error: Error | null, ...values: any[]) => void;
 /** What a callback gets after null. */
@@ -71,8 +72,9 @@ export function withCallback(
   values: Values = nothing,
   form: CallbackForm = {},
 ): (...given: any[]) => void {
-  return (...given) => {
+  const withOne = (...given: any[]): void => {
     const at = callbackAt(given, required, most + 1, form);
     settle(call(...given.slice(0, at)), given[at] as Callback, values);
   };
+  return withLength(withOne, most + 1);
 }

@@ -9,10 +9,12 @@ export function named(all: object): void {
   }
 }
 
-/** Gives functions Node's `Function.length`. */
+/** Gives a function Node's `Function.length`. */
+export function withLength<F extends object>(call: F, length: number): F {
+  return Object.defineProperty(call, "length", { value: length, configurable: true });
+}
+
+/** The same for several members. */
 export function withLengths(all: object, lengths: Readonly<Record<string, number>>): void {
-  for (const name in lengths) {
-    const member = (all as Record<string, object>)[name]!;
-    Object.defineProperty(member, "length", { value: lengths[name], configurable: true });
-  }
+  for (const name in lengths) withLength((all as Record<string, object>)[name]!, lengths[name]!);
 }

@@ -299,10 +299,8 @@ describeUnless(backend !== "io_uring" && "no ring", "Ring", () => {
   });
 });
 
-test("constants are the kernel's, and their kernels stand beside them", () => {
+test("constants are the kernel's, each with its kernel", () => {
   expect([SqeFlag.ASYNC, CqeFlag.MORE, Opcode.FTRUNCATE]).toEqual([16, 2, 55]);
-  const source = readFileSync(new URL("../../src/kernel/sqe.ts", import.meta.url), "utf8");
-  const noted = Array.from(source.matchAll(/\/\*\* ([\d.]+) \*\/ (\w+): \d+,/g), ([, since, name]) => [name!, since!]);
-  expect(Object.fromEntries(noted)).toEqual({ ...OPCODE_SINCE });
-  expect(noted.length).toBe(Object.keys(Opcode).length);
+  expect(Object.keys(OPCODE_SINCE)).toEqual(Object.keys(Opcode));
+  expect([OPCODE_SINCE.NOP, OPCODE_SINCE.FTRUNCATE]).toEqual(["5.1", "6.9"]);
 });
