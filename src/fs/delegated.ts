@@ -3,18 +3,8 @@
 // are the backend's.
 // Assumes nothing of its arguments. Folders are in fs/directory.ts.
 
-import {
-  type BigIntStatsFs,
-  type BufferEncodingOption,
-  constants,
-  type EncodingOption,
-  type Mode,
-  type ObjectEncodingOptions,
-  type PathLike,
-  type StatFsOptions,
-  type StatsFs,
-  type TimeLike,
-} from "node:fs";
+import { constants, type Mode, type PathLike, type StatFsOptions, type TimeLike } from "node:fs";
+import type * as node from "node:fs/promises";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend } from "../backend/interface.ts";
 import { codedError, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
@@ -27,6 +17,7 @@ import { toPath } from "../node/path.ts";
 import { done, inSteps, type Steps } from "../node/steps.ts";
 import { type BunTime, bunTimes } from "../node/times.ts";
 
+type NodePromises = typeof node;
 type Path = string | Buffer;
 
 /** The largest uid_t and gid_t. */
@@ -129,35 +120,23 @@ function* truncating(backend: Backend, path: Path, length: number): Steps<void> 
 }
 
 /** The text of a symbolic link. */
-export function readlink(path: PathLike, options?: EncodingOption): Promise<string>;
-export function readlink(path: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
-export function readlink(
-  path: PathLike,
-  options?: ObjectEncodingOptions | string | null,
-): Promise<string | NonSharedBuffer>;
-export async function readlink(path: PathLike, options?: unknown): Promise<any> {
+export const readlink: NodePromises["readlink"] = async (path: PathLike, options?: unknown): Promise<any> => {
   const { encoding } = fileOptions(options);
   const checked = toPath(path, "oldPath"); // so Node names it
   return currentBackend().readlink(checked, encoding);
-}
+};
 
 /** The path without symbolic links, `.` and `..`. */
-export function realpath(path: PathLike, options?: EncodingOption): Promise<string>;
-export function realpath(path: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
-export function realpath(path: PathLike, options?: EncodingOption): Promise<string | NonSharedBuffer>;
-export async function realpath(path: PathLike, options?: unknown): Promise<any> {
+export const realpath: NodePromises["realpath"] = async (path: PathLike, options?: unknown): Promise<any> => {
   const { encoding } = fileOptions(options);
   const checked = toPath(path);
   return currentBackend().realpath(checked, encoding);
-}
+};
 
 /** What statfs(2) says of the file system that a path lies on; with `bigint` as BigInts. */
-export function statfs(path: PathLike, options?: StatFsOptions & { bigint?: false | undefined }): Promise<StatsFs>;
-export function statfs(path: PathLike, options: StatFsOptions & { bigint: true }): Promise<BigIntStatsFs>;
-export function statfs(path: PathLike, options?: StatFsOptions): Promise<StatsFs | BigIntStatsFs>;
-export async function statfs(path: PathLike, options: StatFsOptions = {}): Promise<any> {
+export const statfs: NodePromises["statfs"] = async (path: PathLike, options: StatFsOptions = {}): Promise<any> => {
   const checked = toPath(path);
   if (options === null) validateObject(options, "options"); // and anything else is none, as in Node
   const bigint = options.bigint === true;
   return delegate("statfs", checked, () => bun.statfs(checked, { bigint }));
-}
+};

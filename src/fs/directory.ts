@@ -1,16 +1,8 @@
 // Folders: readdir, mkdtemp, and glob, which looks into folders. io_uring has no opcode that reads one: the backend lists
 // trees and Dirents in its own way, Bun's own API does the rest.
 
-import type {
-  BufferEncodingOption,
-  Dirent,
-  EncodingOption,
-  GlobOptions,
-  GlobOptionsWithFileTypes,
-  GlobOptionsWithoutFileTypes,
-  ObjectEncodingOptions,
-  PathLike,
-} from "node:fs";
+import type { BufferEncodingOption, EncodingOption, GlobOptions, PathLike } from "node:fs";
+import type * as node from "node:fs/promises";
 import { validateObject } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
@@ -20,38 +12,19 @@ import { toPath } from "../node/path.ts";
 import { delegate } from "./delegated.ts";
 import { asEncoded, direntsOf, pathsBelow } from "./dirent.ts";
 
-type Folder = { recursive?: boolean | undefined };
-type Types = { withFileTypes: true };
-type NoTypes = { withFileTypes?: false | undefined };
+type NodePromises = typeof node;
 
 /**
  * The names in a folder, in no order; those below it too with `recursive`, as paths from it. Dirents with
  * `withFileTypes`, Buffers with the encoding "buffer".
  */
-export function readdir(
-  path: PathLike,
-  options?: (ObjectEncodingOptions & NoTypes & Folder) | BufferEncoding | null,
-): Promise<string[]>;
-export function readdir(
-  path: PathLike,
-  options: ({ encoding: "buffer" } & NoTypes & Folder) | "buffer",
-): Promise<NonSharedBuffer[]>;
-export function readdir(
-  path: PathLike,
-  options?: (ObjectEncodingOptions & NoTypes & Folder) | BufferEncoding | null,
-): Promise<string[] | NonSharedBuffer[]>;
-export function readdir(path: PathLike, options: ObjectEncodingOptions & Types & Folder): Promise<Dirent[]>;
-export function readdir(
-  path: PathLike,
-  options: { encoding: "buffer" } & Types & Folder,
-): Promise<Dirent<NonSharedBuffer>[]>;
-export async function readdir(path: PathLike, options?: unknown): Promise<any> {
+export const readdir: NodePromises["readdir"] = async (path: PathLike, options?: unknown): Promise<any> => {
   const { encoding, recursive, withFileTypes } = folderOptions(options) as FolderOptions & { encoding: any };
   const checked = toPath(path);
   if (withFileTypes) return direntsOf(checked, { path: checked, encoding, recursive: Boolean(recursive) });
   if (recursive) return pathsBelow(checked, encoding);
   return delegate("scandir", checked, () => bun.readdir(checked, { encoding }));
-}
+};
 
 /** Makes a folder with a name of its own: `prefix` and six random characters, mode 0o700. Resolves to its path. */
 export function mkdtemp(prefix: PathLike, options?: EncodingOption): Promise<string>;
@@ -72,19 +45,8 @@ export async function mkdtemp(prefix: PathLike, options?: unknown): Promise<any>
 }
 
 /** The paths below `cwd` that match a pattern, or any of several. */
-export function glob(pattern: string | readonly string[]): NodeJS.AsyncIterator<string>;
-export function glob(
-  pattern: string | readonly string[],
-  options: GlobOptionsWithFileTypes,
-): NodeJS.AsyncIterator<Dirent>;
-export function glob(
-  pattern: string | readonly string[],
-  options: GlobOptionsWithoutFileTypes,
-): NodeJS.AsyncIterator<string>;
-export function glob(pattern: string | readonly string[], options: GlobOptions): NodeJS.AsyncIterator<Dirent | string>;
-export function glob(pattern: string | readonly string[], options: any = {}): any {
-  return globbing(pattern, options);
-}
+export const glob: NodePromises["glob"] = (pattern: string | readonly string[], options: any = {}): any =>
+  globbing(pattern, options);
 
 async function* globbing(pattern: string | readonly string[], options: GlobOptions): AsyncGenerator<unknown> {
   validateObject(options, "options");

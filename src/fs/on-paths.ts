@@ -2,7 +2,8 @@
 // The usual calls of stat return the backend's promise itself; an argument error is a rejection, as it is of Node's async
 // functions, and nothing has been queued then.
 
-import type { BigIntStats, MakeDirectoryOptions, Mode, PathLike, StatOptions, Stats } from "node:fs";
+import type { PathLike } from "node:fs";
+import type * as node from "node:fs/promises";
 import { cancellable, currentBackend } from "../backend/choose.ts";
 import { abortable, type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateBoolean, validateObject } from "../node/arguments.ts";
@@ -11,34 +12,15 @@ import { statOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { makePath } from "./mkdir-recursive.ts";
 
+type NodePromises = typeof node;
+
 const FOLDER_MODE = 0o777;
 
 /**
  * The Stats of what a path leads to; BigIntStats with `bigint`. With `throwIfNoEntry: false` resolves to undefined if
  * nothing is there.
  */
-export function stat(
-  path: PathLike,
-  options?: StatOptions & { bigint?: false | undefined; throwIfNoEntry?: true | undefined },
-): Promise<Stats>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { bigint: true; throwIfNoEntry?: true | undefined },
-): Promise<BigIntStats>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { bigint?: false | undefined; throwIfNoEntry: false },
-): Promise<Stats | undefined>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { bigint: true; throwIfNoEntry: false },
-): Promise<BigIntStats | undefined>;
-export function stat(
-  path: PathLike,
-  options: StatOptions & { throwIfNoEntry?: true | undefined },
-): Promise<Stats | BigIntStats>;
-export function stat(path: PathLike, options?: StatOptions): Promise<Stats | BigIntStats | undefined>;
-export function stat(path: unknown, options?: unknown): Promise<any> {
+export const stat: NodePromises["stat"] = (path: unknown, options?: unknown): Promise<any> => {
   try {
     if (options === undefined) return currentBackend().stat(toPath(path), false);
     const { bigint, throwIfNoEntry, limits } = statOptions(options);
@@ -49,7 +31,7 @@ export function stat(path: unknown, options?: unknown): Promise<any> {
   } catch (error) {
     return Promise.reject(error);
   }
-}
+};
 
 /** One operation on a path, within its limits if it has some. */
 function within<T>(limits: Limits | null, syscall: string, path: string | Buffer, start: () => Promise<T>): Promise<T> {
@@ -62,10 +44,7 @@ function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
 }
 
 /** The Stats of a path, of the link itself where it is a symbolic one; BigIntStats with `bigint`. */
-export function lstat(path: PathLike, options?: StatOptions & { bigint?: false | undefined }): Promise<Stats>;
-export function lstat(path: PathLike, options: StatOptions & { bigint: true }): Promise<BigIntStats>;
-export function lstat(path: PathLike, options?: StatOptions): Promise<Stats | BigIntStats>;
-export function lstat(path: unknown, options?: unknown): Promise<any> {
+export const lstat: NodePromises["lstat"] = (path: unknown, options?: unknown): Promise<any> => {
   try {
     if (options === undefined) return currentBackend().lstat(toPath(path), false);
     const { bigint, limits } = statOptions(options);
@@ -75,19 +54,13 @@ export function lstat(path: unknown, options?: unknown): Promise<any> {
   } catch (error) {
     return Promise.reject(error);
   }
-}
+};
 
 /**
  * Makes a folder; `mode` is 0o777 by default, less the umask. With `recursive` also those above it that are missing, and
  * a folder that is there already is no error; resolves to the first one made, or undefined.
  */
-export function mkdir(path: PathLike, options: MakeDirectoryOptions & { recursive: true }): Promise<string | undefined>;
-export function mkdir(
-  path: PathLike,
-  options?: Mode | (MakeDirectoryOptions & { recursive?: false | undefined }) | null,
-): Promise<void>;
-export function mkdir(path: PathLike, options?: Mode | MakeDirectoryOptions | null): Promise<string | undefined>;
-export function mkdir(path: unknown, options?: unknown): Promise<any> {
+export const mkdir: NodePromises["mkdir"] = (path: unknown, options?: unknown): Promise<any> => {
   try {
     const given = typeof options === "number" || typeof options === "string" ? { mode: options } : options;
     const { recursive = false, mode } = (given || {}) as { recursive?: unknown; mode?: unknown };
@@ -99,7 +72,7 @@ export function mkdir(path: unknown, options?: unknown): Promise<any> {
   } catch (error) {
     return Promise.reject(error);
   }
-}
+};
 
 /** Gives a file or folder another name, in place of a file that has it. */
 export function rename(oldPath: PathLike, newPath: PathLike): Promise<void> {

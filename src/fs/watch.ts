@@ -2,8 +2,7 @@
 // Assumes nothing of its arguments. Never watches before the first value is asked for, nor after the loop was left.
 
 import type * as fs from "node:fs";
-import type { WatchOptions, WatchOptionsWithBufferEncoding, WatchOptionsWithStringEncoding } from "node:fs";
-import type { FileChangeInfo } from "node:fs/promises";
+import type * as node from "node:fs/promises";
 import {
   codedError,
   invalidArgType,
@@ -21,29 +20,16 @@ import { isAborted } from "../node/signal.ts";
 /** Changes that are kept for a slow reader, unless `maxQueue` says otherwise. */
 const MAX_QUEUE = 2048;
 
-type Change = FileChangeInfo<string | NonSharedBuffer>;
-type Given = WatchOptions & { maxQueue?: number; overflow?: "ignore" | "error"; ignore?: unknown };
+type Change = node.FileChangeInfo<string | NonSharedBuffer>;
+type Given = fs.WatchOptions & { maxQueue?: number; overflow?: "ignore" | "error"; ignore?: unknown };
 
 /**
  * Tells of changes of a file or folder until the signal is aborted or the loop is left. Beyond `maxQueue` (2048) changes
  * that nobody has taken further ones are lost with a warning, or end it with ERR_FS_WATCH_QUEUE_OVERFLOW if `overflow` is
  * "error". `ignore` leaves out names: a glob, a regular expression, a function, or an array of them.
  */
-export function watch(
-  filename: fs.PathLike,
-  options?: WatchOptionsWithStringEncoding | BufferEncoding,
-): NodeJS.AsyncIterator<FileChangeInfo<string>>;
-export function watch(
-  filename: fs.PathLike,
-  options: WatchOptionsWithBufferEncoding | "buffer",
-): NodeJS.AsyncIterator<FileChangeInfo<NonSharedBuffer>>;
-export function watch(
-  filename: fs.PathLike,
-  options: WatchOptions | BufferEncoding | "buffer",
-): NodeJS.AsyncIterator<FileChangeInfo<string | NonSharedBuffer>>;
-export function watch(filename: fs.PathLike, options: unknown = {}): any {
-  return watching(filename, options);
-}
+export const watch: (typeof node)["watch"] = (filename: fs.PathLike, options: unknown = {}): any =>
+  watching(filename, options);
 
 async function* watching(filename: fs.PathLike, options: unknown): AsyncGenerator<Change> {
   const path = toPath(filename);
@@ -83,7 +69,7 @@ function start(path: string | Buffer, filename: fs.PathLike, given: Given, queue
   const { persistent, recursive, encoding, ignore } = given;
   const options = { persistent, recursive, encoding, ...(ignore === undefined ? {} : { ignore }) };
   try {
-    const watcher = bunFs.watch(path, options as WatchOptionsWithStringEncoding, (eventType, name) => {
+    const watcher = bunFs.watch(path, options as fs.WatchOptionsWithStringEncoding, (eventType, name) => {
       queue.push({ eventType, filename: name });
     });
     return watcher.on("error", (error) => queue.fail(refused(error)));
