@@ -129,40 +129,31 @@ export function writeThenSync(
   landed: Landed,
   sync: () => Promise<void> = () => backend.fdatasync(file),
 ): Promise<void> {
-  return inSteps(writingThenSync(backend, file, buffers, position, landed, sync));
-}
-
-function* writingThenSync(
-  backend: Backend,
-  file: OpenFile,
-  buffers: readonly Uint8Array[],
-  position: number,
-  landed: Landed,
-  sync: () => Promise<void>,
-): Steps<void> {
-  const start = landed.bytes;
-  const lengths = buffers.map(({ byteLength }) => byteLength);
-  let ahead = 0;
-  if (buffers.length > 1) {
-    // As far as one call reaches: others who write at the file's own position don't come in between.
-    const { bytesWritten } = yield* done(backend.writev(file, buffers.slice(0, MAX_VECTOR), position));
-    landed.bytes += bytesWritten;
-    ahead = bytesWritten;
-    if (buffers.some(({ byteLength }, i) => byteLength !== lengths[i])) throw dataTaken();
-  }
-  for (const [i, bytes] of buffers.entries()) {
-    const first = Math.min(ahead, lengths[i]!);
-    ahead -= first;
-    for (let from = first; from < lengths[i]!; ) {
-      if (bytes.byteLength !== lengths[i]) throw dataTaken();
-      const at = position < 0 ? -1 : position + landed.bytes - start;
-      const { bytesWritten } = yield* done(backend.write(file, bytes, from, bytes.byteLength - from, at));
-      if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
-      from += bytesWritten;
+  return inSteps(function* (): Steps<void> {
+    const start = landed.bytes;
+    const lengths = buffers.map(({ byteLength }) => byteLength);
+    let ahead = 0;
+    if (buffers.length > 1) {
+      // As far as one call reaches: others who write at the file's own position don't come in between.
+      const { bytesWritten } = yield* done(backend.writev(file, buffers.slice(0, MAX_VECTOR), position));
       landed.bytes += bytesWritten;
+      ahead = bytesWritten;
+      if (buffers.some(({ byteLength }, i) => byteLength !== lengths[i])) throw dataTaken();
     }
-  }
-  yield* done(sync());
+    for (const [i, bytes] of buffers.entries()) {
+      const first = Math.min(ahead, lengths[i]!);
+      ahead -= first;
+      for (let from = first; from < lengths[i]!; ) {
+        if (bytes.byteLength !== lengths[i]) throw dataTaken();
+        const at = position < 0 ? -1 : position + landed.bytes - start;
+        const { bytesWritten } = yield* done(backend.write(file, bytes, from, bytes.byteLength - from, at));
+        if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
+        from += bytesWritten;
+        landed.bytes += bytesWritten;
+      }
+    }
+    yield* done(sync());
+  });
 }
 
 /** IOV_MAX of Linux: the kernel refuses a longer vector. */
@@ -175,22 +166,15 @@ export function writeLongVector(
   buffers: readonly NodeJS.ArrayBufferView[],
   position: number,
 ): Promise<number> {
-  return inSteps(writingLongVector(backend, file, buffers, position));
-}
-
-function* writingLongVector(
-  backend: Backend,
-  file: OpenFile,
-  buffers: readonly NodeJS.ArrayBufferView[],
-  position: number,
-): Steps<number> {
-  let written = 0;
-  for (let i = 0; i < buffers.length; i += MAX_VECTOR) {
-    const part = buffers.slice(i, i + MAX_VECTOR);
-    const at = position < 0 ? position : position + written;
-    const { bytesWritten } = yield* done(backend.writev(file, part, at));
-    written += bytesWritten;
-    if (bytesWritten < totalLength(part)) break;
-  }
-  return written;
+  return inSteps(function* (): Steps<number> {
+    let written = 0;
+    for (let i = 0; i < buffers.length; i += MAX_VECTOR) {
+      const part = buffers.slice(i, i + MAX_VECTOR);
+      const at = position < 0 ? position : position + written;
+      const { bytesWritten } = yield* done(backend.writev(file, part, at));
+      written += bytesWritten;
+      if (bytesWritten < totalLength(part)) break;
+    }
+    return written;
+  });
 }

@@ -4,7 +4,7 @@
 
 import { constants } from "../kernel/constants.ts";
 import { clockMs } from "../node/clock.ts";
-import { closedError, systemError } from "../node/errors.ts";
+import { closedError, retold } from "../node/errors.ts";
 import { atExit, isExiting, Moved } from "../node/exit.ts";
 import { isFreeOrFile, PoolState, poolState } from "../node/exit-calls.ts";
 import { fail as failLate } from "../node/late-error.ts";
@@ -121,11 +121,7 @@ export function attempt<R>(
     };
     const fail = (error: NodeJS.ErrnoException): void => {
       ended();
-      // Without an errno it is no failed system call, but Bun refusing an argument or out of memory.
-      const { errno } = error;
-      failLate({ resolve, reject }, () =>
-        typeof errno === "number" ? systemError(errno, syscall, path, dest) : error,
-      );
+      failLate({ resolve, reject }, () => retold(error, syscall, path, dest));
     };
     const done: Done<R> = (error, result) => {
       if (error === null || error === undefined) {

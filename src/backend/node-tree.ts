@@ -4,7 +4,7 @@
 
 import type * as fs from "node:fs";
 import { bun, bunFs } from "../node/bun-fs.ts";
-import { closedError, systemError } from "../node/errors.ts";
+import { closedError, retold } from "../node/errors.ts";
 import { isRegular } from "../node/file-info.ts";
 import { lateRejection, passedOn } from "../node/late-error.ts";
 import {
@@ -43,14 +43,11 @@ export function pathIn(folder: Path, name: Name): Path {
 /** A folder's own path while it is open: names below it are looked up in that folder, whatever its name leads to by then. */
 const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;
 
-const failed = (error: unknown, syscall: string, path: Path | undefined): unknown =>
-  typeof (error as Failure).errno === "number" ? systemError((error as Failure).errno!, syscall, path) : error;
-
 /* ---- removing ------------------------------------------------------------------------------------------------------ */
 
 /** Backend.removeTree. Bun's rm tells the root only: what stands in the way is found by removing what it has left. */
 export async function removeTree(path: Path): Promise<void> {
-  await lstat(path).catch((error: unknown) => lateRejection(() => failed(error, "lstat", path)));
+  await lstat(path).catch((error: unknown) => lateRejection(() => retold(error, "lstat", path)));
   try {
     await rm(path, { recursive: true, force: true });
   } catch (error) {
@@ -84,7 +81,7 @@ async function removeEntry(real: Path, shown: Path, depth: number, reason: unkno
   const stats = await lstat(real).catch((error: Failure) => error);
   if (stats instanceof Error) {
     if (stats.code === "ENOENT") return;
-    throw failed(stats, "lstat", shown);
+    throw retold(stats, "lstat", shown);
   }
   if (stats.isDirectory()) await removeFolder(real, shown, depth + 1, reason);
   else await attempt("unlink", shown, () => unlink(real));
@@ -95,7 +92,7 @@ async function attempt(syscall: string, shown: Path, call: () => Promise<void>):
   try {
     await call();
   } catch (error) {
-    if ((error as Failure).code !== "ENOENT") throw failed(error, syscall, shown);
+    if ((error as Failure).code !== "ENOENT") throw retold(error, syscall, shown);
   }
 }
 
@@ -105,7 +102,7 @@ async function removeUnreadable(real: Path, shown: Path, unreadable: Failure): P
   } catch (error) {
     const { code } = error as Failure;
     if (code === "ENOENT") return;
-    throw NOT_EMPTY.has(code!) ? failed(unreadable, "scandir", shown) : failed(error, "rmdir", shown);
+    throw NOT_EMPTY.has(code!) ? retold(unreadable, "scandir", shown) : retold(error, "rmdir", shown);
   }
 }
 
@@ -133,7 +130,7 @@ export async function list<N extends NamesAs>(
         return [[], []] as const;
       if (folder.length > 0 && ["ENOENT", "ENOTDIR", "ELOOP"].includes((error as Failure).code!))
         return [[], []] as const;
-      throw failed(error, "scandir", file === null ? pathIn(root, folder) : folder.length > 0 ? folder : undefined);
+      throw retold(error, "scandir", file === null ? pathIn(root, folder) : folder.length > 0 ? folder : undefined);
     });
     if (recursive)
       for (const [i, type] of types.entries()) if (type === DT_DIR) waiting.push(pathIn(folder, names[i]!));

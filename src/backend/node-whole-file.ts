@@ -90,37 +90,28 @@ export function writeWhole(
   data: View,
   flags: number,
   mode: number,
-  options: WriteFileOptions,
-): Promise<void> {
-  return inSteps(writingWhole(backend, path, data, flags, mode, options));
-}
-
-function* writingWhole(
-  backend: Backend,
-  path: Path,
-  data: View,
-  flags: number,
-  mode: number,
   { signal, flush = false, landed = { bytes: 0 }, isOwned = false }: WriteFileOptions,
-): Steps<void> {
-  throwIfAborted(signal);
-  // Bun's own writeFile keeps the data by itself.
-  const bytes = isOwned || (!signal && !flush) ? bytesOf(data) : copying().bytesAtCall(data);
-  const { byteLength } = bytes;
-  // Bun's own writeFile resolves over a sync that failed.
-  if (!signal && !flush && (yield* done(writeAtOnce(path, bytes, flags, mode)))) return;
-  const truncates = truncatesLate(flags, bytes.byteLength);
-  const file = yield* done(backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode));
-  try {
-    // Taken while the file was being opened: an empty file would be no error.
-    if (bytes.byteLength !== byteLength) throw dataTaken();
-    yield* writeOpened(backend, file, bytes, truncates, flush, signal, landed);
-  } catch (error) {
-    yield* settled(backend.close(file));
-    throw error;
-  }
-  yield* done(backend.close(file));
-  throwIfAborted(signal);
+): Promise<void> {
+  return inSteps(function* (): Steps<void> {
+    throwIfAborted(signal);
+    // Bun's own writeFile keeps the data by itself.
+    const bytes = isOwned || (!signal && !flush) ? bytesOf(data) : copying().bytesAtCall(data);
+    const { byteLength } = bytes;
+    // Bun's own writeFile resolves over a sync that failed.
+    if (!signal && !flush && (yield* done(writeAtOnce(path, bytes, flags, mode)))) return;
+    const truncates = truncatesLate(flags, bytes.byteLength);
+    const file = yield* done(backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode));
+    try {
+      // Taken while the file was being opened: an empty file would be no error.
+      if (bytes.byteLength !== byteLength) throw dataTaken();
+      yield* writeOpened(backend, file, bytes, truncates, flush, signal, landed);
+    } catch (error) {
+      yield* settled(backend.close(file));
+      throw error;
+    }
+    yield* done(backend.close(file));
+    throwIfAborted(signal);
+  });
 }
 
 /**

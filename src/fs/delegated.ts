@@ -6,11 +6,9 @@
 import { constants, type Mode, type PathLike, type StatFsOptions, type TimeLike } from "node:fs";
 import type * as node from "node:fs/promises";
 import { currentBackend } from "../backend/choose.ts";
-import type { Backend } from "../backend/interface.ts";
 import { codedError, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
-import { systemError } from "../node/errors.ts";
-import { lateRejection } from "../node/late-error.ts";
+import { told } from "../node/errors.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { fileOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -18,21 +16,9 @@ import { done, inSteps, type Steps } from "../node/steps.ts";
 import { type BunTime, bunTimes } from "../node/times.ts";
 
 type NodePromises = typeof node;
-type Path = string | Buffer;
 
 /** The largest uid_t and gid_t. */
 const MAX_ID = 2 ** 32 - 1;
-
-/** Runs one of Bun's functions; what the system refused is told as Node tells it. */
-export async function delegate<T>(syscall: string, path: Path, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    const { errno } = error as NodeJS.ErrnoException;
-    if (typeof errno !== "number") throw error;
-    return lateRejection(() => systemError(errno, syscall, path));
-  }
-}
 
 /** Whether this process may use a path: `mode` is F_OK (default) or R_OK, W_OK, X_OK combined. */
 export async function access(path: PathLike, mode?: number): Promise<void> {
@@ -58,14 +44,14 @@ export async function lchmod(_path: PathLike, _mode: Mode): Promise<void> {
 export async function chown(path: PathLike, uid: number, gid: number): Promise<void> {
   const checked = toPath(path);
   validateIds(uid, gid);
-  await delegate("chown", checked, () => bun.chown(checked, uid, gid));
+  await told("chown", checked, bun.chown(checked, uid, gid));
 }
 
 /** As chown, for the symbolic link itself. */
 export async function lchown(path: PathLike, uid: number, gid: number): Promise<void> {
   const checked = toPath(path);
   validateIds(uid, gid);
-  await delegate("lchown", checked, () => bun.lchown(checked, uid, gid));
+  await told("lchown", checked, bun.lchown(checked, uid, gid));
 }
 
 function validateIds(uid: unknown, gid: unknown): void {
@@ -78,7 +64,11 @@ export async function utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): 
   const checked = toPath(path);
   const withTimes = bunTimes(atime, mtime);
   const set = (accessed: BunTime, modified: BunTime): Promise<void> => bun.utimes(checked, accessed, modified);
-  await delegate("utime", checked, () => withTimes(() => bun.stat(checked), set));
+  await told(
+    "utime",
+    checked,
+    withTimes(() => bun.stat(checked), set),
+  );
 }
 
 /** As utimes, for the symbolic link itself. */
@@ -86,7 +76,11 @@ export async function lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike):
   const checked = toPath(path);
   const withTimes = bunTimes(atime, mtime);
   const set = (accessed: BunTime, modified: BunTime): Promise<void> => bun.lutimes(checked, accessed, modified);
-  await delegate("lutime", checked, () => withTimes(() => bun.lstat(checked), set));
+  await told(
+    "lutime",
+    checked,
+    withTimes(() => bun.lstat(checked), set),
+  );
 }
 
 /** Gives a file a further name. */
@@ -107,16 +101,14 @@ export async function truncate(path: PathLike, length: number = 0): Promise<void
   const checked = toPath(path);
   const backend = currentBackend();
   validateInteger(length, "len");
-  return inSteps(truncating(backend, checked, Math.max(0, length)));
-}
-
-function* truncating(backend: Backend, path: Path, length: number): Steps<void> {
-  const file = yield* done(backend.open(path, constants.O_RDWR, 0o666));
-  try {
-    yield* done(backend.ftruncate(file, length));
-  } finally {
-    yield* done(backend.close(file));
-  }
+  return inSteps(function* (): Steps<void> {
+    const file = yield* done(backend.open(checked, constants.O_RDWR, 0o666));
+    try {
+      yield* done(backend.ftruncate(file, Math.max(0, length)));
+    } finally {
+      yield* done(backend.close(file));
+    }
+  });
 }
 
 /** The text of a symbolic link. */
@@ -138,5 +130,5 @@ export const statfs: NodePromises["statfs"] = async (path: PathLike, options: St
   const checked = toPath(path);
   if (options === null) validateObject(options, "options"); // and anything else is none, as in Node
   const bigint = options.bigint === true;
-  return delegate("statfs", checked, () => bun.statfs(checked, { bigint }));
+  return told("statfs", checked, bun.statfs(checked, { bigint }));
 };

@@ -5,11 +5,10 @@ import type { BufferEncodingOption, EncodingOption, GlobOptions, PathLike } from
 import type * as node from "node:fs/promises";
 import { validateObject } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
-import { systemError } from "../node/errors.ts";
+import { retold, told } from "../node/errors.ts";
 import { lateRejection } from "../node/late-error.ts";
 import { type FolderOptions, fileOptions, folderOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
-import { delegate } from "./delegated.ts";
 import { asEncoded, direntsOf, pathsBelow } from "./dirent.ts";
 
 type NodePromises = typeof node;
@@ -23,7 +22,7 @@ export const readdir: NodePromises["readdir"] = async (path: PathLike, options?:
   const checked = toPath(path);
   if (withFileTypes) return direntsOf(checked, { path: checked, encoding, recursive: Boolean(recursive) });
   if (recursive) return pathsBelow(checked, encoding);
-  return delegate("scandir", checked, () => bun.readdir(checked, { encoding }));
+  return told("scandir", checked, bun.readdir(checked, { encoding }));
 };
 
 /** Makes a folder with a name of its own: `prefix` and six random characters, mode 0o700. Resolves to its path. */
@@ -38,9 +37,7 @@ export async function mkdtemp(prefix: PathLike, options?: unknown): Promise<any>
     if (checked.length === 0) return asEncoded(Buffer.from((await bun.mkdtemp("./")).slice(2)), encoding);
     return await bun.mkdtemp(checked as string, { encoding } as EncodingOption);
   } catch (error) {
-    const { errno, path } = error as NodeJS.ErrnoException;
-    if (typeof errno !== "number") throw error;
-    return lateRejection(() => systemError(errno, "mkdtemp", path ?? `${checked}XXXXXX`));
+    return lateRejection(() => retold(error, "mkdtemp", (error as { path?: string }).path ?? `${checked}XXXXXX`));
   }
 }
 

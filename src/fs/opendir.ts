@@ -8,7 +8,7 @@ import type { OpenFile } from "../backend/interface.ts";
 import { codedError, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { nextTick } from "../node/clock.ts";
-import { systemError } from "../node/errors.ts";
+import { retold } from "../node/errors.ts";
 import { folderOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { direntsOf, direntsOfSync, type Listing } from "./dirent.ts";
@@ -28,8 +28,7 @@ export async function opendir(path: PathLike, options?: OpenDirOptions): Promise
   try {
     folder = await currentBackend().open(checked, O_RDONLY | O_DIRECTORY, 0);
   } catch (error) {
-    const { errno } = error as NodeJS.ErrnoException;
-    throw typeof errno === "number" ? systemError(errno, "opendir", checked) : error;
+    throw retold(error, "opendir", checked);
   }
   return new OpenedDir(folder, { path: checked, encoding, recursive: Boolean(recursive) });
 }
@@ -119,18 +118,16 @@ class OpenedDir extends (bunFs.Dir as unknown as new (fd: number, path: unknown,
 
   /** An error below the folder carries the path from it. */
   #told(error: unknown): unknown {
-    const { errno, syscall, path } = error as NodeJS.ErrnoException;
-    if (typeof errno !== "number") return error;
+    const { syscall, path } = error as NodeJS.ErrnoException;
     const top = this.#listing.path.toString();
-    return systemError(errno, syscall!, path === undefined ? top : `${top}/${path}`);
+    return retold(error, syscall!, path === undefined ? top : `${top}/${path}`);
   }
 
   #listSync(): Dirent[] {
     try {
       return direntsOfSync(this.#folder.fd, this.#listing);
     } catch (error) {
-      const { errno } = error as NodeJS.ErrnoException;
-      throw typeof errno === "number" ? systemError(errno, "scandir", this.#listing.path) : error;
+      throw retold(error, "scandir", this.#listing.path);
     }
   }
 

@@ -5,33 +5,24 @@ import type * as fs from "node:fs";
 import { validateInteger } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
-import { lateRejection } from "../node/late-error.ts";
 import { parseMode } from "../node/open-flags.ts";
+import { called } from "../node/set-attributes.ts";
 import { bunTimes } from "../node/times.ts";
 
 /** The largest uid_t and gid_t. */
 const MAX_ID = 2 ** 32 - 1;
 
-function delegated(syscall: string, call: (done: fs.NoParamCallback) => void): Promise<void> {
-  return new Promise<void>((resolve) => {
-    call((error) => {
-      if (error === null || error === undefined) resolve();
-      else resolve(lateRejection(() => (typeof error.errno === "number" ? systemError(error.errno, syscall) : error)));
-    });
-  });
-}
-
 /** Throws if `mode` is no number and no string of octal digits. */
 export function fchmod(fd: number, mode: fs.Mode): Promise<void> {
   const bits = parseMode(mode, "mode");
-  return delegated("fchmod", (done) => bunFs.fchmod(fd, bits, done));
+  return called("fchmod", (done) => bunFs.fchmod(fd, bits, done));
 }
 
 /** Throws if one is no integer from -1 to 2^32 - 1. */
 export function fchown(fd: number, uid: number, gid: number): Promise<void> {
   validateInteger(uid, "uid", -1, MAX_ID);
   validateInteger(gid, "gid", -1, MAX_ID);
-  return delegated("fchown", (done) => bunFs.fchown(fd, uid, gid, done));
+  return called("fchown", (done) => bunFs.fchown(fd, uid, gid, done));
 }
 
 /** Throws if one is no time. libuv's name for the call is "futime". */
@@ -42,6 +33,6 @@ export function futimes(fd: number, atime: fs.TimeLike, mtime: fs.TimeLike): Pro
       bunFs.fstat(fd, (error, stats) => (error ? reject(systemError(error.errno!, "futime")) : resolve(stats)));
     });
   return withTimes(look, (accessed, modified) =>
-    delegated("futime", (done) => bunFs.futimes(fd, accessed, modified, done)),
+    called("futime", (done) => bunFs.futimes(fd, accessed, modified, done)),
   );
 }

@@ -136,12 +136,6 @@ function separated(digits: string): string {
   return digits.slice(0, end) + groups;
 }
 
-function validateIntegerIn(value: unknown, name: string, min: number, max: number): asserts value is number {
-  if (typeof value !== "number") throw invalidArgType(name, "number", value);
-  if (!Number.isInteger(value)) throw outOfRange(name, "an integer", value);
-  if (value < min || value > max) throw outOfRange(name, `>= ${min} && <= ${max}`, value);
-}
-
 /** An integer number, by default a safe one. */
 export function validateInteger(
   value: unknown,
@@ -149,7 +143,9 @@ export function validateInteger(
   min: number = Number.MIN_SAFE_INTEGER,
   max: number = Number.MAX_SAFE_INTEGER,
 ): asserts value is number {
-  validateIntegerIn(value, name, min, max);
+  if (typeof value !== "number") throw invalidArgType(name, "number", value);
+  if (!Number.isInteger(value)) throw outOfRange(name, "an integer", value);
+  if (value < min || value > max) throw outOfRange(name, `>= ${min} && <= ${max}`, value);
 }
 
 /** A 32-bit signed integer. */
@@ -159,12 +155,12 @@ export function validateInt32(
   min: number = -2147483648,
   max: number = 2147483647,
 ): asserts value is number {
-  validateIntegerIn(value, name, min, max);
+  validateInteger(value, name, min, max);
 }
 
 /** A 32-bit unsigned integer; with `positive`, not 0. */
 export function validateUint32(value: unknown, name: string, positive = false): asserts value is number {
-  validateIntegerIn(value, name, positive ? 1 : 0, 4294967295);
+  validateInteger(value, name, positive ? 1 : 0, 4294967295);
 }
 
 export function validateBoolean(value: unknown, name: string): asserts value is boolean {
@@ -240,7 +236,7 @@ function validateOffsetLength(offset: number, length: number, byteLength: number
  * read does nothing. Throws as Node's FileHandle.read does, and for a detached buffer ERR_INVALID_ARG_VALUE.
  */
 export function validateReadRange(buffer: ArrayBufferView, offset: unknown, length: unknown): void {
-  validateIntegerIn(offset, "offset", 0, Number.MAX_SAFE_INTEGER);
+  validateInteger(offset, "offset", 0, Number.MAX_SAFE_INTEGER);
   const byteLength = byteLengthOf(buffer);
   if (byteLength === 0) refuseDetached(buffer);
   if (length === 0) return;
@@ -267,12 +263,12 @@ export function validateWriteRange(buffer: ArrayBufferView, offset: unknown, len
 export function validateWriteBounds(buffer: ArrayBufferView, offset: unknown, length: unknown): void {
   const byteLength = byteLengthOf(buffer);
   if (byteLength === 0) refuseDetached(buffer);
-  validateIntegerIn(offset, "offset", 0, Number.MAX_SAFE_INTEGER);
+  validateInteger(offset, "offset", 0, Number.MAX_SAFE_INTEGER);
   if (offset > byteLength) throw outOfRange("offset", `<= ${byteLength}`, offset);
   if (typeof length !== "number") throw invalidArgType("length", "number", length);
   if (length > byteLength - offset) throw outOfRange("length", `<= ${byteLength - offset}`, length);
   if (length < 0) throw outOfRange("length", ">= 0", length);
-  validateIntegerIn(length, "length", 0, 2147483647);
+  validateInteger(length, "length", 0, 2147483647);
 }
 
 /** Refuses a view whose ArrayBuffer was transferred away. Costs nothing to ask of views that have bytes: they have one. */
@@ -289,7 +285,7 @@ const maxInt64 = 2n ** 63n - 1n;
 export function validatePosition(position: unknown, name = "position", length = 0): number | bigint {
   if (position === null || position === undefined) return -1;
   if (typeof position === "number") {
-    validateIntegerIn(position, name, -1, Number.MAX_SAFE_INTEGER);
+    validateInteger(position, name, -1, Number.MAX_SAFE_INTEGER);
     return position;
   }
   if (typeof position !== "bigint") throw invalidArgType(name, ["integer", "bigint"], position);

@@ -72,13 +72,15 @@ export function systemError(
   return error;
 }
 
-/** What one of Bun's functions gives; what the system refused is told as Node tells it. */
-export function told<T>(syscall: string, path: string | Buffer, result: Promise<T>): Promise<T> {
-  return result.then(undefined, (error: NodeJS.ErrnoException) => {
-    const { errno } = error;
-    if (typeof errno !== "number") throw error;
-    return lateRejection(() => systemError(errno, syscall, path));
-  });
+/** The error of one of Bun's functions as Node tells it, if the system refused something; any other as it is. */
+export function retold(error: unknown, syscall: string, path?: PathLike, dest?: PathLike): Error {
+  const { errno } = error as NodeJS.ErrnoException;
+  return typeof errno === "number" ? systemError(errno, syscall, path, dest) : (error as Error);
+}
+
+/** What one of Bun's functions gives, with `retold` errors. */
+export function told<T>(syscall: string, path: PathLike, result: Promise<T>): Promise<T> {
+  return result.then(undefined, (error) => lateRejection(() => retold(error, syscall, path)));
 }
 
 /** A whole file's read has failed: as in Node the error names a folder, and no file. */

@@ -3,7 +3,7 @@
 
 import type { NoParamCallback } from "node:fs";
 import { bunFs } from "./bun-fs.ts";
-import { systemError } from "./errors.ts";
+import { retold } from "./errors.ts";
 import type { FileInfo } from "./file-info.ts";
 import { lateRejection } from "./late-error.ts";
 
@@ -19,13 +19,12 @@ export async function setOpenAttributes(fd: number, info: FileInfo, mode: number
   await called("utime", (done) => bunFs.futimes(fd, accessed, modified, done));
 }
 
-const called = (syscall: string, call: (done: NoParamCallback) => void): Promise<void> =>
-  new Promise((resolve) =>
-    call((error) => {
-      if (!error) resolve();
-      else resolve(lateRejection(() => (typeof error.errno === "number" ? systemError(error.errno, syscall) : error)));
-    }),
+/** Calls one of node:fs's functions on a descriptor; what fails is told as Node tells it. */
+export function called(syscall: string, call: (done: NoParamCallback) => void): Promise<void> {
+  return new Promise((resolve) =>
+    call((error) => resolve(error ? lateRejection(() => retold(error, syscall)) : undefined)),
   );
+}
 
 /** Bun takes a negative number for the present. */
 export function timeOf(seconds: number, nanoseconds: number): number | Date {

@@ -82,9 +82,9 @@ class Run<T> {
   }
 }
 
-/** Begins work in steps; the first one is taken at once. */
-export function inSteps<T>(steps: Steps<T>): Promise<T> {
-  const run = new Run(steps);
+/** Begins work in steps, or what `work` gives; the first step is taken at once. */
+export function inSteps<T>(work: Steps<T> | (() => Steps<T>)): Promise<T> {
+  const run = new Run(typeof work === "function" ? work() : work);
   const promise = new Promise<T>((resolve, reject) => {
     run.resolve = resolve;
     run.reject = reject;

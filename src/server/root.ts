@@ -23,7 +23,7 @@ import {
   RESOLVE_NO_SYMLINKS,
 } from "../kernel/constants.ts";
 import { invalidArgValue, validateObject, validateOneOf } from "../node/arguments.ts";
-import { systemError } from "../node/errors.ts";
+import { retold, systemError } from "../node/errors.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import type { DataPieces, HandleReadOptions, WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
@@ -378,8 +378,7 @@ export class Root {
     const { folder, base } = splitName(name);
     if (base.length === 0 || String(base) === ".") throw systemError(-22, "open", name);
     const parent = await this.#open(folder, O_PATH | O_DIRECTORY, 0).catch((error) => {
-      const { errno } = error as ErrnoError;
-      throw typeof errno === "number" ? systemError(errno, "open", name) : error;
+      throw retold(error, "open", name);
     });
     try {
       const place = `${procPath(parent)}/`;

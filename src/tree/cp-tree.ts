@@ -4,10 +4,9 @@
 
 import { dirname, join } from "node:path";
 import { type Backend, type CopyHow, INCOMPLETE, type Path } from "../backend/interface.ts";
-import { delegate } from "../fs/delegated.ts";
 import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
-import { systemError } from "../node/errors.ts";
+import { systemError, told as toldOf } from "../node/errors.ts";
 import { constants, type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
 import { UTIME_OMIT } from "../node/set-attributes.ts";
@@ -233,7 +232,7 @@ export class CopyRun implements Plan {
   async #isHarmless(from: Path, target: Path, oldTarget: Path): Promise<boolean> {
     if (latin1(target) !== latin1(oldTarget)) return false;
     const real = (path: Path): Promise<Path> =>
-      delegate("realpath", path, () => bun.realpath(path, { encoding: "buffer" }) as Promise<Path>);
+      toldOf("realpath", path, bun.realpath(path, { encoding: "buffer" }) as Promise<Path>);
     return !isWithin(await real(this.#to), await real(from));
   }
 }
@@ -242,7 +241,7 @@ const SLASH = 0x2f;
 const dirnameOf = (path: Path): Buffer => Buffer.from(dirname(latin1(path)), "latin1");
 
 function readLink({ real, shown }: Place): Promise<Buffer> {
-  return delegate("readlink", shown, () => bun.readlink(real, { encoding: "buffer" }) as Promise<Buffer>);
+  return toldOf("readlink", shown, bun.readlink(real, { encoding: "buffer" }) as Promise<Buffer>);
 }
 
 const alreadyExists = (path: Path): Error =>

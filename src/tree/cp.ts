@@ -4,7 +4,6 @@
 import type { CopyOptions } from "node:fs";
 import { dirname, parse, resolve } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
-import { delegate } from "../fs/delegated.ts";
 import { makePath } from "../fs/mkdir-recursive.ts";
 import {
   codedError,
@@ -16,6 +15,7 @@ import {
 } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
+import { told } from "../node/errors.ts";
 import { isDirectory } from "../node/file-info.ts";
 import { toPath } from "../node/path.ts";
 import { CopyRun, type CpRequest, refusePair, statOf } from "./cp-tree.ts";
@@ -105,6 +105,6 @@ async function refuseAncestor(identity: string, from: string, to: string): Promi
 
 /** Nor may it lie in the source by a link to a folder within that. (Node and Bun copy such a tree until paths are too long.) */
 async function refuseAlias(from: string, to: string): Promise<void> {
-  const source = await delegate("realpath", from, () => bun.realpath(from, { encoding: "buffer" }));
+  const source = await told("realpath", from, bun.realpath(from, { encoding: "buffer" }));
   if (isWithin(await realTarget(to), source)) throw intoItself(from, to);
 }

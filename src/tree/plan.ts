@@ -3,7 +3,7 @@
 // Holds no behaviour but how failures are told.
 
 import type { CopyHow, Path } from "../backend/interface.ts";
-import { errnoOf, systemError } from "../node/errors.ts";
+import { errnoOf, retold, systemError } from "../node/errors.ts";
 import type { FileInfo } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
 import type { CopyRequest } from "./copy-file.ts";
@@ -64,9 +64,7 @@ export async function told<T>(call: () => Promise<T> | T, syscall: string, path:
   try {
     return await call();
   } catch (error) {
-    const { errno } = error as NodeJS.ErrnoException;
-    if (typeof errno !== "number") throw error;
-    return lateRejection(() => systemError(errno, syscall, path, dest));
+    return lateRejection(() => retold(error, syscall, path, dest));
   }
 }
 

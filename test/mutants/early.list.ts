@@ -152,11 +152,7 @@ const list: readonly Mutant[] = [
         "} else if (error.errno === EINTR) {\n        run(() => start(done));\n      } else {",
         "} else {",
       ],
-      [
-        "an operation that failed keeps its file open",
-        "      ended();\n      // Without an errno",
-        "      // Without an errno",
-      ],
+      ["an operation that failed keeps its file open", "      ended();\n      failLate(", "      failLate("],
       [
         "what is asked for at the exit goes to the pool",
         "isExiting() && atEnd?.here ? atEnd.here() : null",

@@ -26,7 +26,7 @@ const list: readonly Mutant[] = [
       ["data that was taken away makes an empty file", "if (bytes.byteLength !== byteLength) throw dataTaken();", ""],
       [
         "the descriptor stays open after a failure",
-        "    yield* settled(backend.close(file));\n    throw error;",
+        "    yield* settled(backend.close(file));\n      throw error;",
         "    throw error;",
       ],
       [
@@ -102,11 +102,11 @@ const list: readonly Mutant[] = [
         "    if (bytesRead === 0) break;\n    filled += bytesRead;",
         "    filled += bytesRead;\n    if (bytesRead < length) break;",
       ],
-      ["a durable write is not synced", "  yield* done(sync());\n}", "}"],
+      ["a durable write is not synced", "    yield* done(sync());\n  });", "  });"],
       [
         "the rest of a short durable write goes to the beginning",
-        "const at = position < 0 ? -1 : position + landed.bytes - start;\n      const { bytesWritten } = yield*",
-        "const at = position;\n      const { bytesWritten } = yield*",
+        "const at = position < 0 ? -1 : position + landed.bytes - start;\n        const { bytesWritten } = yield*",
+        "const at = position;\n        const { bytesWritten } = yield*",
       ],
       ["bytes of a short vector are written twice", "const first = Math.min(ahead, lengths[i]!);", "const first = 0;"],
       ["a long vector goes on after a short write", "if (bytesWritten < totalLength(part)) break;", ""],
@@ -117,7 +117,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "a device that takes nothing is tried for ever",
-        'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will\n      from',
+        'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will\n        from',
         "from",
       ],
       [

@@ -43,41 +43,39 @@ export function writeSynced(
   position: number,
   landed: Landed,
 ): Promise<void> {
-  return inSteps(writingSynced(file, buffers, position, landed));
-}
-
-function* writingSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Steps<void> {
-  if (file.fd < 0) throw closedError("write");
-  if (!file.seekable && !isSeekable(file) && position !== -1) throw systemError(ESPIPE, "write");
-  const start = landed.bytes;
-  // What can be resized under the kernel's hands is written from a copy.
-  let rest = buffers.map((view) => (isResizable(view) ? Buffer.from(view) : view)).filter((view) => view.length > 0);
-  let left = lengthOf(rest);
-  let retries = 0;
-  let synced = ECANCELED;
-  while (left > 0) {
-    if (lengthOf(rest) !== left) throw dataTaken(); // between two chains
-    const part = firstPart(rest);
-    const total = lengthOf(part);
-    const at = position < 0 ? -1 : position + landed.bytes - start;
-    const outcome = yield* done(runChain(file, part, at, part.length === rest.length, retries > 0));
-    const written = honest(outcome.written);
-    if (written < 0) {
-      const passes = written === EINTR || (written === EAGAIN && ++retries < MAX_RETRIES);
-      const refused = written === EOPNOTSUPP && file.rwFlags !== 0; // writes of one file follow one another here
-      if (refused) file.rwFlags = 0;
-      if ((passes || refused) && !outcome.cancelled) continue;
-      throw systemError(written, "write");
+  return inSteps(function* (): Steps<void> {
+    if (file.fd < 0) throw closedError("write");
+    if (!file.seekable && !isSeekable(file) && position !== -1) throw systemError(ESPIPE, "write");
+    const start = landed.bytes;
+    // What can be resized under the kernel's hands is written from a copy.
+    let rest = buffers.map((view) => (isResizable(view) ? Buffer.from(view) : view)).filter((view) => view.length > 0);
+    let left = lengthOf(rest);
+    let retries = 0;
+    let synced = ECANCELED;
+    while (left > 0) {
+      if (lengthOf(rest) !== left) throw dataTaken(); // between two chains
+      const part = firstPart(rest);
+      const total = lengthOf(part);
+      const at = position < 0 ? -1 : position + landed.bytes - start;
+      const outcome = yield* done(runChain(file, part, at, part.length === rest.length, retries > 0));
+      const written = honest(outcome.written);
+      if (written < 0) {
+        const passes = written === EINTR || (written === EAGAIN && ++retries < MAX_RETRIES);
+        const refused = written === EOPNOTSUPP && file.rwFlags !== 0; // writes of one file follow one another here
+        if (refused) file.rwFlags = 0;
+        if ((passes || refused) && !outcome.cancelled) continue;
+        throw systemError(written, "write");
+      }
+      if (written === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
+      landed.bytes += written;
+      left -= written;
+      rest = withoutFirst(rest, written);
+      if (written === total) synced = outcome.synced;
     }
-    if (written === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
-    landed.bytes += written;
-    left -= written;
-    rest = withoutFirst(rest, written);
-    if (written === total) synced = outcome.synced;
-  }
-  // Not begun, for want of a thread, or interrupted: on its own, then.
-  if (synced === ECANCELED || synced === EINTR) return yield* done(fdatasync(file));
-  if (synced < 0) throw systemError(synced, "fdatasync");
+    // Not begun, for want of a thread, or interrupted: on its own, then.
+    if (synced === ECANCELED || synced === EINTR) return yield* done(fdatasync(file));
+    if (synced < 0) throw systemError(synced, "fdatasync");
+  });
 }
 
 function lengthOf(views: readonly Uint8Array[]): number {
