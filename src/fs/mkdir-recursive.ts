@@ -16,7 +16,11 @@ const FINAL = new Set(["EACCES", "ENOSPC", "ENOTDIR", "EPERM"]);
  * Resolves to the path of the topmost folder made, undefined if all were there. Rejects as mkdir does, with `path` itself:
  * EEXIST if it is a file, ENOTDIR if one above it is.
  */
-export async function makePath(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
+export function makePath(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
+  return finishAtExit(makeAll(backend, path, mode), () => void bunFs.mkdirSync(path, { recursive: true, mode }));
+}
+
+async function makeAll(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
   if (typeof path === "string" && isTidy(path)) {
     try {
       return await bun.mkdir(path, { recursive: true, mode });
@@ -24,7 +28,7 @@ export async function makePath(backend: Backend, path: Path, mode: number): Prom
       // Again, for what Node says was wrong, and of which path.
     }
   }
-  return finishAtExit(makeEach(backend, path, mode), () => void bunFs.mkdirSync(path, { recursive: true, mode }));
+  return makeEach(backend, path, mode);
 }
 
 /** Of such a path Bun's own function, which is one visit to a thread, tells the first folder made as Node does. */

@@ -57,6 +57,14 @@ const end = Object.assign(
   { [OURS]: true },
 );
 
+/** Before the listeners that there are: what they ask for is done by blocking calls, and not left to a pool that may be full. */
+const begin = Object.assign(
+  (): void => {
+    exiting = true;
+  },
+  { [OURS]: true },
+);
+
 let isListening = false;
 let isMoving = false;
 
@@ -70,6 +78,7 @@ function goLast(): void {
 function listen(): void {
   if (isListening) return;
   isListening = true;
+  process.prependListener("exit", begin);
   process.on("exit", end);
   process.on("newListener", (name: string | symbol, listener: object) => {
     if (name !== "exit" || OURS in listener || isMoving) return;

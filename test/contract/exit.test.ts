@@ -204,6 +204,24 @@ describeUnless(ours === undefined && "the oracle alone", "work of several steps,
     }
   }
 
+  test("a thread pool that is full of reads which never end: whole files, folders, what a listener asks for", async () => {
+    const dir = await ends(
+      `Bun.spawnSync(["mkfifo", dir + "/fifo"]);
+      const fifos = [];
+      for (let i = 0; i < 12; i++) fifos.push(await U.open(dir + "/fifo", "r+"));
+      process.on("exit", () => void handle.write("from the listener\\n"));
+      await 0;
+      for (const fifo of fifos) void fifo.read(Buffer.alloc(1)).catch(() => {});
+      void U.writeFile(dir + "/new", "content");
+      void U.writeFile(dir + "/lock", "longer");
+      void U.mkdir(dir + "/a/b", { recursive: true });`,
+      false,
+    );
+    expect(log(dir)).toEqual(["first", "from the listener"]);
+    expect(["new", "lock"].map((name) => readFileSync(join(dir, name), "utf8"))).toEqual(["content", "longer"]);
+    expect(existsSync(join(dir, "a/b"))).toBe(true);
+  });
+
   const reason = missing(["fuse"]);
   test.skipIf(reason !== null)(
     `a file server is mounted elsewhere${reason === null ? "" : ` [skipped: ${reason}]`}`,

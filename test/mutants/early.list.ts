@@ -157,7 +157,6 @@ const list: readonly Mutant[] = [
         "what is asked for at the exit goes to the pool",
         "isExiting() && atEnd?.here ? atEnd.here() : null",
         "null",
-        { survives: "the exit waits for the pool for a moment, and that is mostly enough" },
       ],
       [
         "with O_EXCL a file is opened twice at the exit",

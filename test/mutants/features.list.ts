@@ -72,7 +72,12 @@ const list: readonly Mutant[] = [
     ],
   ]),
   ...inFile("durable/append-log.ts", { tests: ["durable/append-log", "durable/faults"] }, [
-    ["flushSync makes no room", "    this.#count(group);\n    this.#scheduleNext();\n", "    this.#count(group);\n"],
+    [
+      "flushSync makes no room",
+      "    this.#count(group);\n    this.#scheduleNext();\n",
+      "    this.#count(group);\n",
+      { survives: "where there is something to flush a group is scheduled or under way, and looks for room by itself" },
+    ],
     ["flushSync leaves a hole", "      if (this.#flying !== null) this.#file.putAgain(this.#flying.pieces);\n", ""],
   ]),
   ...inFile("durable/append-log.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
