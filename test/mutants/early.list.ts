@@ -153,11 +153,7 @@ const list: readonly Mutant[] = [
         "} else {",
       ],
       ["an operation that failed keeps its file open", "      ended();\n      failLate(", "      failLate("],
-      [
-        "what is asked for at the exit goes to the pool",
-        "isExiting() && atEnd?.here ? atEnd.here() : null",
-        "null",
-      ],
+      ["what is asked for at the exit goes to the pool", "isExiting() && atEnd?.here ? atEnd.here() : null", "null"],
       [
         "with O_EXCL a file is opened twice at the exit",
         "isRead || (flags & O_EXCL) !== 0 ? null : openHere",
