@@ -20,7 +20,6 @@ export const O_TMPFILE: number = 0o20000000 | (process.arch === "arm64" ? 0o4000
 // linux/fs.h: renameat2 and per-call read/write flags
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
-export const RWF_NOWAIT = 0x08;
 export const RWF_DONTCACHE = 0x80;
 
 // linux/falloc.h

@@ -104,8 +104,7 @@ export const CqeFlag = {
   /** 6.0. A zero-copy send is done with its memory. */ NOTIF: 8,
 } as const;
 
-/** `fd` for "relative to the working directory". */
-export const AT_FDCWD = -100;
+export { AT_FDCWD } from "./constants.ts";
 
 const TWO_32 = 4294967296;
 

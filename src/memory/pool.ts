@@ -7,7 +7,7 @@ import { type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateInteger, validateObject } from "../node/arguments.ts";
 import { setTimeout } from "../node/clock.ts";
 import { abortError } from "../node/errors.ts";
-import { validateLimits } from "../node/options.ts";
+import { limitsIn } from "../node/options.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import { ringThread } from "../ring/context.ts";
 import { LeasedMemory, markLeased } from "../ring/lease.ts";
@@ -178,9 +178,8 @@ export class BufferPool {
   /** A buffer, now or when one is given back, in order of asking. Rejects with an AbortError, ETIMEDOUT, or if the pool is closed. */
   async acquire(options: AcquireOptions = {}): Promise<BufferLease> {
     validateObject(options, "options");
-    const { signal, timeoutMs } = options;
-    const limits = { signal, timeoutMs };
-    validateLimits(limits);
+    const limits = limitsIn(options) ?? {};
+    const { signal, timeoutMs } = limits;
     throwIfAborted(signal);
     const lease = this.tryAcquire();
     if (lease !== null) return lease;

@@ -101,6 +101,11 @@ export class Chain<T extends unknown[] = []> {
     return this.#add({ name, syscall: name, sqe: withFile, ...more });
   }
 
+  /** Adds a link that acts on a path, or two. */
+  #addOnPath(name: string, sqe: Sqe, path: PathLike, dest?: PathLike): Chain<[...T, number]> {
+    return this.#add({ name, syscall: name, sqe: () => sqe, path, ...(dest === undefined ? {} : { dest }) });
+  }
+
   /** The links that follow act on this open file, which must stay open until the chain is over. */
   file(file: File): this {
     this.#current = { file };
@@ -138,13 +143,13 @@ export class Chain<T extends unknown[] = []> {
   /** Reads into the views one after the other; resolves to the bytes read. Position −1: the file's own (readv(2)). */
   readv(buffers: readonly View[], position: number | bigint = -1): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.READV, buffers: bufferList(buffers, "buffers"), offset: position };
-    return this.#addOnFile("readv", sqe, { syscall: "read", wanted: totalOf(sqe.buffers) });
+    return this.#addOnFile("readv", sqe, { syscall: "read", wanted: totalLength(sqe.buffers) });
   }
 
   /** Writes the views one after the other; resolves to the bytes written. Position −1: the file's own (writev(2)). */
   writev(buffers: readonly View[], position: number | bigint = -1): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.WRITEV, buffers: bufferList(buffers, "buffers"), offset: position };
-    return this.#addOnFile("writev", sqe, { syscall: "write", wanted: totalOf(sqe.buffers) });
+    return this.#addOnFile("writev", sqe, { syscall: "write", wanted: totalLength(sqe.buffers) });
   }
 
   /** Data and metadata of the chain's file to the disk (fsync(2)); resolves to 0. */
@@ -220,36 +225,32 @@ export class Chain<T extends unknown[] = []> {
   /** `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. */
   rename(from: PathLike, to: PathLike, flags = 0): Chain<[...T, number]> {
     const sqe = { opcode: Opcode.RENAMEAT, path: from, newPath: to, opFlags: flags };
-    return this.#add({ name: "rename", syscall: "rename", sqe: () => sqe, path: from, dest: to });
+    return this.#addOnPath("rename", sqe, from, to);
   }
 
   /** Removes a name that is no folder (unlink(2); Linux 5.11). */
   unlink(path: PathLike): Chain<[...T, number]> {
-    return this.#add({ name: "unlink", syscall: "unlink", sqe: () => ({ opcode: Opcode.UNLINKAT, path }), path });
+    return this.#addOnPath("unlink", { opcode: Opcode.UNLINKAT, path }, path);
   }
 
   /** Removes an empty folder (rmdir(2); Linux 5.11). */
   rmdir(path: PathLike): Chain<[...T, number]> {
-    const sqe = { opcode: Opcode.UNLINKAT, path, opFlags: AT_REMOVEDIR };
-    return this.#add({ name: "rmdir", syscall: "rmdir", sqe: () => sqe, path });
+    return this.#addOnPath("rmdir", { opcode: Opcode.UNLINKAT, path, opFlags: AT_REMOVEDIR }, path);
   }
 
   /** Makes a folder; its parent must be there (mkdir(2); Linux 5.15). */
   mkdir(path: PathLike, mode: number | string = 0o777): Chain<[...T, number]> {
-    const sqe = { opcode: Opcode.MKDIRAT, path, mode: parseMode(mode, "mode") };
-    return this.#add({ name: "mkdir", syscall: "mkdir", sqe: () => sqe, path });
+    return this.#addOnPath("mkdir", { opcode: Opcode.MKDIRAT, path, mode: parseMode(mode, "mode") }, path);
   }
 
   /** Makes `path` a symbolic link with the text `target` (symlink(2); Linux 5.15). */
   symlink(target: PathLike, path: PathLike): Chain<[...T, number]> {
-    const sqe = { opcode: Opcode.SYMLINKAT, path: target, newPath: path };
-    return this.#add({ name: "symlink", syscall: "symlink", sqe: () => sqe, path: target, dest: path });
+    return this.#addOnPath("symlink", { opcode: Opcode.SYMLINKAT, path: target, newPath: path }, target, path);
   }
 
   /** Gives `existing` a second name (link(2); Linux 5.15). */
   link(existing: PathLike, path: PathLike): Chain<[...T, number]> {
-    const sqe = { opcode: Opcode.LINKAT, path: existing, newPath: path };
-    return this.#add({ name: "link", syscall: "link", sqe: () => sqe, path: existing, dest: path });
+    return this.#addOnPath("link", { opcode: Opcode.LINKAT, path: existing, newPath: path }, existing, path);
   }
 
   /** Adds any SQE. Its link flags are the chain's. */
@@ -355,8 +356,7 @@ export class Chain<T extends unknown[] = []> {
   #error(link: number, results: readonly number[], timedOut: boolean, short: boolean): ChainError {
     const { name, syscall, path, dest, wanted, timeoutMs } = this.#links[link]!;
     const cancelled = results.flatMap((res, n) => (res === ECANCELED && n !== link ? [n] : []));
-    const shown = (value: PathLike | undefined): string | Buffer | undefined =>
-      value === undefined ? undefined : toPath(value);
+    const shown = (value?: PathLike): string | Buffer | undefined => (value === undefined ? value : toPath(value));
     const error = short
       ? codedError(Error, "ERR_SHORT_TRANSFER", `${syscall} moved ${results[link]} of ${wanted} bytes`)
       : systemError(timedOut ? errnoOf("ETIMEDOUT") : results[link]!, syscall, shown(path), shown(dest));
@@ -387,8 +387,4 @@ export class Chain<T extends unknown[] = []> {
     for (const [n, slot] of slots.entries()) if (!isOpen(n)) direct.release(slot);
     await this.#runner.closeDirect(slots.filter((_, n) => isOpen(n)));
   }
-}
-
-function totalOf(buffers: readonly View[]): number {
-  return totalLength(buffers);
 }

@@ -6,6 +6,7 @@ import type { OpenFile } from "../backend/interface.ts";
 import { FileHandle, fileOf } from "../handle/file-handle.ts";
 import { SQE_WORDS } from "../kernel/abi.ts";
 import { stableAddress } from "../kernel/address.ts";
+import { STATX_BYTES } from "../kernel/constants.ts";
 import { AT_FDCWD, SqeFlag, setBufferIndex, setFileIndex, setOffset, writeSqe } from "../kernel/sqe.ts";
 import {
   invalidArgType,
@@ -47,7 +48,6 @@ const TWO_32 = 4294967296;
 const IOV_MAX = 1024;
 const IOVEC_BYTES = 16;
 const OPEN_HOW_BYTES = 24;
-const STATX_BYTES = 256;
 /** IORING_ASYNC_CANCEL_ flags. */
 const [CANCEL_FD, CANCEL_FD_FIXED] = [2, 8];
 const SPLICE_FD_IN_FIXED = 2 ** 31;
@@ -79,8 +79,8 @@ export class Draft {
     this.#context = context;
   }
 
-  /** Adds an SQE, or throws what is wrong with it. Returns its opcode. */
-  add(given: Sqe): number {
+  /** Adds an SQE, or throws what is wrong with it. */
+  add(given: Sqe): void {
     const sqe = takenOnce(given);
     const form = formOf(sqe, this.#context.opcodes);
     const drains = ((sqe.flags ?? 0) & SqeFlag.IO_DRAIN) !== 0;
@@ -100,7 +100,6 @@ export class Draft {
     writeSqe(words, i, sqe.opcode, sqe.flags ?? 0, fd, Number(offset), address, length, opFlags, 0, 0);
     if (typeof offset === "bigint") setOffset(words, i, offset);
     this.#rest(form, sqe, cell, i);
-    return sqe.opcode;
   }
 
   #next(): number {

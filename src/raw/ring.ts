@@ -2,23 +2,14 @@
 // Assumes nothing of its arguments: misuse rejects before anything is queued. Never lets an operation of the user's disturb
 // the package's own on the same ring.
 
-import { readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { join } from "node:path";
 import { fallbackReason } from "../backend/choose.ts";
 import { Opcode, type OpcodeName } from "../kernel/sqe.ts";
 import { type Limits, limited } from "../node/abort.ts";
-import {
-  codedError,
-  invalidArgType,
-  validateBoolean,
-  validateInteger,
-  validateObject,
-  validateString,
-} from "../node/arguments.ts";
+import { codedError, invalidArgType, unavailable, validateInteger, validateObject } from "../node/arguments.ts";
 import { closedError, systemError } from "../node/errors.ts";
-import { validateLimits } from "../node/options.ts";
+import { limitsIn } from "../node/options.ts";
 import { RingThread, ringThread } from "../ring/context.ts";
-import { type RingStats, SetupFlag } from "../ring/ring.ts";
+import type { RingStats } from "../ring/ring.ts";
 import { type Reason, setUp } from "../ring/setup.ts";
 import { type Tuning, tune } from "../ring/tuning.ts";
 import { Chain } from "./chain.ts";
@@ -37,10 +28,6 @@ export interface Completion {
 export interface RingOptions {
   /** Entries of the submission queue, a power of two up to 4096 (default 256). The CQ has four times as many. */
   entries?: number;
-  /** IORING_SETUP_IOPOLL: completions of O_DIRECT transfers are polled for, not waited for. Needs poll queues. */
-  iopoll?: boolean;
-  /** With `iopoll`: a path on the device that is going to be used, so that it is asked whether it can be polled. */
-  path?: string;
 }
 
 /** Most io-wq threads of a ring: for what is bounded in time (regular files, block devices), and for the rest. */
@@ -70,7 +57,7 @@ export class Ring {
   readonly #runner: Runner;
   readonly #own: boolean;
 
-  /** Makes a ring of one's own, to be closed with `close()`. Throws where io_uring or polling can't be had, saying why. */
+  /** Makes a ring of one's own, to be closed with `close()`. Throws where io_uring can't be had, saying why. */
   constructor(options: RingOptions = {}, /** @internal */ shared: RingThread | null = null) {
     this.#own = shared === null;
     this.#runner = new Runner(shared ?? ownThread(options), shared !== null);
@@ -211,9 +198,7 @@ export class Ring {
 /** The signal and the time limit of a call's options, each read once and checked. */
 function limitsOf(options: Limits): Limits {
   validateObject(options, "options");
-  const { signal, timeoutMs } = options;
-  validateLimits({ signal, timeoutMs });
-  return { signal, timeoutMs };
+  return limitsIn(options) ?? {};
 }
 
 /** Throws where this thread does not run on io_uring, by the machine's or the user's choice. */
@@ -235,67 +220,14 @@ function noRing({ message, remedy }: Reason): Error {
   return codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", text);
 }
 
+/** A ring of one's own, with its loop. */
 function ownThread(options: RingOptions): RingThread {
   needRing();
   validateObject(options, "options");
-  const { entries = 256, iopoll = false, path } = options;
+  const { entries = 256, iopoll } = options as RingOptions & { iopoll?: unknown };
   validateInteger(entries, "options.entries", 1, MAX_ENTRIES);
-  validateBoolean(iopoll, "options.iopoll");
-  if (path !== undefined) validateString(path, "options.path");
-  if (iopoll) refuseWithoutPollQueues(path);
-  return makeThread(entries, iopoll);
-}
-
-/** A ring with its loop. A polled one has no doorbell: its completions exist only when looked for. */
-function makeThread(entries: number, iopoll: boolean): RingThread {
-  const setup = setUp({ entries, cqEntries: entries * 4, extraFlags: iopoll ? SetupFlag.IOPOLL : 0 });
+  if (iopoll) throw unavailable("options.iopoll", "completions are waited for, never polled for (IORING_SETUP_IOPOLL)");
+  const setup = setUp({ entries, cqEntries: entries * 4 });
   if (!("ring" in setup)) throw noRing(setup);
   return new RingThread(setup);
-}
-
-/** A polled runner without asking the devices first. For tests: none of theirs may have poll queues. */
-export function unaskedPolledRunner(entries: number): Runner {
-  return new Runner(makeThread(entries, true), false);
-}
-
-/** Throws unless the device of `path`, or without one any device, has queues that can be polled. */
-function refuseWithoutPollQueues(path: string | undefined): void {
-  const queues = path === undefined ? allQueues() : [queueOf(path)];
-  if (queues.some((queue) => read(join(queue, "io_poll")).trim() === "1")) return;
-  const where = path === undefined ? "no block device here has" : `the device of ${path} doesn't have`;
-  throw codedError(
-    Error,
-    "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM",
-    `Polled I/O needs poll queues, and ${where} any (queue/io_poll in /sys/block is 0). ` +
-      "For NVMe, load the driver with nvme.poll_queues=1 or more; else use a ring without iopoll",
-  );
-}
-
-function allQueues(): string[] {
-  try {
-    return readdirSync("/sys/block").map((name) => join("/sys/block", name, "queue"));
-  } catch {
-    return [];
-  }
-}
-
-/** The sysfs folder of the queue of the block device that a path lies on; a partition's is its disk's. */
-function queueOf(path: string): string {
-  const { dev } = statSync(path);
-  const major = ((dev >>> 8) & 0xfff) | (Math.floor(dev / 2 ** 32) & ~0xfff);
-  const minor = (dev & 0xff) | ((dev >>> 12) & ~0xff);
-  try {
-    const device = realpathSync(`/sys/dev/block/${major}:${minor}`);
-    return read(join(device, "partition")) === "" ? join(device, "queue") : join(device, "..", "queue");
-  } catch {
-    return ""; // tmpfs, overlayfs, a network: no block device
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }

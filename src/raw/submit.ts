@@ -10,29 +10,15 @@ import { abortError } from "../node/errors.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import type { RingThread } from "../ring/context.ts";
 import { highOfMany, type InFlightOwner, lowOfMany, MAX_MANY, type Operation, promiseFor } from "../ring/operation.ts";
-import { SetupFlag } from "../ring/ring.ts";
 import { Draft, type DraftContext } from "./encode.ts";
 import type { Sqe } from "./sqe-fields.ts";
 
 /** No CQE has this result. */
 const NOT_YET = -(2 ** 31);
-const EOPNOTSUPP = -95;
 const ECANCELED = -125;
 /** A CLOSE that is cancelled so often, for want of a kernel thread, will not come to pass. */
 const MAX_RETRIES = 16;
 const LINKS = SqeFlag.IO_LINK | SqeFlag.IO_HARDLINK;
-/** What a ring with IORING_SETUP_IOPOLL takes (io_issue_defs[].iopoll of the kernel). */
-const POLLED: ReadonlySet<number> = new Set<number>([
-  Opcode.NOP,
-  Opcode.READ,
-  Opcode.WRITE,
-  Opcode.READV,
-  Opcode.WRITEV,
-  Opcode.READ_FIXED,
-  Opcode.WRITE_FIXED,
-  Opcode.FILES_UPDATE,
-]);
-
 /** `res` and `flags` of each CQE, in the order of the SQEs. */
 export type Settle<T> = (results: Int32Array, flags: Uint32Array) => T;
 
@@ -58,7 +44,6 @@ export class Runner {
   readonly thread: RingThread;
   /** Direct descriptors that the user was lent, and may name. */
   readonly lent: Set<number> = new Set();
-  readonly polled: boolean;
   readonly #shared: boolean;
   readonly #context: DraftContext;
   /** SQEs in the kernel's hands that name a direct descriptor; and who waits for there being none. */
@@ -69,7 +54,6 @@ export class Runner {
   constructor(thread: RingThread, shared: boolean) {
     this.thread = thread;
     this.#shared = shared;
-    this.polled = (thread.ring.setupFlags & SetupFlag.IOPOLL) !== 0;
     this.#context = this.#contextFor(this.lent);
   }
 
@@ -127,9 +111,7 @@ export class Runner {
 
   /** Closes the files in these direct descriptors, if there are any, and gives them back. */
   async closeDirect(slots: readonly number[]): Promise<void> {
-    // A polled ring takes no CLOSE, and no OPENAT either.
-    const closes = (this.polled ? [] : slots).map((fileIndex) => ({ opcode: Opcode.CLOSE, fileIndex }));
-    let left = closes;
+    let left = slots.map((fileIndex) => ({ opcode: Opcode.CLOSE, fileIndex }));
     for (let retries = 0; left.length > 0; retries++) {
       const results = await this.run(left, (cqes) => [...cqes], null, new Set(slots));
       // Never begun: the file is in the slot yet, and whoever got the slot next would read it.
@@ -155,8 +137,7 @@ export class Runner {
 
   /** Whether this ring takes the opcode. */
   has(name: OpcodeName): boolean {
-    const opcode = Opcode[name];
-    return this.thread.setup.opcodes[opcode] === 1 && (!this.polled || POLLED.has(opcode));
+    return this.thread.setup.opcodes[Opcode[name]] === 1;
   }
 
   /**
@@ -175,10 +156,7 @@ export class Runner {
     try {
       const count = sqes.length;
       if (count > MAX_MANY) throw outOfRange("sqes.length", `<= ${MAX_MANY}`, count);
-      for (let i = 0; i < count; i++) {
-        const opcode = draft.add(sqes[i]!);
-        if (this.polled) refuseUnpolled(opcode);
-      }
+      for (let i = 0; i < count; i++) draft.add(sqes[i]!);
       checkLinks(draft, this.thread.ring.sqEntries);
       return this.#start(draft, settle, signal);
     } catch (error) {
@@ -229,7 +207,6 @@ export class Runner {
     this.#unname(draft);
     draft.release();
     this.thread.ring.operations.releaseMany(operation);
-    if (this.polled && results.includes(EOPNOTSUPP)) return reject(notPollable());
     if (!intact) return reject(memoryTaken());
     try {
       const value = run.settle(results, run.flags);
@@ -287,23 +264,6 @@ function checkLinks(draft: Draft, sqEntries: number): void {
     if (linked && i === draft.count - 1)
       throw invalidArgValue("sqe.flags", linked, "must not link the last SQE: what would follow is somebody else's");
   }
-}
-
-function refuseUnpolled(opcode: number): void {
-  if (!POLLED.has(opcode))
-    throw invalidArgValue(
-      "sqe.opcode",
-      opcode,
-      "must be a transfer on a polled ring: open, sync and close on another one",
-    );
-}
-
-function notPollable(): Error {
-  return codedError(
-    Error,
-    "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM",
-    "The kernel can't poll for this file (EOPNOTSUPP): open it with O_DIRECT, on a file system and a device that support polled I/O",
-  );
 }
 
 function memoryTaken(): Error {

@@ -4,7 +4,7 @@
 import { after, clockMs, queueMicrotask, setImmediate } from "../node/clock.ts";
 import { errnoCode } from "../node/errors.ts";
 import { type Doorbell, openDoorbell } from "./doorbell.ts";
-import { PASSING, type Ring, SetupFlag } from "./ring.ts";
+import { PASSING, type Ring } from "./ring.ts";
 import { Spin } from "./spin.ts";
 
 /** Bounds of the loop's behaviour, with what they are set to. */
@@ -53,12 +53,8 @@ export class Loop {
   readonly #flush = (): void => this.flush();
   readonly #step = (): void => this.#poll();
 
-  /** A polled completion is found only by looking: no doorbell rings for it. */
-  readonly #mustLook: boolean;
-
   constructor(ring: Ring) {
     this.#ring = ring;
-    this.#mustLook = (ring.setupFlags & SetupFlag.IOPOLL) !== 0;
     ring.onStaged = () => this.#schedule();
   }
 
@@ -178,7 +174,7 @@ export class Loop {
     this.#refused = 0;
     // Keep submitting while the queue moves: an operation in flight may depend on a queued one.
     const moving = ring.queued > 0 && (ring.submitted > submitted || ring.inFlight === 0);
-    if (moving || this.#mustLook || (!ring.contended && !ring.onlySyncs && this.spin.maySpin(now))) this.#yield();
+    if (moving || (!ring.contended && !ring.onlySyncs && this.spin.maySpin(now))) this.#yield();
     else this.#sleep();
   }
 

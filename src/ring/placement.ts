@@ -64,11 +64,20 @@ export class Placement {
 
   /**
    * Makes a call of about so many microseconds when the event loop has had its turn, and those that asked before have had
-   * theirs. For what costs more any other way: large cached reads. It must not throw.
+   * theirs; resolves to what it gives. For what costs more any other way: large cached reads.
    */
-  callLater(us: number, call: () => void): void {
-    this.#later.push({ us, call });
+  callLater<T>(us: number, call: () => T | Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const run = (): void => {
+      try {
+        resolve(call());
+      } catch (error) {
+        reject(error);
+      }
+    };
+    this.#later.push({ us, call: run });
     if (this.#later.length === 1) setImmediate(this.#serve);
+    return promise;
   }
 
   /** Whether calls wait for their turn: who asks now is behind them. */

@@ -21,7 +21,6 @@ export const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
 
 /** IORING_SETUP_ flags this package uses (never SQPOLL: such a ring keeps old credentials after setuid, CVE-2024-22017). */
 export const SetupFlag = {
-  IOPOLL: 0x1,
   R_DISABLED: 0x40,
   COOP_TASKRUN: 0x100,
   TASKRUN_FLAG: 0x200,

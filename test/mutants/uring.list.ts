@@ -163,7 +163,7 @@ const list: readonly Mutant[] = [
       ["a file that shrank is padded", "fileEnd = Math.min(fileEnd, done); // it shrank", ""],
       [
         "what a file grew by is left out",
-        "const length = await readGrown(t, source, parts, size, signal);",
+        "const length = await readOn(t, source, parts, size, signal);",
         "const length = size;",
       ],
       [
@@ -171,7 +171,7 @@ const list: readonly Mutant[] = [
         "await Promise.all(workers); // also after",
         "await Promise.race(workers); // also after",
       ],
-      ["a failed read leaves the result's memory", "    target.discard();\n    throw failure;", "    throw failure;"],
+      ["a failed read leaves the result's memory", "    target.release();\n    throw failure;", "    throw failure;"],
       [
         "a failed piece is taken for the end",
         '        if (res < 0) throw systemError(res, "read");\n        if (res === 0) {',
@@ -183,7 +183,7 @@ const list: readonly Mutant[] = [
         "",
         { tests: ["fault/told", "contract/odd-files"] },
       ],
-      ["the first part of a large file is lost", "    target.write(part, at);\n", ""],
+      ["the first part of a large file is lost", "    target.bytes.set(part, at);\n", ""],
       [
         "memory of one piece is not given back",
         "    memory.release(); // its CQE",

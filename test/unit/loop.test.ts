@@ -7,8 +7,6 @@ import { readdirSync, readlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Opcode } from "../../src/kernel/sqe.ts";
 import type { RingThread } from "../../src/ring/context.ts";
-import { Loop } from "../../src/ring/loop.ts";
-import { SetupFlag } from "../../src/ring/ring.ts";
 import { runCase, startCase } from "../helpers/child.ts";
 import { run } from "../helpers/mounts.ts";
 import { endThread, nop, parkRead, smallThread, submitOne } from "../helpers/small-ring.ts";
@@ -82,22 +80,6 @@ test("what completes in the flush that submitted it teaches nothing of waits", a
   t.loop.spin.seen = t.loop.spin.slept = () => void learned++;
   for (let i = 0; i < 500; i++) await nop(t.ring);
   expect(learned).toBe(0);
-});
-
-test("a ring whose completions have to be polled for never sleeps: no doorbell would ring", async () => {
-  t = smallThread();
-  Object.defineProperty(t.ring, "setupFlags", { value: t.ring.setupFlags | SetupFlag.IOPOLL });
-  const loop = new Loop(t.ring);
-  const { read, fd } = parkRead(t.ring, fifo());
-  fds.push(fd);
-  await Bun.sleep(50); // far longer than any patience
-  expect(loop.doorbell).toBeNull();
-  const { spins } = t.ring.stats();
-  await Bun.sleep(20);
-  expect(t.ring.stats().spins).toBeGreaterThan(spins);
-  writeSync(fd, "12345678");
-  expect(await read).toBe(8);
-  loop.close();
 });
 
 test("a completion wakes the loop out of its sleep, again and again", async () => {

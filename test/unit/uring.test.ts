@@ -3,10 +3,9 @@
 // Assumes io_uring; the opcodes one by one are test/contract/ring-opcodes.test.ts.
 
 import { describe, expect, test } from "bun:test";
-import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { backend, CqeFlag, OPCODE_SINCE, Opcode, open, Ring, type Sqe, SqeFlag, shutdown } from "../../src/index.ts";
 import { writeSqe } from "../../src/kernel/sqe.ts";
-import { unaskedPolledRunner } from "../../src/raw/ring.ts";
 import { setUp } from "../../src/ring/setup.ts";
 import { describeUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
@@ -247,25 +246,9 @@ describeUnless(backend !== "io_uring" && "no ring", "Ring", () => {
     expect(() => new Ring({ entries: 0 })).toThrow("options.entries");
   });
 
-  describe("iopoll", () => {
-    test("says which device has no poll queues", () => {
-      const polls = Array.from(new Bun.Glob("*/queue/io_poll").scanSync({ cwd: "/sys/block", followSymlinks: true }));
-      const some = polls.some((path) => readFileSync(`/sys/block/${path}`, "utf8").trim() === "1");
-      if (!some) expect(() => new Ring({ iopoll: true })).toThrow("no block device here has any");
-      expect(() => new Ring({ iopoll: true, path: "/proc" })).toThrow("the device of /proc doesn't have any");
-    });
-
-    test("takes transfers only, and says so when the kernel can't poll for a file", async () => {
-      const runner = unaskedPolledRunner(8);
-      const fd = openSync(tmp.file(DATA), "r");
-      const run = (sqe: Sqe): Promise<number> => runner.run([sqe], (results) => results[0]!);
-      expect(await run({ opcode: Opcode.NOP })).toBe(0);
-      expect((await refusal(run({ opcode: Opcode.FSYNC, fd })))[1]).toContain("must be a transfer on a polled ring");
-      const [code, message] = await refusal(run({ opcode: Opcode.READ, fd, buffer: Buffer.alloc(10), offset: 0 }));
-      expect([code, message.includes("O_DIRECT")]).toEqual(["ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", true]);
-      closeSync(fd);
-      await runner.thread.shutDown(1000);
-    });
+  test("polled I/O is refused, and said so", () => {
+    const options = { iopoll: true } as object;
+    expect(() => new Ring(options)).toThrow("options.iopoll is unavailable");
   });
 
   test("the kernel refuses a ring of this package what the package does not use", async () => {

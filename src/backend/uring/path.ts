@@ -21,16 +21,12 @@ import { close } from "./close.ts";
 import { finishStat, stageStat } from "./read-write.ts";
 import {
   begin,
-  byHelper,
   EAGAIN,
   EINTR,
   end,
   fail,
-  finishVoid,
-  holdsNames,
-  onPath,
+  onPaths,
   pathAddress,
-  puntFlag,
   remoteFlag,
   stage,
   stageAgain,
@@ -175,43 +171,20 @@ function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats
 export const stat = (path: Path, bigint: boolean): Promise<Stats | BigIntStats> => statPath(path, bigint, false);
 export const lstat = (path: Path, bigint: boolean): Promise<Stats | BigIntStats> => statPath(path, bigint, true);
 
-export const mkdir = (path: Path, mode: number): Promise<void> => onPath(Opcode.MKDIRAT, "mkdir", path, mode, 0);
-export const unlink = (path: Path): Promise<void> => onPath(Opcode.UNLINKAT, "unlink", path, 0, 0);
-export const rmdir = (path: Path): Promise<void> => onPath(Opcode.UNLINKAT, "rmdir", path, 0, AT_REMOVEDIR);
-
-/** An operation on two paths; `fd` and `length` are the opcode's two directory descriptors, where it has them. */
-function onTwoPaths(
-  opcode: number,
-  syscall: string,
-  from: Path,
-  to: Path,
-  fd: number,
-  length: number,
-  opFlags: number,
-): Promise<void> {
-  const t = thread();
-  const waits = t.placement.mayWait();
-  const cell = t.cells.acquireForPath();
-  const answer = waits ? byHelper(t, cell, opcode, syscall, from, to, length, opFlags) : null;
-  if (answer !== null) return answer;
-  const operation = begin(t, finishVoid, syscall, null);
-  operation.path = from;
-  operation.dest = to;
-  operation.cell = cell;
-  const first = pathAddress(operation, cell, 0, from);
-  const second = pathAddress(operation, cell, CELL_HALF, to);
-  const flags = puntFlag(t, operation, holdsNames(t, from, to));
-  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
-  return promiseFor(operation);
-}
+export const mkdir = (path: Path, mode: number): Promise<void> =>
+  onPaths(Opcode.MKDIRAT, "mkdir", path, undefined, AT_FDCWD, mode, 0);
+export const unlink = (path: Path): Promise<void> =>
+  onPaths(Opcode.UNLINKAT, "unlink", path, undefined, AT_FDCWD, 0, 0);
+export const rmdir = (path: Path): Promise<void> =>
+  onPaths(Opcode.UNLINKAT, "rmdir", path, undefined, AT_FDCWD, 0, AT_REMOVEDIR);
 
 /** `renameFlags`: RENAME_NOREPLACE 1, RENAME_EXCHANGE 2 (renameat2(2)). */
 export const rename = (from: Path, to: Path, renameFlags: number = 0): Promise<void> =>
-  onTwoPaths(Opcode.RENAMEAT, "rename", from, to, AT_FDCWD, AT_FDCWD, renameFlags);
+  onPaths(Opcode.RENAMEAT, "rename", from, to, AT_FDCWD, AT_FDCWD, renameFlags);
 export const symlink = (target: Path, path: Path): Promise<void> =>
-  onTwoPaths(Opcode.SYMLINKAT, "symlink", target, path, AT_FDCWD, 0, 0);
+  onPaths(Opcode.SYMLINKAT, "symlink", target, path, AT_FDCWD, 0, 0);
 export const link = (existing: Path, path: Path): Promise<void> =>
-  onTwoPaths(Opcode.LINKAT, "link", existing, path, AT_FDCWD, AT_FDCWD, 0);
+  onPaths(Opcode.LINKAT, "link", existing, path, AT_FDCWD, AT_FDCWD, 0);
 
 const OPEN_FILES = "/proc/self/fd";
 let hasProc: boolean | undefined;
@@ -230,4 +203,4 @@ export async function openUnnamed(folder: Path, mode: number): Promise<OpenFile>
 }
 
 export const linkUnnamed = (file: OpenFile, path: Path): Promise<void> =>
-  onTwoPaths(Opcode.LINKAT, "link", `${OPEN_FILES}/${file.fd}`, path, AT_FDCWD, AT_FDCWD, AT_SYMLINK_FOLLOW);
+  onPaths(Opcode.LINKAT, "link", `${OPEN_FILES}/${file.fd}`, path, AT_FDCWD, AT_FDCWD, AT_SYMLINK_FOLLOW);

@@ -155,16 +155,10 @@ function readLater(
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
   const kept = typeof path === "string" ? path : Buffer.from(path); // the caller may change it meanwhile
-  return new Promise((resolve, reject) => {
-    placement.callLater(us, () => {
-      try {
-        if (isAborted(signal)) return reject(abortError(signal!));
-        const t = thread(); // another, if the ring was shut down meanwhile
-        resolve(readCached(t, kept, flags, encoding, signal, true) ?? readByRing(t, kept, flags, encoding, signal));
-      } catch (error) {
-        reject(error);
-      }
-    });
+  return placement.callLater(us, () => {
+    if (isAborted(signal)) throw abortError(signal!);
+    const t = thread(); // another, if the ring was shut down meanwhile
+    return readCached(t, kept, flags, encoding, signal, true) ?? readByRing(t, kept, flags, encoding, signal);
   });
 }
 
@@ -205,9 +199,10 @@ function readCached(
   lanes.learn(size);
   if (size < LANE_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES))
     return namingFolder(readOpened(t, new OpenFile(fd), size, encoding, signal), path);
-  return t.placement.mayCall(size / BYTES_PER_US)
+  const us = size / BYTES_PER_US;
+  return t.placement.mayCall(us)
     ? readLarger(t, fd, size, encoding, signal)
-    : readLargerLater(t, fd, size, encoding, signal);
+    : t.placement.callLater(us, () => readLarger(thread(), fd, size, encoding, signal));
 }
 
 /** A file that does not fit a lane, at once if it is in the page cache. */
@@ -227,25 +222,6 @@ function readLarger(
   if (bytes === null || t.native.readOpened(fd, bytes, size) < size)
     return readOpened(t, new OpenFile(fd), size, encoding, signal);
   return Promise.resolve(encoding === null ? bytes : bytes.toString(encoding));
-}
-
-/** As readLarger, after the event loop's turn. */
-function readLargerLater(
-  t: RingThread,
-  fd: number,
-  size: number,
-  encoding: BufferEncoding | null,
-  signal: AbortSignal | null,
-): Promise<Buffer | string> {
-  return new Promise((resolve, reject) => {
-    t.placement.callLater(size / BYTES_PER_US, () => {
-      try {
-        resolve(readLarger(thread(), fd, size, encoding, signal));
-      } catch (error) {
-        reject(error);
-      }
-    });
-  });
 }
 
 /** Reads a file that is open already through the ring, and closes it. An abort rejects at once. */

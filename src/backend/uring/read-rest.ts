@@ -37,7 +37,7 @@ export async function readAll(
   if (size > 0) return readSized(t, source, [], 0, size, encoding, signal);
   if (t.native.seekable(source.fd) !== 0) return readToEnd(t, source, [], 0, encoding, signal);
   const parts: Buffer[] = [];
-  const length = await readGrown(t, source, parts, 0, signal);
+  const length = await readOn(t, source, parts, 0, signal);
   return present(Buffer.concat(parts, length), encoding);
 }
 
@@ -62,7 +62,7 @@ export async function readRest(
   if (file.size > MAX_FILE_BYTES) throw fileTooLarge(file.size);
   if (file.seekable && file.size > first) return readSized(t, source, head, first, file.size, encoding, signal);
   if (file.seekable) {
-    const length = await readGrown(t, source, head, first, signal);
+    const length = await readOn(t, source, head, first, signal);
     return present(Buffer.concat(head, length), encoding);
   }
   if (second > 0) head.push(Buffer.from(lane.bytes.subarray(LANE_BYTES, LANE_BYTES + second)));
@@ -128,14 +128,7 @@ async function readToEnd(
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
-  let length = have;
-  for (let piece = LANE_BYTES; ; piece = Math.min(PIECE_BYTES, piece * 2)) {
-    const part = await readPiece(t, source, OWN_POSITION, piece, signal);
-    if (part === null) break;
-    parts.push(part);
-    length += part.length;
-    if (length > MAX_FILE_BYTES) throw fileTooLarge(length);
-  }
+  const length = await readOn(t, source, parts, have, signal, true);
   return present(Buffer.concat(parts, length), encoding);
 }
 
@@ -163,9 +156,10 @@ async function readSized(
   const target = allocate(t, size, (source.sqeFlag & SqeFlag.ASYNC) !== 0);
   let at = 0;
   for (const part of head) {
-    target.write(part, at);
+    target.bytes.set(part, at);
     at += part.length;
   }
+  const memory = target.isOwned ? target.bytes : null;
   let next = have;
   let fileEnd = size;
   let failure: unknown = null;
@@ -178,8 +172,8 @@ async function readSized(
       while (done < stop) {
         const address = target.address + done;
         // Never here: what costs is not the copy, but the new memory, whose first huge pages take milliseconds.
-        const flag = target.memory === null ? SqeFlag.ASYNC : t.placement.transfer(stop - done);
-        const res = await run(t, Opcode.READ, "read", flag, source, done, address, stop - done, target.memory, signal);
+        const flag = !target.isOwned ? SqeFlag.ASYNC : t.placement.transfer(stop - done);
+        const res = await run(t, Opcode.READ, "read", flag, source, done, address, stop - done, memory, signal);
         if (res < 0) throw systemError(res, "read");
         if (res === 0) {
           fileEnd = Math.min(fileEnd, done); // it shrank
@@ -192,27 +186,35 @@ async function readSized(
   const workers = Array.from({ length: PIECES }, () => worker().catch((error: unknown) => (failure ??= error)));
   await Promise.all(workers); // also after a failure: the kernel may still write into the result
   if (failure !== null) {
-    target.discard();
+    target.release();
     throw failure;
   }
-  const bytes = target.take(fileEnd);
+  const bytes = resultOf(target, fileEnd);
   if (fileEnd < size) return present(bytes, encoding);
   const parts = [bytes];
-  const length = await readGrown(t, source, parts, size, signal);
+  const length = await readOn(t, source, parts, size, signal);
   return present(parts.length === 1 ? bytes : Buffer.concat(parts, length), encoding);
 }
 
-/** Reads what is behind the expected end: nothing, unless the file grew or has no size (/proc). Returns the new length. */
-async function readGrown(
+/**
+ * Reads what is behind the expected end: nothing, unless the file grew or has no size (/proc). Of a `stream`, which has no
+ * positions, all that comes. Returns the new length.
+ */
+async function readOn(
   t: RingThread,
   source: Source,
   parts: Buffer[],
   have: number,
   signal: AbortSignal | null,
+  stream: boolean = false,
 ): Promise<number> {
   let length = have;
-  for (let piece = FIRST_LOOK_BYTES; ; piece = PIECE_BYTES) {
-    const part = await readPiece(t, source, length, piece, signal);
+  for (
+    let piece = stream ? LANE_BYTES : FIRST_LOOK_BYTES;
+    ;
+    piece = stream ? Math.min(PIECE_BYTES, piece * 2) : PIECE_BYTES
+  ) {
+    const part = await readPiece(t, source, stream ? OWN_POSITION : length, piece, signal);
     if (part === null) return length;
     parts.push(part);
     length += part.length;
@@ -223,59 +225,44 @@ async function readGrown(
 /** Memory for a result that is being read into: JavaScript gets hold of it only when the kernel is done. */
 interface Target {
   address: Address;
-  /** The memory, where it is JavaScript's. */
-  memory: Uint8Array | null;
-  write(part: Buffer, at: number): void;
-  take(length: number): Buffer;
-  discard(): void;
-}
-
-/** Memory of JavaScript's, for what a local disk soon answers. */
-function owned(size: number): Target {
-  const bytes = Buffer.allocUnsafeSlow(Math.max(1024, size));
-  return {
-    address: stableAddress(bytes, 0),
-    memory: bytes,
-    write: (part, at) => void bytes.set(part, at),
-    take: (length) => (length === bytes.length ? bytes : bytes.subarray(0, length)),
-    discard: () => {},
-  };
-}
-
-/** Memory of the ring's, for what may never come. */
-function copied(t: RingThread, size: number): Target {
-  const memory = t.memory.acquire(size);
-  return {
-    address: memory.address,
-    memory: null,
-    write: (part, at) => void memory.bytes.set(part, at),
-    take: (length) => {
-      const bytes = Buffer.copyBytesFrom(memory.bytes, 0, length);
-      memory.release();
-      return bytes;
-    },
-    discard: () => memory.release(),
-  };
+  bytes: Buffer;
+  /** The memory is JavaScript's, for what a local disk soon answers. */
+  isOwned: boolean;
+  /** The ring's, for what may never come: the result is a copy. Else it is mapped for the result. */
+  isLent: boolean;
+  /** The kernel is done with it. */
+  release(): void;
 }
 
 function allocate(t: RingThread, size: number, isRemote: boolean): Target {
   const { native, ring } = t;
   const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 1) : null;
-  if (address === null) return isRemote ? copied(t, size) : owned(size);
-  const region = native.regionAt(ring.address, address)!;
-  const bytes = Buffer.from(sharedMemory(native, ring.release, region, 0, address, size));
-  // The kernel is done with it. A closed ring has let it go; a stopped one may still write to it.
-  const letGo = (): void => {
-    if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
-  };
-  return {
-    address,
-    memory: null,
-    write: (part, at) => void bytes.set(part, at),
-    take: (length) => {
-      letGo();
-      return length === size ? bytes : bytes.subarray(0, length);
-    },
-    discard: letGo,
-  };
+  if (address !== null) {
+    const region = native.regionAt(ring.address, address)!;
+    const bytes = Buffer.from(sharedMemory(native, ring.release, region, 0, address, size));
+    // A closed ring has let it go; a stopped one may still write to it.
+    const release = (): void => {
+      if (!ring.closed && ring.poisoned === null) native.regionFree(ring.address, address);
+    };
+    return { address, bytes, isOwned: false, isLent: false, release };
+  }
+  if (isRemote) {
+    const memory = t.memory.acquire(size);
+    return {
+      address: memory.address,
+      bytes: memory.bytes,
+      isOwned: false,
+      isLent: true,
+      release: () => memory.release(),
+    };
+  }
+  const bytes = Buffer.allocUnsafeSlow(Math.max(1024, size));
+  return { address: stableAddress(bytes, 0), bytes, isOwned: true, isLent: false, release: () => {} };
+}
+
+/** The first `length` bytes, which are the caller's from here on. */
+function resultOf({ bytes, isLent, release }: Target, length: number): Buffer {
+  const result = isLent ? Buffer.copyBytesFrom(bytes, 0, length) : bytes;
+  release();
+  return length === result.length ? result : result.subarray(0, length);
 }

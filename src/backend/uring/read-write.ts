@@ -283,12 +283,13 @@ export function write<T extends ArrayBufferView>(
   return transfer(begin(thread(), finishWrite, "write", file), Opcode.WRITE, view, offset, length, position);
 }
 
-/** An operation on the file without a value. */
-function onFile(
+/** An operation on the file, or a range of it, without a value. */
+export function onFile(
   file: OpenFile,
   opcode: number,
   syscall: string,
   offset: number,
+  address: number,
   length: number,
   opFlags: number,
 ): Promise<void> {
@@ -298,15 +299,15 @@ function onFile(
   const { fd } = file;
   const flags = file.remote ? remoteFlag(t, operation) : 0;
   operation.isSync = opcode === Opcode.FSYNC;
-  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, offset, 0, length, opFlags));
+  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, offset, address, length, opFlags));
   return promiseFor(operation);
 }
 
-export const fsync = (file: OpenFile): Promise<void> => onFile(file, Opcode.FSYNC, "fsync", 0, 0, 0);
+export const fsync = (file: OpenFile): Promise<void> => onFile(file, Opcode.FSYNC, "fsync", 0, 0, 0, 0);
 export const fdatasync = (file: OpenFile): Promise<void> =>
-  onFile(file, Opcode.FSYNC, "fdatasync", 0, 0, FSYNC_DATASYNC);
+  onFile(file, Opcode.FSYNC, "fdatasync", 0, 0, 0, FSYNC_DATASYNC);
 export const ftruncate = (file: OpenFile, length: number): Promise<void> =>
-  onFile(file, Opcode.FTRUNCATE, "ftruncate", length, 0, 0);
+  onFile(file, Opcode.FTRUNCATE, "ftruncate", length, 0, 0, 0);
 
 export function finishStat(operation: Operation, res: number): void {
   if (res < 0) return res === EINTR && !operation.cancelled ? operation.again!() : fail(operation, res);

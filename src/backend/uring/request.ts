@@ -4,7 +4,7 @@
 import { NOT_TAKEN, PENDING } from "../../kernel/abi.ts";
 import { stableAddress } from "../../kernel/address.ts";
 import type { Address } from "../../kernel/shim.ts";
-import { AT_FDCWD, SqeFlag, writeSqe } from "../../kernel/sqe.ts";
+import { SqeFlag, writeSqe } from "../../kernel/sqe.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { fail as failLate } from "../../node/late-error.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
@@ -217,24 +217,28 @@ export function byHelper(
   return promiseFor(operation);
 }
 
-/** An operation on one path without a value: mkdir, unlink, rmdir. */
-export function onPath(
+/** An operation on one path or two, without a value; `fd` and `length` are the opcode's two folders, where it has them. */
+export function onPaths(
   opcode: number,
   syscall: string,
   path: string | Buffer,
+  dest: string | Buffer | undefined,
+  fd: number,
   length: number,
   opFlags: number,
 ): Promise<void> {
   const t = thread();
   const waits = t.placement.mayWait();
   const cell = t.cells.acquireForPath(); // may throw: before anything waits for the operation's end
-  const answer = waits ? byHelper(t, cell, opcode, syscall, path, undefined, length, opFlags) : null;
+  const answer = waits ? byHelper(t, cell, opcode, syscall, path, dest, length, opFlags) : null;
   if (answer !== null) return answer;
   const operation = begin(t, finishVoid, syscall, null);
   operation.path = path;
+  operation.dest = dest;
   operation.cell = cell;
-  const address = pathAddress(operation, cell, 0, path);
-  const flags = puntFlag(t, operation, holdsNames(t, path));
-  stageAgain(operation, () => stage(t, operation, opcode, flags, AT_FDCWD, 0, address, length, opFlags));
+  const first = pathAddress(operation, cell, 0, path);
+  const second = dest === undefined ? 0 : pathAddress(operation, cell, CELL_HALF, dest);
+  const flags = puntFlag(t, operation, holdsNames(t, path, dest));
+  stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
   return promiseFor(operation);
 }

@@ -19,7 +19,6 @@ import {
 } from "../../kernel/constants.ts";
 import { OPCODE_SINCE, Opcode, type OpcodeName, SqeFlag } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
-import { closedError } from "../../node/errors.ts";
 import { PinnedBuffer } from "../../ring/kernel-memory.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF } from "../../ring/scratch.ts";
@@ -35,7 +34,8 @@ import {
 } from "../interface.ts";
 import * as own from "./own-position.ts";
 import { rename } from "./path.ts";
-import { begin, EINTR, end, fail, finishVoid, remoteFlag, stage, stageAgain, thread } from "./request.ts";
+import { onFile } from "./read-write.ts";
+import { begin, EINTR, end, fail, stage, stageAgain, thread } from "./request.ts";
 
 /** Throws unless the kernel has the opcode. */
 export function needOpcode(what: string, opcode: OpcodeName): void {
@@ -54,13 +54,7 @@ function onRange(
   opFlags: number,
 ): Promise<void> {
   needOpcode(syscall, opcode);
-  if (file.fd < 0) throw closedError(syscall);
-  const t = thread();
-  const operation = begin(t, finishVoid, syscall, file);
-  const { fd } = file;
-  const flags = file.remote ? remoteFlag(t, operation) : 0;
-  stageAgain(operation, () => stage(t, operation, Opcode[opcode], flags, fd, offset, address, length, opFlags));
-  return promiseFor(operation);
+  return onFile(file, Opcode[opcode], syscall, offset, address, length, opFlags);
 }
 
 export function allocate(file: OpenFile, offset: number, length: number, space: Space): Promise<void> {
