@@ -174,13 +174,8 @@ export function pathFlag(t: RingThread, operation: Operation, path: string | Buf
   return t.mounts.holdsPath(path) ? remoteFlag(t, operation) : 0;
 }
 
-/** The SQE flag of an operation that the ring always punts: io-wq where it is remote, else the helper. */
-export function puntFlag(t: RingThread, operation: Operation, isRemote: boolean): number {
-  return isRemote ? remoteFlag(t, operation) : t.placement.punted();
-}
-
 /** Whether one of these names, which no operation follows where it is a link, may be a remote file system's. */
-export function holdsNames(t: RingThread, path: string | Buffer, dest?: string | Buffer): boolean {
+function holdsNames(t: RingThread, path: string | Buffer, dest?: string | Buffer): boolean {
   return t.mounts.holdsName(path) || (dest !== undefined && t.mounts.holdsName(dest));
 }
 
@@ -188,7 +183,7 @@ export function holdsNames(t: RingThread, path: string | Buffer, dest?: string |
  * One call on paths without a value, by the helper: at once where it takes no longer than one may wait. null: begin an
  * operation of the ring, and the cell is still the caller's. Only for who is alone.
  */
-export function byHelper(
+function byHelper(
   t: RingThread,
   cell: Cell,
   opcode: number,
@@ -238,7 +233,7 @@ export function onPaths(
   operation.cell = cell;
   const first = pathAddress(operation, cell, 0, path);
   const second = dest === undefined ? 0 : pathAddress(operation, cell, CELL_HALF, dest);
-  const flags = puntFlag(t, operation, holdsNames(t, path, dest));
+  const flags = holdsNames(t, path, dest) ? remoteFlag(t, operation) : t.placement.punted();
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
   return promiseFor(operation);
 }
