@@ -6,7 +6,7 @@
 import { constants, type Mode, type PathLike, type StatFsOptions, type TimeLike } from "node:fs";
 import type * as node from "node:fs/promises";
 import { currentBackend } from "../backend/choose.ts";
-import { codedError, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
+import { codedError, lowMode, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { told } from "../node/errors.ts";
 import { parseMode } from "../node/open-flags.ts";
@@ -23,8 +23,7 @@ const MAX_ID = 2 ** 32 - 1;
 /** Whether this process may use a path: `mode` is F_OK (default) or R_OK, W_OK, X_OK combined. */
 export async function access(path: PathLike, mode?: number): Promise<void> {
   const checked = toPath(path);
-  const wish = mode ?? constants.F_OK;
-  validateInteger(wish, "mode", 0, 7);
+  const wish = lowMode(mode);
   await currentBackend().access(checked, wish);
 }
 

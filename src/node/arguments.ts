@@ -113,6 +113,17 @@ export function invalidArgValue(name: string, value: unknown, reason = "is inval
 
 const separatorLimit = 2 ** 32;
 
+/** The bits that access and copyFile take, refused in the words of Node's own check; a fraction is cut off. */
+export function lowMode(mode: unknown): number {
+  if (mode === undefined || mode === null) return 0;
+  if (typeof mode !== "number")
+    throw codedError(TypeError, "ERR_INVALID_ARG_TYPE", "mode must be int32 or null/undefined");
+  if (!Number.isFinite(mode)) throw codedError(RangeError, "ERR_OUT_OF_RANGE", "mode is out of range");
+  const bits = Math.trunc(mode);
+  if (bits < 0 || bits > 7) throw codedError(RangeError, "ERR_OUT_OF_RANGE", "mode is out of range: >= 0 && <= 7");
+  return bits;
+}
+
 /** ERR_OUT_OF_RANGE. `range` completes "It must be …". Integers beyond 2^32 are shown with separators: 4_294_967_297. */
 export function outOfRange(name: string, range: string, value: unknown): Coded<RangeError> {
   let text: string;

@@ -8,7 +8,7 @@ import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/i
 import { type CacheUse, isBypass } from "../fs/open.ts";
 import { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
-import { invalidArgValue, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
+import { invalidArgValue, lowMode, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
@@ -86,8 +86,7 @@ export const DEFAULT_REQUEST: CopyRequest = {
 
 function copyRequest(options: unknown): CopyRequest {
   if (options === null || typeof options !== "object") {
-    const mode = options ?? 0;
-    validateInteger(mode, "mode", 0, 7);
+    const mode = lowMode(options);
     return mode === 0 ? DEFAULT_REQUEST : { ...DEFAULT_REQUEST, mode };
   }
   const { mode, signal, onProgress, direct, cache, queueDepth, chunkSize } = options as CopyFileOptions;

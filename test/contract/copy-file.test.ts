@@ -180,6 +180,7 @@ forEachImplementation((fs, _name, it) => {
       await expectArgumentError(() => fs.copyFile(src, tmp.path(), mode), "ERR_OUT_OF_RANGE");
     }
     await expectArgumentError(() => fs.copyFile(src, tmp.path(), "x" as any), "ERR_INVALID_ARG_TYPE");
+    await fs.copyFile(src, tmp.path(), 0.5); // cut off
   });
 
   it("names the argument it refuses", async () => {

@@ -41,6 +41,8 @@ forEachImplementation((fs, _name, it) => {
     await expectArgumentError(() => fs.access(path, -1), "ERR_OUT_OF_RANGE");
     await expectArgumentError(() => fs.access(path, 8), "ERR_OUT_OF_RANGE");
     await expectArgumentError(() => any.access(path, "x"), "ERR_INVALID_ARG_TYPE");
+    await expectArgumentError(() => fs.access(path, Number.NaN), "ERR_OUT_OF_RANGE");
+    await fs.access(path, 1.5 - 1); // cut off
   });
 
   it("chmod takes a number and an octal string, by path and by handle", async () => {
