@@ -7,7 +7,7 @@ import type { Mode, ReadStream, TimeLike, WriteStream } from "node:fs";
 import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import type { Interface } from "node:readline";
 import type { ReadableStream } from "node:stream/web";
-import { currentBackend } from "../backend/choose.ts";
+import { cancelling, currentBackend } from "../backend/choose.ts";
 import type { OpenFile } from "../backend/interface.ts";
 import { writeAll } from "../backend/loops.ts";
 import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
@@ -94,7 +94,7 @@ export class FileHandle extends OpenHandle {
       if (!isLimited(checked)) return turns.readInOrder(() => readContent(backend, file, checked));
       return limited(checked, "read", (signal) =>
         abortable(
-          turns.readInOrder(() => readContent(backend, file, { ...checked, signal })),
+          turns.readInOrder(() => readContent(cancelling(backend, signal), file, { ...checked, signal })),
           signal,
         ),
       );
@@ -106,7 +106,7 @@ export class FileHandle extends OpenHandle {
   /**
    * Writes all of `data` at the file's own position and truncates nothing. `data` is a string (`encoding`, default utf8),
    * a view, or anything that is iterated, also asynchronously, and yields those. `flush` syncs afterwards. An abort
-   * is looked at between writes; its error's `bytesWritten` says how far it came.
+   * ends the write that is under way, where it can be; its error's `bytesWritten` says how far it came.
    */
   writeFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     try {
@@ -129,7 +129,9 @@ export class FileHandle extends OpenHandle {
 
   #writeBytes(bytes: Uint8Array, signal: AbortSignal | undefined, flush: boolean, landed: Landed): Promise<void> {
     const { backend, file, turns } = sourceOf(this);
-    return turns.writeInOrder(() => this.#flushed(writeAll(backend, file, bytes, signal, landed), flush));
+    return turns.writeInOrder(() =>
+      this.#flushed(writeAll(cancelling(backend, signal), file, bytes, signal, landed), flush),
+    );
   }
 
   #writePieces(pieces: DataPieces, options: FileOptions, flush: boolean, landed: Landed): Promise<void> {

@@ -7,6 +7,7 @@ import { getEventListeners } from "node:events";
 import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import * as library from "../../src/index.ts";
 import { expectArgumentError, rejection } from "../helpers/expect-error.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -147,6 +148,37 @@ test("a write that is ended says how much has landed", async () => {
   expect(readFileSync(file)).toHaveLength(1000);
   expect(listeners(controller.signal)).toBe(0);
 });
+
+testUnless(
+  !onRing && "a thread can't be called back",
+  "what is ended leaves nothing behind: no late byte, none taken, no close that waits",
+  async () => {
+    const path = fifo();
+    const other = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    const handle = await library.open(path, "r+");
+    // A read that waits would take what comes for whoever reads next.
+    expect(await rejection(handle.readFile({ timeoutMs: 20 }))).toMatchObject(LATE);
+    writeSync(other, "for the next");
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(64));
+    expect(buffer.toString("latin1", 0, bytesRead)).toBe("for the next");
+    // A write that waits would go on as soon as there is room.
+    const error = await rejection(handle.writeFile(patternBytes(300_000, 3), { signal: AbortSignal.timeout(20) }));
+    expect(error.name).toBe("AbortError");
+    const into = Buffer.alloc(300_000);
+    let there = 0;
+    for (let idle = 0; idle < 5; idle++) {
+      const got = readNow(path, into);
+      if (got > 0) idle = 0;
+      there += got;
+      await Bun.sleep(5);
+    }
+    const told = library.capabilities().lateClose ? [there, 0] : [there];
+    expect(told).toContain(error.bytesWritten);
+    expect(there).toBeLessThan(300_000);
+    await handle.close();
+    closeSync(other);
+  },
+);
 
 test("within the limits, everything is as without them", async () => {
   const path = tmp.path();
