@@ -23,7 +23,7 @@ test("an operation that ends gives back all that it had, and lets its file close
   Object.assign(operation, {
     ring: { operations: table },
     owner: { inFlight: 1, closing: note("file") },
-    cell: { cells: { give: note("cell") } },
+    cell: { cells: { release: note("cell") } },
     lease: { done: note("lease") },
     standIn: { release: note("stand-in") },
     remote: { leave: note("remote") },
