@@ -24,7 +24,7 @@ test("an operation that ends gives back all that it had, and lets its file close
     ring: { operations: table },
     owner: { inFlight: 1, closing: note("file") },
     cell: { cells: { release: note("cell") } },
-    lease: { done: note("lease") },
+    lease: { release: note("lease") },
     standIn: { release: note("stand-in") },
     remote: { leave: note("remote") },
   });
