@@ -61,9 +61,13 @@ const watchCode = later(() => require("./fs/watch.ts") as Watch);
 
 filesComeWith(handles);
 
-/** The function `name` of what `load` gives; `length` is Node's `Function.length`: promisify and others look at it. */
+/**
+ * The function `name` of what `load` gives; `length` is Node's `Function.length`: promisify and others look at it. None takes
+ * more than three arguments, or looks at their number.
+ */
 function deferred<T, K extends keyof T & string>(load: () => T, name: K, length: number): T[K] {
-  return withLength((...args: any[]): any => run(load, name, args), length) as T[K];
+  const call = (first: any, second: any, third: any): any => run(load, name, first, second, third);
+  return withLength(call, length) as T[K];
 }
 
 /** The same for what gives an iterator. */
@@ -72,43 +76,38 @@ function iterating<T, K extends keyof T & string>(load: () => T, name: K, length
 }
 
 /** What can't be loaded is a rejection. */
-function run(load: () => unknown, name: string, args: any[]): any {
+function run(load: () => unknown, name: string, first: any, second: any, third: any): any {
   let loaded: Module;
   try {
     loaded = load() as Module;
   } catch (error) {
     return Promise.reject(error);
   }
-  return loaded[name]!(...args);
+  return loaded[name]!(first, second, third);
 }
 
 /* ---- early, by Bun -------------------------------------------------------------------------------------------------- */
 
-type Early = (again: () => Promise<any>, first: any, second: any, third: any) => Promise<unknown> | null;
+type Early = (long: early.Long, first: any, second: any, third: any) => Promise<unknown> | null;
 
-/** Options whose values have been read, once; what is no object as it is. */
-type Take = (options: unknown) => unknown;
+/** Options whose values have been read, once: what comes later looks at the copy. */
+type Take = (options: any) => unknown;
 
-/** By these names: what comes later looks at the copy. An array is a mistake or of no use, and stays what it is. */
-const read =
-  (...names: string[]): Take =>
-  (options) => {
-    if (typeof options !== "object" || options === null || Array.isArray(options)) return options;
-    const taken: Record<string, unknown> = {};
-    for (const name of names) taken[name] = (options as Record<string, unknown>)[name];
-    return taken;
-  };
-const FILE_OPTIONS = ["encoding", "flag", "mode", "flush", "buffer", "signal", "timeoutMs"];
-const ofFile = read(...FILE_OPTIONS);
-const ofFolder = read(...FILE_OPTIONS, "recursive", "withFileTypes", "bufferSize");
-const ofStat = read("bigint", "throwIfNoEntry", "signal", "timeoutMs");
-const ofMkdir = read("recursive", "mode");
+// By their names, not in a loop: a program of few calls runs this before it is compiled.
+const ofFile: Take = ({ encoding, flag, mode, flush, buffer, signal, timeoutMs }) => {
+  return { encoding, flag, mode, flush, buffer, signal, timeoutMs };
+};
+const ofFolder: Take = (options) => {
+  const { encoding, recursive, withFileTypes, bufferSize, signal, timeoutMs } = options;
+  return { encoding, recursive, withFileTypes, bufferSize, signal, timeoutMs };
+};
+const ofStat: Take = ({ bigint, throwIfNoEntry, signal, timeoutMs }) => ({ bigint, throwIfNoEntry, signal, timeoutMs });
+const ofMkdir: Take = ({ recursive, mode }) => ({ recursive, mode });
 /** As Node takes those of rm, by what is the object's own. */
-const ofRm: Take = (options) =>
-  typeof options !== "object" || options === null || Array.isArray(options) ? options : { ...options };
+const ofRm: Take = (options) => ({ ...options });
 
 /**
- * The function `name` of what `load` gives; by `direct` as long as that will have the call. The argument number `at` is
+ * The function `name` of what `load` gives; by `direct` as long as that will have the call. The second argument may be
  * options.
  */
 function quick<T, K extends keyof T & string>(
@@ -116,15 +115,14 @@ function quick<T, K extends keyof T & string>(
   name: K,
   length: number,
   direct: Early,
-  at = 0,
-  take?: Take,
+  take: Take | null = null,
 ): T[K] {
-  const call = (...args: any[]): any => {
-    if (isOver) return run(load, name, args);
+  const long: early.Long = (first, second, third) => run(load, name, first, second, third);
+  const call = (first: any, second: any, third: any): any => {
+    if (isOver || typeof first !== "string") return run(load, name, first, second, third);
     try {
-      if (take !== undefined && args.length > at && typeof args[0] === "string") args[at] = take(args[at]);
-      const again = (): any => run(load, name, args);
-      return direct(again, args[0], args[1], args[2]) ?? again();
+      if (take !== null && typeof second === "object") second = once(take, second);
+      return direct(long, first, second, third) ?? long(first, second, third);
     } catch (error) {
       return Promise.reject(error); // of a getter of the caller's
     }
@@ -132,10 +130,29 @@ function quick<T, K extends keyof T & string>(
   return withLength(call, length) as T[K];
 }
 
+/** The same for what has data before its options. */
+function writing<T, K extends keyof T & string>(load: () => T, name: K, direct: Early): T[K] {
+  const long: early.Long = (first, second, third) => run(load, name, first, second, third);
+  const call = (path: any, data: any, options: any): any => {
+    if (isOver || typeof path !== "string") return run(load, name, path, data, options);
+    try {
+      if (typeof options === "object") options = once(ofFile, options);
+      return direct(long, path, data, options) ?? long(path, data, options);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  };
+  return withLength(call, 3) as T[K];
+}
+
+/** Options as they have been read. An array is a mistake or of no use, and stays what it is. */
+const once = (take: Take, options: object | null): unknown =>
+  options !== null && !Array.isArray(options) ? take(options) : options;
+
 /** Resolves if the path may be used as `mode` asks (F_OK by default), else rejects. */
 export const access: Delegated["access"] = quick(delegated, "access", 1, early.access);
 /** As writeFile, with the flag "a": creates the file if it is missing, and writes at its end. */
-export const appendFile: Whole["appendFile"] = quick(whole, "appendFile", 3, early.appendFile, 2, ofFile);
+export const appendFile: Whole["appendFile"] = writing(whole, "appendFile", early.appendFile);
 /** Sets the mode of what the path leads to. */
 export const chmod: Delegated["chmod"] = quick(delegated, "chmod", 2, early.chmod);
 /** Sets owner and group of what the path leads to; −1 keeps one. */
@@ -156,16 +173,16 @@ export const lchown: Delegated["lchown"] = deferred(delegated, "lchown", 3);
 /** Gives a file a second name. */
 export const link: Delegated["link"] = quick(delegated, "link", 2, early.link);
 /** The Stats of a path, of the link itself where it is a symbolic one; BigIntStats with `bigint`. */
-export const lstat: OnPaths["lstat"] = quick(onPaths, "lstat", 1, early.lstat, 1, ofStat);
+export const lstat: OnPaths["lstat"] = quick(onPaths, "lstat", 1, early.lstat, ofStat);
 /** Sets the times of a link itself. */
 export const lutimes: Delegated["lutimes"] = deferred(delegated, "lutimes", 3);
 /**
  * Makes a folder; `mode` is 0o777 by default, less the umask. With `recursive` also those above it that are missing, and
  * a folder that is there already is no error; resolves to the first one made, or undefined.
  */
-export const mkdir: OnPaths["mkdir"] = quick(onPaths, "mkdir", 2, early.mkdir, 1, ofMkdir);
+export const mkdir: OnPaths["mkdir"] = quick(onPaths, "mkdir", 2, early.mkdir, ofMkdir);
 /** Makes a folder with six random characters after the prefix. */
-export const mkdtemp: Directory["mkdtemp"] = quick(directory, "mkdtemp", 2, early.mkdtemp, 1, ofFile);
+export const mkdtemp: Directory["mkdtemp"] = quick(directory, "mkdtemp", 2, early.mkdtemp, ofFile);
 /** As `mkdtemp`; the folder is removed at the end of `await using`. */
 export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(disposable, "mkdtempDisposable", 2);
 /**
@@ -180,27 +197,27 @@ export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir", 3);
  * With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part that was
  * filled. A FileHandle is read from its position on and stays open.
  */
-export const readFile: Whole["readFile"] = quick(whole, "readFile", 2, early.readFile, 1, ofFile);
+export const readFile: Whole["readFile"] = quick(whole, "readFile", 2, early.readFile, ofFile);
 /**
  * The names of a folder; Dirents with `withFileTypes`, the whole tree with `recursive` (links are listed, not
  * entered).
  */
-export const readdir: Directory["readdir"] = quick(directory, "readdir", 2, early.readdir, 1, ofFolder);
+export const readdir: Directory["readdir"] = quick(directory, "readdir", 2, early.readdir, ofFolder);
 /** The text of a symbolic link. */
-export const readlink: Delegated["readlink"] = quick(delegated, "readlink", 2, early.readlink, 1, ofFile);
+export const readlink: Delegated["readlink"] = quick(delegated, "readlink", 2, early.readlink, ofFile);
 /** The path without links, `.` and `..`. */
-export const realpath: Delegated["realpath"] = quick(delegated, "realpath", 2, early.realpath, 1, ofFile);
+export const realpath: Delegated["realpath"] = quick(delegated, "realpath", 2, early.realpath, ofFile);
 /** Gives a file or folder another name, in place of a file that has it. */
 export const rename: OnPaths["rename"] = quick(onPaths, "rename", 2, early.rename);
 /** Removes files and, with `recursive`, trees; never leaves the tree by a link that is swapped meanwhile. */
-export const rm: Rm["rm"] = quick(rmCode, "rm", 2, early.rm, 1, ofRm);
+export const rm: Rm["rm"] = quick(rmCode, "rm", 2, early.rm, ofRm);
 /** Removes an empty folder. The option `recursive` that once was there is refused, as by Node 26. */
 export const rmdir: OnPaths["rmdir"] = quick(onPaths, "rmdir", 2, early.rmdir);
 /**
  * The Stats of what a path leads to; BigIntStats with `bigint`. With `throwIfNoEntry: false` resolves to undefined if
  * nothing is there.
  */
-export const stat: OnPaths["stat"] = quick(onPaths, "stat", 1, early.stat, 1, ofStat);
+export const stat: OnPaths["stat"] = quick(onPaths, "stat", 1, early.stat, ofStat);
 /** Size and free space of the file system. */
 export const statfs: Delegated["statfs"] = deferred(delegated, "statfs", 1);
 /** Makes a symbolic link. */
@@ -218,7 +235,7 @@ export const watch: Watch["watch"] = iterating(watchCode, "watch", 1);
  * asynchronously, and yields those. `flag` is "w" and `mode` 0o666 by default; `flush` syncs before the file is closed.
  * A FileHandle is written from its position on, without truncating, and stays open.
  */
-export const writeFile: Whole["writeFile"] = quick(whole, "writeFile", 3, early.writeFile, 2, ofFile);
+export const writeFile: Whole["writeFile"] = writing(whole, "writeFile", early.writeFile);
 
 /* ---- as Node has it -------------------------------------------------------------------------------------------------- */
 

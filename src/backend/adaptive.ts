@@ -8,7 +8,7 @@ import { clockMs } from "../node/clock.ts";
 import { later } from "../node/loading.ts";
 import { byteLengthOf } from "../node/views.ts";
 import { presence } from "../ring/presence.ts";
-import { alone, endBeginning, isFirst, lookAtPool } from "./early.ts";
+import { alone, endBeginning, isFirst, lookAtPool, watch } from "./early.ts";
 import type { Backend, OpenFile, WriteFileOptions } from "./interface.ts";
 
 type Method = (...args: any[]) => any;
@@ -58,7 +58,7 @@ class Race {
     const isMeasured = isFirst || call % MEASURED_EACH === 0;
     const start = isMeasured ? clockMs() : 0;
     const result: Promise<unknown> = (way === 0 ? this.#ring : this.#node)[this.#name]!(...args);
-    if (way === 1) alone.watch(result);
+    if (way === 1) watch(result);
     if (isMeasured) {
       const note = (): void => this.#note(way, clockMs() - start);
       result.then(note, ignore); // what fails is faster, and another thing
@@ -110,7 +110,7 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
       const method = nodes[name === "readFile" ? "readFileAtOnce" : name]!;
       const result = method.apply(node, name === "open" ? noted(args) : args);
       if (name === "close") early.delete(args[0]);
-      if (result instanceof Promise) alone.watch(result);
+      if (result instanceof Promise) watch(result);
       return result;
     };
     return asked;

@@ -11,22 +11,16 @@ import { copyHere, isFreeOrFile } from "../node/exit-calls.ts";
 import { late } from "../node/late-error.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { byteLengthOf, isView } from "../node/views.ts";
-import { alone, isDirect } from "./early.ts";
+import { begin, end, isEarly, isPlain } from "./early.ts";
 import { beginChange, endChange, enterPool, leavePool } from "./node-pool.ts";
 
 type Failure = NodeJS.ErrnoException & { dest?: string };
 
 /* ---- what is plain ------------------------------------------------------------------------------------------------ */
 
-/** Longer ones Bun refuses by itself, in its own way. */
-const PLAIN_PATH = 1024;
-
-export const isPlain = (path: unknown): path is string =>
-  typeof path === "string" && path.length > 0 && path.length < PLAIN_PATH && !path.includes("\0");
-
-const isText = (encoding: unknown): boolean => encoding === "utf8" || encoding === "utf-8";
+/** With the bits of a file's type, too, as Stats have it: the kernel passes over them. */
 const isMode = (mode: unknown): mode is number =>
-  Number.isInteger(mode) && (mode as number) >= 0 && (mode as number) < 0o1000;
+  Number.isInteger(mode) && (mode as number) >= 0 && (mode as number) <= 0o177777;
 
 /* ---- how it ends -------------------------------------------------------------------------------------------------- */
 
@@ -50,38 +44,41 @@ function nodeError(error: Failure, syscall: string, path: string, dest?: string)
   return made;
 }
 
-// A program of few operations waits longer for functions that are compiled than for what they do: so few are made for each
-// operation, and what all can share is shared.
+// A program of few operations waits longer for functions that are compiled than for what they do, and each that an operation calls
+// is compiled after some dozen of them, again where it is inlined. So there are few of them, and what all can share is shared.
 
 const ended = <T>(value: T): T => {
-  alone.end();
+  end();
   return value;
 };
 const endedStats = (stats: Stats | BigIntStats): Stats | BigIntStats => {
-  alone.end();
+  end();
   return roundDates(stats);
 };
 /** What changes something has ended. */
 const changed = <T>(value: T): T => {
-  alone.end();
+  end();
   endChange();
   return value;
 };
-const nothing = (): void => alone.end();
-const changedNothing = (): void => void changed(undefined);
+const nothing = (): void => end();
+const changedNothing = (): void => {
+  end();
+  endChange();
+};
 
 /** What only looks, with Node's errors. `given` counts it as ended, and says what becomes of the value. */
 function looking<T, R>(operation: Promise<T>, syscall: string, path: string, given: (value: T) => R): Promise<R> {
-  alone.begin();
+  begin();
   return operation.then(given, (error: Failure) => {
-    alone.end();
+    end();
     throw nodeError(error, syscall, path);
   });
 }
 
 /** What changes something and gives nothing, with Node's errors. */
 function plainly(operation: Promise<unknown>, syscall: string, path: string, dest?: string): Promise<void> {
-  alone.begin();
+  begin();
   beginChange();
   return operation.then(changedNothing, (error: Failure) => {
     changedNothing();
@@ -89,13 +86,13 @@ function plainly(operation: Promise<unknown>, syscall: string, path: string, des
   });
 }
 
-/** What changes something, and is done `again` if it fails. */
-function anyhow<T>(operation: Promise<T>, again: Again): Promise<T> {
-  alone.begin();
+/** What changes something, and is done in the long way if it fails. */
+function anyhow<T>(operation: Promise<T>, long: Long, path: string, options: unknown): Promise<T> {
+  begin();
   beginChange();
   return operation.then(changed, () => {
     changedNothing();
-    return again();
+    return long(path, options);
   });
 }
 
@@ -106,16 +103,17 @@ function changing<T>(
   bytes: number,
   failed: (error: Failure) => any,
 ): Promise<T> {
-  alone.begin();
+  begin();
   enterPool(settle, bytes);
   return operation.then(
     (value) => {
       leavePool(settle);
-      return ended(value);
+      end();
+      return value;
     },
     (error: Failure) => {
       leavePool(settle);
-      alone.end();
+      end();
       return failed(error);
     },
   );
@@ -127,8 +125,8 @@ function changing<T>(
 export type Given = Readonly<Record<string, unknown>>;
 type Options = Given | string | null | undefined;
 type Result<T> = Promise<T> | null;
-/** The long way. */
-type Again = () => Promise<any>;
+/** The long way, for the same arguments. */
+export type Long = (first: unknown, second?: unknown, third?: unknown) => Promise<any>;
 
 const NONE: Given = {};
 /** What is no options object, and no encoding, is wrong as an encoding. */
@@ -138,150 +136,168 @@ const given = (options: Options): Given =>
 const isObject = (value: unknown): value is Given =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-const isUnlimited = ({ signal, timeoutMs }: Given): boolean => signal === undefined && timeoutMs === undefined;
-const isPlainText = (encoding: unknown): boolean => encoding === undefined || encoding === null || isText(encoding);
-
 /** Neither is there anything but an encoding, nor is that another than utf8. */
-const isBare = (options: Given): boolean => isPlainText(options["encoding"]) && isUnlimited(options);
-
-function stats(
-  look: (path: string, options: { bigint: boolean }) => Promise<Stats | BigIntStats>,
-  syscall: string,
-  path: unknown,
-  options: Given | undefined,
-): Result<Stats | BigIntStats> {
-  if (options !== undefined && !isObject(options)) return null;
-  const { bigint, throwIfNoEntry } = options ?? NONE;
-  if (!isPlain(path) || (options !== undefined && !(isUnlimited(options) && (throwIfNoEntry ?? true) === true)))
-    return null;
-  if (!isDirect()) return null;
-  return looking(look(path, { bigint: bigint === true }), syscall, path, endedStats);
+function isBare(options: Given): boolean {
+  const { encoding, signal, timeoutMs } = options;
+  const isText = encoding === undefined || encoding === null || encoding === "utf8" || encoding === "utf-8";
+  return isText && signal === undefined && timeoutMs === undefined;
 }
 
-export const stat = (_: Again, path: unknown, options: Given | undefined): Result<Stats | BigIntStats> =>
-  stats(bun.stat as never, "stat", path, options);
-export const lstat = (_: Again, path: unknown, options: Given | undefined): Result<Stats | BigIntStats> =>
-  stats(bun.lstat as never, "lstat", path, options);
+type Look = (path: string, options: { bigint: boolean }) => Promise<Stats | BigIntStats>;
+type Stat = (_: Long, path: unknown, options: Given | undefined) => Result<Stats | BigIntStats>;
+const [AS_NUMBERS, AS_BIGINTS] = [{ bigint: false }, { bigint: true }];
 
-export function access(_: Again, path: unknown, mode: unknown): Result<void> {
+const statBy =
+  (look: Look, syscall: string): Stat =>
+  (_, path, options) => {
+    let how = AS_NUMBERS;
+    if (options !== undefined) {
+      if (!isObject(options)) return null;
+      const { bigint, throwIfNoEntry, signal, timeoutMs } = options;
+      if (signal !== undefined || timeoutMs !== undefined || (throwIfNoEntry ?? true) !== true) return null;
+      if (bigint === true) how = AS_BIGINTS;
+    }
+    return isEarly(path) ? looking(look(path, how), syscall, path, endedStats) : null;
+  };
+
+export const stat: Stat = statBy(bun.stat as Look, "stat");
+export const lstat: Stat = statBy(bun.lstat as Look, "lstat");
+
+export function access(_: Long, path: unknown, mode: unknown): Result<void> {
   const wish = mode ?? 0;
-  if (!isPlain(path) || !Number.isInteger(wish) || (wish as number) < 0 || (wish as number) > 7) return null;
-  if (!isDirect()) return null;
+  if (!Number.isInteger(wish) || (wish as number) < 0 || (wish as number) > 7 || !isEarly(path)) return null;
   return looking(bun.access(path, wish as number), "access", path, nothing);
 }
 
-export function readdir(_: Again, path: unknown, options: Options): Result<string[] | Dirent[]> {
+export function readdir(_: Long, path: unknown, options: Options): Result<string[] | Dirent[]> {
+  if (options === undefined)
+    return isEarly(path) ? looking(bun.readdir(path), "scandir", path, ended as (names: string[]) => string[]) : null;
   const all = given(options);
   const { withFileTypes, recursive } = all;
-  if (!isPlain(path) || !isBare(all) || recursive || !isDirect()) return null;
+  if (recursive || !isBare(all) || !isEarly(path)) return null;
   return withFileTypes
     ? looking(bun.readdir(path, { withFileTypes: true }), "scandir", path, ended)
     : looking(bun.readdir(path), "scandir", path, ended);
 }
 
-export function realpath(_: Again, path: unknown, options: Options): Result<string> {
-  if (!isPlain(path) || !isBare(given(options)) || !isDirect()) return null;
-  return looking(bun.realpath(path), "realpath", path, ended);
+export function realpath(_: Long, path: unknown, options: Options): Result<string> {
+  return isBare(given(options)) && isEarly(path) ? looking(bun.realpath(path), "realpath", path, ended) : null;
 }
 
-export function readlink(_: Again, path: unknown, options: Options): Result<string> {
-  return isPlain(path) && isBare(given(options)) && isDirect()
-    ? looking(bun.readlink(path), "readlink", path, ended)
-    : null;
+export function readlink(_: Long, path: unknown, options: Options): Result<string> {
+  return isBare(given(options)) && isEarly(path) ? looking(bun.readlink(path), "readlink", path, ended) : null;
 }
 
 /** Bytes beyond which Node refuses, and Bun does not. */
 const NODE_LIMIT = 2 ** 31 - 1;
 
-/** `again` is the long way: it says what is wrong where that is more than a file which can't be opened. */
-export function readFile(again: Again, path: unknown, options: Options): Result<string | Buffer> {
+/** The long way says what is wrong where that is more than a file which can't be opened. */
+export function readFile(long: Long, path: unknown, options: Options): Result<string | Buffer> {
   const all = given(options);
   const { encoding, flag, buffer } = all;
-  if (!isPlain(path) || !isBare(all) || (flag ?? "r") !== "r" || buffer !== undefined || !isDirect()) return null;
+  if (!isBare(all) || (flag ?? "r") !== "r" || buffer !== undefined || !isEarly(path)) return null;
   const reading: Promise<string | Buffer> = encoding ? bun.readFile(path, "utf8") : bun.readFile(path);
-  alone.begin();
+  begin();
   return reading.then(
-    (content) => (ended(content).length > NODE_LIMIT ? again() : content),
+    (content) => {
+      end();
+      return content.length > NODE_LIMIT ? long(path, options) : content;
+    },
     (error: Failure) => {
-      alone.end();
+      end();
       if (error.syscall === "open") throw nodeError(error, "open", path);
-      return again();
+      return long(path, options);
     },
   );
 }
 
 /** The flags that neither read nor wait for the disk. */
-const WRITING = new Set<unknown>(["w", "wx", "a", "ax"]);
+const isWriting = (flag: unknown): boolean => flag === "w" || flag === "a" || flag === "wx" || flag === "ax";
 
 /**
  * By Bun's own writeFile: one visit to a thread. What fails after the file was opened, and was not to be appended, is
- * done `again`, for what is left then is to be what was written.
+ * done in the long way, for what is left then is to be what was written.
  */
-function write(again: Again, path: unknown, data: unknown, options: Options, defaultFlag: string): Result<void> {
-  const all = given(options);
-  const { mode = 0o666, flag = defaultFlag, flush = false, buffer } = all;
-  if (!isPlain(path) || !isBare(all) || !WRITING.has(flag) || !isMode(mode) || flush !== false || buffer !== undefined)
-    return null;
-  const isPlainData =
-    typeof data === "string" || (data instanceof Uint8Array && isView(data) && byteLengthOf(data) > 0);
-  if (!isPlainData || !isDirect()) return null;
-  const how = { flag: flag as string, mode };
-  const byteLength = typeof data === "string" ? data.length : byteLengthOf(data as Uint8Array);
-  const writing = bun.writeFile(path, data as Uint8Array, how);
-  // At the end of the thread: the same bytes to the same places as the pool may be writing, where a file takes them so.
-  const settle = (): void => {
-    if (flag !== "w") return;
-    leavePool(settle);
-    if (typeof data !== "string" && byteLengthOf(data as Uint8Array) !== byteLength) return;
-    if (isFreeOrFile(path)) bunFs.writeFileSync(path, data as Uint8Array, how);
+const writeBy =
+  (defaultFlag: string) =>
+  (long: Long, path: unknown, data: unknown, options: Options): Result<void> => {
+    let [mode, flag]: [unknown, unknown] = [0o666, defaultFlag];
+    if (options !== undefined) {
+      const all = given(options);
+      const { flush = false, buffer } = all;
+      if (!isBare(all) || flush !== false || buffer !== undefined) return null;
+      mode = all["mode"] === undefined ? mode : all["mode"];
+      flag = all["flag"] === undefined ? flag : all["flag"];
+      if (!isWriting(flag) || !isMode(mode)) return null;
+    }
+    const isString = typeof data === "string";
+    if (!(isString || (data instanceof Uint8Array && isView(data) && byteLengthOf(data) > 0)) || !isEarly(path))
+      return null;
+    const how = { flag: flag as string, mode: mode as number };
+    const byteLength = isString ? data.length : byteLengthOf(data as Uint8Array);
+    const writing = bun.writeFile(path, data as Uint8Array, how);
+    // At the end of the thread: the same bytes to the same places as the pool may be writing, where a file takes them so.
+    const settle = (): void => {
+      if (flag !== "w") return;
+      leavePool(settle);
+      if (!isString && byteLengthOf(data as Uint8Array) !== byteLength) return;
+      if (isFreeOrFile(path)) bunFs.writeFileSync(path, data as Uint8Array, how);
+    };
+    return changing(writing, settle, byteLength, (error) => {
+      if (error.syscall === "open") throw nodeError(error, "open", path);
+      if (flag === "w" || typeof error.errno !== "number") return long(path, data, options);
+      throw systemError(error.errno, "write");
+    });
   };
-  return changing(writing, settle, byteLength, (error) => {
-    if (error.syscall === "open") throw nodeError(error, "open", path);
-    if (flag === "w" || typeof error.errno !== "number") return again();
-    throw systemError(error.errno, "write");
-  });
-}
 
-export const writeFile = (again: Again, path: unknown, data: unknown, options: Options): Result<void> =>
-  write(again, path, data, options, "w");
-export const appendFile = (again: Again, path: unknown, data: unknown, options: Options): Result<void> =>
-  write(again, path, data, options, "a");
+type Write = (long: Long, path: unknown, data: unknown, options: Options) => Result<void>;
+export const writeFile: Write = writeBy("w");
+export const appendFile: Write = writeBy("a");
 
-export function mkdir(again: Again, path: unknown, options: unknown): Result<string | undefined> {
-  if (options !== undefined && typeof options !== "number" && !isObject(options)) return null;
-  const { recursive = false, mode = 0o777 } = typeof options === "number" ? { mode: options } : (options ?? NONE);
-  if (!isPlain(path) || !isMode(mode) || typeof recursive !== "boolean") return null;
-  if (!recursive) return isDirect() ? (plainly(bun.mkdir(path, mode), "mkdir", path) as Promise<undefined>) : null;
-  if (!isTidy(path) || !isDirect()) return null;
+export function mkdir(long: Long, path: unknown, options: unknown): Result<string | undefined> {
+  let [recursive, mode]: [unknown, unknown] = [false, 0o777];
+  if (typeof options === "number") mode = options;
+  else if (options !== undefined) {
+    if (!isObject(options)) return null;
+    if (options["recursive"] !== undefined) ({ recursive } = options);
+    if (options["mode"] !== undefined) ({ mode } = options);
+    if (typeof recursive !== "boolean") return null;
+  }
+  if (!isMode(mode)) return null;
+  if (!recursive) return isEarly(path) ? (plainly(bun.mkdir(path, mode), "mkdir", path) as Promise<undefined>) : null;
+  if (!isPlain(path) || !isTidy(path) || !isEarly(path)) return null;
   const settle = (): void => {
     leavePool(settle);
-    bunFs.mkdirSync(path, { recursive, mode });
+    bunFs.mkdirSync(path, { recursive: true, mode });
   };
-  return changing(bun.mkdir(path, { recursive, mode }), settle, 0, again);
+  return changing(bun.mkdir(path, { recursive: true, mode }), settle, 0, () => long(path, options));
 }
 
 /** Of such a path Bun tells the first folder made as Node does. */
-const isTidy = (path: string): boolean => !/\/\/|\/$|(^|\/)\.\.?(\/|$)/.test(path);
-
-export function rename(_: Again, from: unknown, to: unknown): Result<void> {
-  return isPlain(from) && isPlain(to) && isDirect() ? plainly(bun.rename(from, to), "rename", from, to) : null;
+function isTidy(path: string): boolean {
+  const names = path[0] === "/" ? `${path}/` : `/${path}/`; // a first regular expression takes a millisecond
+  return !(names.includes("//") || names.includes("/./") || names.includes("/../"));
 }
 
-export function link(_: Again, from: unknown, to: unknown): Result<void> {
-  return isPlain(from) && isPlain(to) && isDirect() ? plainly(bun.link(from, to), "link", from, to) : null;
+export function rename(_: Long, from: unknown, to: unknown): Result<void> {
+  return isPlain(to) && isEarly(from) ? plainly(bun.rename(from, to), "rename", from, to) : null;
 }
 
-export function symlink(_: Again, target: unknown, path: unknown, type: unknown): Result<void> {
-  if (type !== undefined || !isPlain(target) || !isPlain(path) || !isDirect()) return null;
+export function link(_: Long, from: unknown, to: unknown): Result<void> {
+  return isPlain(to) && isEarly(from) ? plainly(bun.link(from, to), "link", from, to) : null;
+}
+
+export function symlink(_: Long, target: unknown, path: unknown, type: unknown): Result<void> {
+  if (type !== undefined || !isPlain(target) || !isEarly(path)) return null;
   return plainly(bun.symlink(target, path), "symlink", target, path);
 }
 
-export function unlink(_: Again, path: unknown): Result<void> {
-  return isPlain(path) && isDirect() ? plainly(bun.unlink(path), "unlink", path) : null;
+export function unlink(_: Long, path: unknown): Result<void> {
+  return isEarly(path) ? plainly(bun.unlink(path), "unlink", path) : null;
 }
 
-export function rmdir(_: Again, path: unknown, options: unknown): Result<void> {
-  return isPlain(path) && options === undefined && isDirect() ? plainly(bun.rmdir(path), "rmdir", path) : null;
+export function rmdir(_: Long, path: unknown, options: unknown): Result<void> {
+  return options === undefined && isEarly(path) ? plainly(bun.rmdir(path), "rmdir", path) : null;
 }
 
 /** A regular file without holes, which Bun would fill. */
@@ -290,13 +306,14 @@ const [S_IFMT, S_IFREG] = [0o170000, 0o100000];
 /** A clone where the file system has those, else a copy. */
 const COPYFILE_FICLONE = 2;
 
-/** By Bun's own copyFile, once the source has been looked at: it would open a FIFO. What fails is tried `again`. */
-export function copyFile(again: Again, from: unknown, to: unknown, mode: unknown): Result<void> {
+/** By Bun's own copyFile, once the source has been looked at: it would open a FIFO. What fails is tried in the long way. */
+export function copyFile(long: Long, from: unknown, to: unknown, mode: unknown): Result<void> {
   const isAnew = mode === undefined || mode === 0 || mode === COPYFILE_FICLONE;
-  if (!isPlain(from) || !isPlain(to) || !isAnew || !isDirect()) return null;
+  if (!isAnew || !isPlain(to) || !isEarly(from)) return null;
+  const again = (): Promise<void> => long(from, to, mode);
   const atEnd = (): void => copyHere(from, to, mode as number | undefined);
   const copy = (stats: Stats): Promise<void> => {
-    alone.end();
+    end();
     if (!isDense(stats)) return again();
     const settle = (): void => {
       leavePool(settle);
@@ -304,16 +321,16 @@ export function copyFile(again: Again, from: unknown, to: unknown, mode: unknown
     };
     return changing(bun.copyFile(from, to, mode as number | undefined), settle, stats.size, again);
   };
-  alone.begin();
+  begin();
   const copying = bun.stat(from).then(copy, () => {
-    alone.end();
+    end();
     return again();
   });
   return finishAtExit(copying, atEnd);
 }
 
-export function chmod(_: Again, path: unknown, mode: unknown): Result<void> {
-  return isPlain(path) && isMode(mode) && isDirect() ? plainly(bun.chmod(path, mode), "chmod", path) : null;
+export function chmod(_: Long, path: unknown, mode: unknown): Result<void> {
+  return isMode(mode) && isEarly(path) ? plainly(bun.chmod(path, mode), "chmod", path) : null;
 }
 
 const { getTime } = Date.prototype;
@@ -329,25 +346,25 @@ function secondsOf(time: unknown): number | null {
   }
 }
 
-export function utimes(_: Again, path: unknown, atime: unknown, mtime: unknown): Result<void> {
+export function utimes(_: Long, path: unknown, atime: unknown, mtime: unknown): Result<void> {
   const [accessed, modified] = [secondsOf(atime), secondsOf(mtime)];
-  if (!isPlain(path) || accessed === null || modified === null || !isDirect()) return null;
+  if (accessed === null || modified === null || !isEarly(path)) return null;
   return plainly(bun.utimes(path, accessed, modified), "utime", path);
 }
 
 const isCount = (value: unknown): boolean => value === undefined || (Number.isInteger(value) && (value as number) >= 0);
 
-/** What can't be removed at once is removed `again`, with all that Node says about it: what is gone by then is no matter. */
-export function rm(again: Again, path: unknown, options: Given | undefined): Result<void> {
+/** What can't be removed at once is removed in the long way, with all that Node says about it: what is gone by then is no matter. */
+export function rm(long: Long, path: unknown, options: Given | undefined): Result<void> {
   if (options !== undefined && !isObject(options)) return null;
   const { recursive = false, force = false, maxRetries, retryDelay } = options ?? NONE;
-  if (!isPlain(path) || typeof recursive !== "boolean" || typeof force !== "boolean") return null;
-  if (!isCount(maxRetries) || !isCount(retryDelay) || endsInDot(path) || !isDirect()) return null;
+  if (typeof recursive !== "boolean" || typeof force !== "boolean" || !isCount(maxRetries) || !isCount(retryDelay))
+    return null;
+  if (!isPlain(path) || endsInDot(path) || !isEarly(path)) return null;
   const removing = recursive ? bun.rm(path, { recursive, force }) : bun.unlink(path);
-  return anyhow(removing, again);
+  return anyhow(removing, long, path, options);
 }
 
-export function mkdtemp(again: Again, prefix: unknown, options: Options): Result<string> {
-  if (!isPlain(prefix) || !isBare(given(options)) || !isDirect()) return null;
-  return anyhow(bun.mkdtemp(prefix), again);
+export function mkdtemp(long: Long, prefix: unknown, options: Options): Result<string> {
+  return isBare(given(options)) && isEarly(prefix) ? anyhow(bun.mkdtemp(prefix), long, prefix, options) : null;
 }

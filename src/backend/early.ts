@@ -3,7 +3,7 @@
 // code that has to be read: so nothing here needs any of the rest of the package.
 
 import { clockMs, setImmediate } from "../node/clock.ts";
-import { isExiting } from "../node/exit.ts";
+import { exiting, isExiting } from "../node/exit.ts";
 import { presence } from "../ring/presence.ts";
 
 /**
@@ -19,29 +19,24 @@ let isAsked = false;
 /** No longer early: then nothing here is of any use. */
 export let isOver = false;
 
-/** Operations that Bun's pool has of this thread. */
-class Pending {
-  count = 0;
-  /** When the last began, or ended beside others. */
-  at = 0;
+/** Operations that Bun's pool has of this thread, and when the last began, or ended beside others. */
+export const alone: { count: number; at: number } = { count: 0, at: 0 };
 
-  readonly begin = (): void => {
-    this.count++;
-    this.at = clockMs();
-  };
-
-  readonly end = (): void => {
-    if (--this.count > 0) this.at = clockMs();
-  };
-
-  /** Counts an operation until it has ended. */
-  watch(operation: Promise<unknown>): void {
-    this.begin();
-    operation.then(this.end, this.end);
-  }
+/** Counts an operation that has been begun, until `end`. */
+export function begin(): void {
+  alone.count++;
+  alone.at = clockMs();
 }
 
-export const alone: Pending = new Pending();
+export function end(): void {
+  if (--alone.count > 0) alone.at = clockMs();
+}
+
+/** Counts an operation until it has ended. */
+export function watch(operation: Promise<unknown>): void {
+  begin();
+  operation.then(end, end);
+}
 
 export function endBeginning(): void {
   isOver = true;
@@ -73,5 +68,21 @@ export async function lookAtPool(): Promise<void> {
   if (alone.count > 0 && alone.at === at) isStuck = true;
 }
 
-/** Whether an operation is one of them, and may be had from Bun in the direct way. */
-export const isDirect = (): boolean => !isExiting() && isFirst() === true;
+/** Longer ones Bun refuses by itself, in its own way. */
+const PLAIN_PATH = 1024;
+
+export const isPlain = (path: unknown): path is string =>
+  typeof path === "string" && path.length > 0 && path.length < PLAIN_PATH && !path.includes("\0");
+
+/**
+ * Whether an operation on a path is one of them, and may be had from Bun in the direct way: the path is plain, and all that
+ * `isFirst` asks for holds; counts it. One function: what a short program waits for is that functions are compiled.
+ */
+export function isEarly(path: unknown): path is string {
+  if (typeof path !== "string" || path.length === 0 || path.length >= PLAIN_PATH || path.includes("\0")) return false;
+  if (!isAsked) ask();
+  if (isOver || exiting) return false;
+  operations++;
+  if (operations > FIRST_OPERATIONS || isStuck || presence.cancelling > 0 || presence.ring !== null) return false;
+  return alone.count === 0 || clockMs() - alone.at <= STUCK_MS;
+}

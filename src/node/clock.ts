@@ -20,9 +20,8 @@ export const setTimeout: typeof globalThis.setTimeout = original("setTimeout");
 export const clearTimeout: typeof globalThis.clearTimeout = original("clearTimeout");
 export const queueMicrotask: typeof globalThis.queueMicrotask = original("queueMicrotask");
 export const nextTick: typeof process.nextTick = process.nextTick;
-const readClock = performance.now;
-/** Milliseconds on a clock that never goes back, except when Bun's fake timers are put in or taken away. */
-export const clockMs = (): number => readClock.call(performance);
+/** Milliseconds on a clock that never goes back, except when Bun's fake timers are put in or taken away. Bound: a short program compiles no function for it. */
+export const clockMs: () => number = performance.now.bind(performance);
 /** Milliseconds since 1970. */
 export const epochMs: () => number = Date.now;
 

@@ -23,7 +23,8 @@ const unfinished: Set<() => void> = new Set();
 const cell = new Int32Array(new SharedArrayBuffer(4));
 /** Known by other copies of the package, or each would go behind the other for ever. */
 const OURS = Symbol.for("bun-uring.exit");
-let exiting = false;
+/** What `isExiting` says, for those who ask at every call. */
+export let exiting = false;
 
 /** Whether the thread is at its end: what is asked for now is done before the call returns, or never. */
 export function isExiting(): boolean {

@@ -9,7 +9,16 @@ const list: readonly Mutant[] = [
     "backend/early.ts",
     { on, tests: ["unit/early", "contract/read-file", "contract/write-file", "contract/errors"] },
     [
-      ["a process that does much has no ring", "if (operations > FIRST_OPERATIONS || isStuck", "if (isStuck"],
+      [
+        "a process that does much has no ring",
+        "operations += weight;\n  if (operations > FIRST_OPERATIONS || isStuck",
+        "operations += weight;\n  if (isStuck",
+      ],
+      [
+        "a path with a NUL byte is cut there",
+        'path.length >= PLAIN_PATH || path.includes("\\0")) return false',
+        "path.length >= PLAIN_PATH) return false",
+      ],
       [
         "a pool that is stuck holds up all that follows",
         "&& !isExiting() ? null : true;",
@@ -28,19 +37,22 @@ const list: readonly Mutant[] = [
     [
       [
         "what has failed is under way for ever",
-        "      alone.end();\n      return failed(error);",
+        "      end();\n      return failed(error);",
         "      return failed(error);",
       ],
-      ["a path with a NUL byte is cut there", ' && !path.includes("\\0")', ""],
-      ["a mode with more than permissions is Bun's", "(mode as number) < 0o1000", "(mode as number) < 0o10000"],
+      ["a mode that Node refuses is Bun's", "(mode as number) >= 0 && (mode as number) <= 0o177777", "true"],
       ["a flag of readFile's is not looked at", ' || (flag ?? "r") !== "r"', ""],
       [
         "a buffer to read into is not looked at",
-        " || buffer !== undefined || !isDirect()) return null;\n  const reading",
-        " || !isDirect()) return null;\n  const reading",
+        " || buffer !== undefined || !isEarly(path)) return null;\n  const reading",
+        " || !isEarly(path)) return null;\n  const reading",
       ],
-      ["flush is not looked at", "!isMode(mode) || flush !== false || buffer", "!isMode(mode) || buffer"],
-      ["a signal is not looked at", "signal === undefined && timeoutMs === undefined", "timeoutMs === undefined"],
+      ["flush is not looked at", " || flush !== false || buffer", " || buffer"],
+      [
+        "a signal is not looked at",
+        "isText && signal === undefined && timeoutMs === undefined",
+        "isText && timeoutMs === undefined",
+      ],
       ["what was appended is appended again at the exit", 'if (flag !== "w") return;', ""],
       [
         "what is written is left to the pool at the exit",
@@ -50,7 +62,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "folders in folders are left to the pool at the exit",
-        "    bunFs.mkdirSync(path, { recursive, mode });",
+        "    bunFs.mkdirSync(path, { recursive: true, mode });",
         "",
         { survives: "the exit waits for the pool for a moment, and that is mostly enough" },
       ],
@@ -69,14 +81,14 @@ const list: readonly Mutant[] = [
       ["the second path is not told", "dest === undefined ? null : { dest }", "null"],
       [
         "what rm could not remove is not tried in the long way",
-        "return anyhow(removing, again);",
-        "return anyhow(removing, async () => {});",
+        "return anyhow(removing, long, path, options);",
+        "return anyhow(removing, async () => {}, path, options);",
       ],
-      ["options of stat are not looked at", "&& (throwIfNoEntry ?? true) === true", ""],
+      ["options of stat are not looked at", " || (throwIfNoEntry ?? true) !== true", ""],
       [
         "an untidy path's first folder is Bun's",
-        "if (!isTidy(path) || !isDirect()) return null;",
-        "if (!isDirect()) return null;",
+        "if (!isPlain(path) || !isTidy(path) || !isEarly(path)) return null;",
+        "if (!isEarly(path)) return null;",
       ],
     ],
   ),

@@ -40,7 +40,7 @@ await runCases({
       ["readFile, buffer", early.readFile(again, file, { buffer: Buffer.alloc(9) })],
       ["writeFile, flush", early.writeFile(again, other, "x", { flush: true })],
       ["writeFile, flag", early.writeFile(again, other, "x", { flag: "as" })],
-      ["writeFile, mode", early.writeFile(again, other, "x", { mode: 0o4755 })],
+      ["writeFile, mode", early.writeFile(again, other, "x", { mode: 2 ** 16 })],
       ["writeFile of pieces", early.writeFile(again, other, ["x"], undefined)],
       ["writeFile of nothing", early.writeFile(again, other, new Uint8Array(0), undefined)],
       ["appendFile, flush", early.appendFile(again, other, "x", { flush: true })],
@@ -48,7 +48,7 @@ await runCases({
       ["stat, throwIfNoEntry", early.stat(again, file, { throwIfNoEntry: false })],
       ["access, mode", early.access(again, file, 8)],
       ["readdir, recursive", early.readdir(again, dir, { recursive: true })],
-      ["mkdir, mode", early.mkdir(again, other, { mode: 0o1777 })],
+      ["mkdir, mode", early.mkdir(again, other, { mode: -1 })],
       ["mkdir, untidy", early.mkdir(again, `${dir}/a/../b`, { recursive: true })],
       ["symlink, type", early.symlink(again, file, other, "file")],
       ["rmdir, options", early.rmdir(again, dir, { recursive: true })],
@@ -60,6 +60,27 @@ await runCases({
     await Promise.allSettled(taken.map(([, result]) => result));
     const plain = await early.readFile(again, file, "utf8");
     return { taken: taken.map(([name]) => name), plain, made: sync.readdirSync(dir) };
+  },
+
+  /** Modes as Stats have them, with the type of the file, and those with special bits. */
+  async modes(dir: string) {
+    const long = (): Promise<never> => Promise.reject(new Error("the long way"));
+    process.umask(0);
+    const made: Record<string, number> = {};
+    for (const mode of [0o640, 0o100640, 0o104755, 0o41777, 0o177777]) {
+      const [file, folder] = [`${dir}/file${mode}`, `${dir}/folder${mode}`];
+      await early.writeFile(long, file, "x", { mode });
+      await early.mkdir(long, folder, { mode });
+      made[`write ${mode.toString(8)}`] = sync.statSync(file).mode & 0o7777;
+      made[`mkdir ${mode.toString(8)}`] = sync.statSync(folder).mode & 0o1777;
+      await early.chmod(long, file, 0o600);
+      await early.chmod(long, file, mode);
+      made[`chmod ${mode.toString(8)}`] = sync.statSync(file).mode & 0o7777;
+    }
+    return Object.entries(made).filter(([name, is]) => {
+      const [call, mode] = name.split(" ");
+      return is !== (Number.parseInt(mode!, 8) & (call === "mkdir" ? 0o1777 : 0o7777));
+    });
   },
 
   /** A file that is opened early to be appended to, and written through a ring. */

@@ -49,6 +49,10 @@ describe("the beginning of a process", () => {
     expect(await run("notPlain")).toEqual({ taken: [], plain: "content", made: ["file"] });
   });
 
+  test("a mode that comes from Stats is as plain as any", async () => {
+    expect(await run("modes")).toEqual([]);
+  });
+
   testUnless(
     !ringThere && "no ring",
     "a file that was opened early is appended to as ever, and its position is its end",
