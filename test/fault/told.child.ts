@@ -37,6 +37,11 @@ async function told(promise: Promise<unknown>): Promise<string> {
 let t: RingThread;
 let dir = "";
 
+type NativeRead = { readCached: (...args: unknown[]) => number };
+const native = (): NativeRead => t.native as unknown as NativeRead;
+/** The plain calls by which a cached file is read where the kernel's completions don't matter. */
+const { readCached } = thread().native as unknown as NativeRead;
+
 /** From here on these completions go wrong. What went before has taught nothing: each file takes the way of small ones first. */
 function faults(...rules: FaultRule[]): void {
   t.lanes.expected = 4096;
@@ -395,18 +400,15 @@ const reading: Record<string, Case> = {
     }
     clearFaults(t.ring);
     t.loop.limits.inlineUs = 100_000;
-    const { native } = t as unknown as { native: { readCached: (...args: unknown[]) => number } };
-    const { readCached } = native;
     for (const change of changes) {
       const path = made("large", large);
-      native.readCached = (...args) => {
+      native().readCached = (...args) => {
         const res = readCached(...args);
         change(path);
         return res;
       };
       t.lanes.expected = 4096;
       const bytes = await fs.readFile(path);
-      native.readCached = readCached;
       const now = plain.readFileSync(path);
       seen.push(bytes.equals(now) || (now.length > large.length && bytes.equals(large)));
     }
@@ -720,6 +722,7 @@ await runCases({
       await fs.shutdown();
       t = thread();
       t.loop.limits.inlineUs = 0; // nothing is answered without a completion
+      native().readCached = () => EAGAIN; // nor in the loop's next turn
       seen[title] = await run().catch((error: unknown) => `threw ${(error as Error)?.stack ?? error}`);
       if (!t.ring.closed) clearFaults(t.ring);
       await fs.shutdown({ timeoutMs: 100 });
