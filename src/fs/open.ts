@@ -8,10 +8,10 @@ import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { isBunClassLinked, linkBunClass } from "../handle/bun-class.ts";
 import { bunHandleOf, FileHandle, handlePrototype } from "../handle/file-handle.ts";
 import { abortable, type Limits, limited } from "../node/abort.ts";
-import { validateBoolean, validateOneOf } from "../node/arguments.ts";
+import { validateBoolean } from "../node/arguments.ts";
 import { later } from "../node/loading.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
-import { limitsIn } from "../node/options.ts";
+import { type CacheUse, isBypass, limitsIn } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 
 export { FileHandle };
@@ -41,14 +41,7 @@ export interface OpenOptions extends Limits {
   cache?: CacheUse | undefined;
 }
 
-/** What becomes of the page cache. */
-export type CacheUse = "keep" | "bypass";
-
-/** Whether `options.cache` asks for "bypass"; throws for a word that is none. */
-export function isBypass(cache: CacheUse | undefined): boolean {
-  if (cache !== undefined) validateOneOf(cache, "options.cache", ["keep", "bypass"]);
-  return cache === "bypass";
-}
+export { type CacheUse, isBypass };
 
 const handleFor = (file: OpenFile): FileHandle => new FileHandle(file);
 

@@ -10,6 +10,7 @@ import {
   validateEncoding,
   validateInteger,
   validateObject,
+  validateOneOf,
   validateStringData,
 } from "./arguments.ts";
 import { isView } from "./views.ts";
@@ -104,6 +105,15 @@ export function folderOptions(options: unknown): FolderOptions {
     typeof options === "object" && options !== null ? options : NONE
   ) as Partial<FolderOptions>;
   return { encoding, recursive, withFileTypes, bufferSize };
+}
+
+/** What becomes of the page cache. */
+export type CacheUse = "keep" | "bypass";
+
+/** Whether `options.cache` asks for "bypass"; throws for a word that is none. */
+export function isBypass(cache: CacheUse | undefined): boolean {
+  if (cache !== undefined) validateOneOf(cache, "options.cache", ["keep", "bypass"]);
+  return cache === "bypass";
 }
 
 /** `options.flush`, false by default. */

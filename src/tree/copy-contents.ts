@@ -2,10 +2,14 @@
 // O_DIRECT copy padded and cut. Assumes both files are open and the target is empty; closes and removes nothing.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { BufferPool } from "../memory/pool.ts";
+import type { BufferPool } from "../memory/pool.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isRegular } from "../node/file-info.ts";
+import { later } from "../node/loading.ts";
+
+/** Of no use where the kernel copies, and a part of the ring's code: 100 KB that a short program would wait for. */
+const memory = later(() => require("../memory/pool.ts") as typeof import("../memory/pool.ts"));
 
 /** What `onProgress` of `copyFile` is given, in bytes. */
 export interface CopyProgress {
@@ -16,8 +20,10 @@ export interface CopyProgress {
 }
 
 export interface PipelineOptions {
-  /** Buffers of one piece each. */
-  pool: BufferPool;
+  /** Buffers of one piece each, made when they are asked for first. */
+  pool: () => BufferPool;
+  /** Bytes of a piece. */
+  chunk: number;
   /** Pieces in flight. */
   depth: number;
   signal: AbortSignal | null;
@@ -64,13 +70,13 @@ async function copyStream(
   source: OpenFile,
   target: OpenFile,
   positioned: boolean,
-  { pool, signal, onProgress }: PipelineOptions,
+  { pool, chunk, signal, onProgress }: PipelineOptions,
 ): Promise<number> {
-  using lease = await pool.acquire({ signal: signal ?? undefined });
+  using lease = await pool().acquire({ signal: signal ?? undefined });
   const buffer = lease.bytes;
   for (let at = 0; ; ) {
     throwIfAborted(signal);
-    const { bytesRead } = await backend.read(source, buffer, 0, pool.size, OWN_POSITION);
+    const { bytesRead } = await backend.read(source, buffer, 0, chunk, OWN_POSITION);
     if (bytesRead === 0) return at;
     await writeWhole(backend, target, buffer, bytesRead, positioned ? at : OWN_POSITION);
     at += bytesRead;
@@ -136,7 +142,7 @@ class Pipeline {
       await this.#backend.ftruncate(this.#target, 0); // from the start: the source has grown or shrunk, or it can't be done
       this.#written = 0;
     }
-    const pieces = Math.ceil(this.#size / this.#options.pool.size);
+    const pieces = Math.ceil(this.#size / this.#options.chunk);
     const workers = Math.min(this.#options.depth, pieces);
     await Promise.all(Array.from({ length: workers }, () => this.#work()));
     if (this.#failure !== null) throw this.#failure.reason;
@@ -184,7 +190,7 @@ class Pipeline {
   async #work(): Promise<void> {
     const { pool, signal } = this.#options;
     try {
-      using lease = await pool.acquire({ signal: signal ?? undefined });
+      using lease = await pool().acquire({ signal: signal ?? undefined });
       while (this.#failure === null) {
         throwIfAborted(signal);
         const start = this.#nextPiece();
@@ -200,7 +206,7 @@ class Pipeline {
   #nextPiece(): number {
     if (this.#next >= this.#dataEnd && this.#next < this.#size && this.#sparse && this.#seeks) this.#seekData();
     const start = this.#next;
-    this.#next = Math.min(start + this.#options.pool.size, this.#dataEnd);
+    this.#next = Math.min(start + this.#options.chunk, this.#dataEnd);
     return start;
   }
 
@@ -259,13 +265,16 @@ function isZero(buffer: Buffer, length: number): boolean {
   return buffer[0] === 0 && buffer.compare(buffer, 0, length - 1, 1, length) === 0;
 }
 
+/** Buffers for one copy, or more. */
+export const poolOf = (size: number, count: number): BufferPool => new (memory().BufferPool)({ size, count }, false);
+
 let shared: BufferPool | null = null;
 
 /** The pool of all copies with the default chunk: 4 MiB, made at the first and kept; a new ring gets a new one. */
 export function sharedPool(): BufferPool {
   if (shared === null || shared.orphaned) {
     shared?.close();
-    shared = new BufferPool({ size: DEFAULT_CHUNK, count: SHARED_BUFFERS }, false);
+    shared = poolOf(DEFAULT_CHUNK, SHARED_BUFFERS);
   }
   return shared;
 }

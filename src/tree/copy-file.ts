@@ -5,8 +5,7 @@
 import { constants } from "node:fs";
 import { bypassCache, currentBackend } from "../backend/choose.ts";
 import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
-import { type CacheUse, isBypass } from "../fs/open.ts";
-import { BufferPool } from "../memory/pool.ts";
+import type { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, lowMode, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
@@ -15,9 +14,9 @@ import { finishAtExit } from "../node/exit.ts";
 import { copyHere } from "../node/exit-calls.ts";
 import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { late, rejection } from "../node/late-error.ts";
-import { validateLimits } from "../node/options.ts";
+import { type CacheUse, isBypass, validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
-import { type CopyProgress, copyContents, DEFAULT_CHUNK, SHARED_BUFFERS, sharedPool } from "./copy-contents.ts";
+import { type CopyProgress, copyContents, DEFAULT_CHUNK, poolOf, SHARED_BUFFERS, sharedPool } from "./copy-contents.ts";
 
 export type { CopyProgress } from "./copy-contents.ts";
 
@@ -369,9 +368,12 @@ async function copyWithPool(
   targetInfo: FileInfo,
   { chunk, depth, signal, onProgress }: CopyRequest,
 ): Promise<number> {
-  const own =
-    chunk === DEFAULT_CHUNK && depth <= SHARED_BUFFERS ? null : new BufferPool({ size: chunk, count: depth }, false);
-  const pool = own ?? sharedPool();
+  const isOwn = chunk !== DEFAULT_CHUNK || depth > SHARED_BUFFERS;
+  let made: BufferPool | null = null;
+  const pool = (): BufferPool => {
+    made ??= isOwn ? poolOf(chunk, depth) : sharedPool();
+    return made;
+  };
   let told = -1;
   const tell =
     onProgress === null
@@ -381,11 +383,11 @@ async function copyWithPool(
           if (!signal?.aborted) onProgress(progress);
         };
   try {
-    const options = { pool, depth, signal, onProgress: tell };
+    const options = { pool, chunk, depth, signal, onProgress: tell };
     const bytes = await copyContents(backend, source, target, sourceInfo, targetInfo, options);
     if (told !== bytes) tell?.({ bytesCopied: bytes, totalBytes: bytes });
     return bytes;
   } finally {
-    own?.close();
+    if (isOwn) (made as BufferPool | null)?.close();
   }
 }

@@ -66,7 +66,12 @@ const list: readonly Mutant[] = [
     ],
     ["a folder is copied as a file", 'if (isDirectory(info)) throw systemError(errnoOf("EISDIR"), "copyfile");', ""],
     ["errors are not copyfile's", '? systemError(errno, "copyfile", from, to) : error', "? error : error"],
-    ["a pool of one copy is not closed", "    own?.close();\n", "", { tests: ["fault/told"], on: ["ring"] }],
+    [
+      "a pool of one copy is not closed",
+      "    if (isOwn) (made as BufferPool | null)?.close();\n",
+      "",
+      { tests: ["fault/told"], on: ["ring"] },
+    ],
   ]),
   ...inFile("tree/copy-contents.ts", { tests: COPY }, [
     [

@@ -62,6 +62,19 @@ await runCases({
     return { taken: taken.map(([name]) => name), plain, made: sync.readdirSync(dir) };
   },
 
+  /** What a copy of a small tree loads of the ring's code, and of open files'. */
+  async copied(dir: string) {
+    sync.mkdirSync(`${dir}/a/b`, { recursive: true });
+    for (const name of ["a/empty", "a/b/one"]) sync.writeFileSync(`${dir}/${name}`, "text".repeat(name.length % 5));
+    await ours.cp(`${dir}/a`, `${dir}/tree`, { recursive: true });
+    const loaded = Object.keys(require.cache).map((path) => path.replace(/.*\/src\//, ""));
+    return [
+      sync.readFileSync(`${dir}/tree/b/one`, "utf8").slice(0, 4),
+      loaded.includes("tree/copy-contents.ts"),
+      loaded.filter((path) => /^(ring\/ring|memory\/pool|kernel\/shim|handle\/core)\.ts$/.test(path)),
+    ];
+  },
+
   /** Modes as Stats have them, with the type of the file, and those with special bits. */
   async modes(dir: string) {
     const long = (): Promise<never> => Promise.reject(new Error("the long way"));

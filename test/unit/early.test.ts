@@ -49,6 +49,10 @@ describe("the beginning of a process", () => {
     expect(await run("notPlain")).toEqual({ taken: [], plain: "content", made: ["file"] });
   });
 
+  test("a small tree is copied without the code of rings and handles", async () => {
+    expect(await run("copied")).toEqual(["text", true, []]);
+  });
+
   test("a mode that comes from Stats is as plain as any", async () => {
     expect(await run("modes")).toEqual([]);
   });
