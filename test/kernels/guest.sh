@@ -210,7 +210,7 @@ mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/u
 mount --bind $(readlink -f "$project/node_modules") /mnt/app/node_modules
 mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev
 mkdir -p /mnt/dev/shm; mount -t tmpfs shm /mnt/dev/shm; ip link set lo up; ulimit -n 65536
-chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=\\\$backend node_modules/.bin/bun test/kernels/tour.ts; done; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 30000 $tests" >$work/$guest.log 2>&1 </dev/null
+chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=\\\$backend node_modules/.bin/bun test/kernels/tour.ts; done; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 120000 $tests" >$work/$guest.log 2>&1 </dev/null
 sync; echo o >/proc/sysrq-trigger; sleep 5
 INIT
   chmod +x uml-init
