@@ -80,13 +80,17 @@ for (const inWorker of [false, true])
     // As small files are written there where a chain can't: docs/kernels.md.
     const { lateClose, limits } = capabilities();
     const writesInPool = inWorker && (lateClose || limits.directDescriptors === 0);
-    testUnless((waitsForPool || writesInPool) && "Bun waits for its pool", "nor does a FIFO that nobody reads", async () => {
-      const body = `
+    testUnless(
+      (waitsForPool || writesInPool) && "Bun waits for its pool",
+      "nor does a FIFO that nobody reads",
+      async () => {
+        const body = `
         Bun.spawnSync(["mkfifo", dir + "/fifo"]);
         void U.writeFile(dir + "/fifo", "x");
         void handle.write("last\\n");`;
-      expect(log(await ends(body, inWorker))).toEqual(["first", "last"]);
-    });
+        expect(log(await ends(body, inWorker))).toEqual(["first", "last"]);
+      },
+    );
 
     testUnless(waitsForPool && "Bun waits for its pool", "a read that waits for ever does not hold it up", async () => {
       const body = `
