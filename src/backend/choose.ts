@@ -75,8 +75,8 @@ export function cancellable<T>(start: () => Promise<T>, signal: AbortSignal): Pr
 }
 
 /** The backend with transfers that the kernel is asked to cancel when the signal fires: for loops that look at it between them. */
-export function cancelling(backend: Backend, signal: AbortSignal | undefined): Backend {
-  if (signal === undefined) return backend;
+export function cancelling(backend: Backend, signal: AbortSignal | null | undefined): Backend {
+  if (signal === null || signal === undefined) return backend;
   return Object.assign(Object.create(backend) as Backend, {
     read: (...args: Parameters<Backend["read"]>) => cancellable(() => backend.read(...args), signal),
     write: (...args: Parameters<Backend["write"]>) => cancellable(() => backend.write(...args), signal),

@@ -3,13 +3,13 @@
 // A target that was opened and did not become a whole copy is removed; one that could not be opened is left alone.
 
 import { constants } from "node:fs";
-import { bypassCache, currentBackend } from "../backend/choose.ts";
+import { bypassCache, cancelling, currentBackend } from "../backend/choose.ts";
 import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
 import type { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, lowMode, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
-import { errnoOf, systemError } from "../node/errors.ts";
+import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { copyHere } from "../node/exit-calls.ts";
 import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
@@ -226,7 +226,8 @@ export async function copyOpened(
     await removeTarget();
     // If an abort could not wait for what is in the kernel, what came to be since goes when that is back.
     if (signal?.aborted) void work.catch(removeTarget);
-    return rejection(late(() => asCopyError(error, from, to)));
+    // A transfer that the kernel has cancelled says ECANCELED.
+    return rejection(late(() => (signal?.aborted ? abortError(signal) : asCopyError(error, from, to))));
   }
 }
 
@@ -279,7 +280,7 @@ async function copyBetween(
   }
   throwIfAborted(signal);
   if (request.bypass) for (const file of [source, target]) bypassCache(file);
-  const bytes = await copyWithPool(backend, source, target, info, before, request);
+  const bytes = await copyWithPool(cancelling(backend, signal), source, target, info, before, request);
   // Writing clears them.
   if (isRegular(before) && (mode & SET_ID) !== 0) await chmodOpen(target.fd, mode);
   if (within?.times) await backend.setAttributes(target, within.accessed ? await backend.info(source) : info, null);

@@ -4,7 +4,7 @@
 import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { getEventListeners } from "node:events";
-import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import * as library from "../../src/index.ts";
 import { expectArgumentError, rejection } from "../helpers/expect-error.ts";
 import { testUnless } from "../helpers/skip.ts";
@@ -161,6 +161,11 @@ testUnless(
     writeSync(other, "for the next");
     const { bytesRead, buffer } = await handle.read(Buffer.alloc(64));
     expect(buffer.toString("latin1", 0, bytesRead)).toBe("for the next");
+    const copy = tmp.path();
+    const copying = await rejection(library.copyFile(path, copy, { signal: AbortSignal.timeout(20) } as never));
+    expect([copying.name, existsSync(copy)]).toEqual(["AbortError", false]);
+    writeSync(other, "for whoever reads");
+    expect(readNow(path, Buffer.alloc(64))).toBe(17);
     // A write that waits would go on as soon as there is room.
     const error = await rejection(handle.writeFile(patternBytes(300_000, 3), { signal: AbortSignal.timeout(20) }));
     expect(error.name).toBe("AbortError");
