@@ -117,7 +117,7 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
     if (!placement.hasLater && placement.mayCall(us)) {
       const answer = readCached(t, path, flags, encoding, signal);
       if (answer !== null) return answer;
-    } else return readLater(t, us, path, flags, encoding, signal);
+    } else if (byCalls || !placement.hasLater) return readLater(t, us, path, flags, encoding, signal); // no small one behind large ones
   }
   return readByRing(t, path, flags, encoding, signal);
 }
