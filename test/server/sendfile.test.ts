@@ -1,17 +1,19 @@
 // From 1 MiB on a cached file leaves by sendfile(2), in the turn and whole or in part, and a smaller one without: seen by strace.
 
-import { describe, expect } from "bun:test";
+import { expect } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { backend } from "../../src/index.ts";
 import { readLines } from "../helpers/lines.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { strace } from "../helpers/strace.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
 const MIB = 1024 * 1024;
 
-describe("large files", () => {
+describeUnless(backend !== "io_uring" && "no ring", "large files", () => {
   faultTest("leave by sendfile", { needs: ["strace"] }, async () => {
     const dir = tmp.folder();
     writeFileSync(join(dir, "small"), patternBytes(300_000));
