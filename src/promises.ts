@@ -153,7 +153,7 @@ const once = (take: Take, options: object | null): unknown =>
 export const access: Delegated["access"] = quick(delegated, "access", 1, early.access);
 /** As writeFile, with the flag "a": creates the file if it is missing, and writes at its end. */
 export const appendFile: Whole["appendFile"] = writing(whole, "appendFile", early.appendFile);
-/** Sets the mode of what the path leads to. */
+/** Sets the mode of what the path leads to: a number, or a string of octal digits. */
 export const chmod: Delegated["chmod"] = quick(delegated, "chmod", 2, early.chmod);
 /** Sets owner and group of what the path leads to; −1 keeps one. */
 export const chown: Delegated["chown"] = deferred(delegated, "chown", 3);
@@ -164,7 +164,7 @@ export const chown: Delegated["chown"] = deferred(delegated, "chown", 3);
 export const copyFile: CopyFile["copyFile"] = quick(copyFileCode, "copyFile", 3, early.copyFile);
 /** Copies files and, with `recursive`, trees. */
 export const cp: Cp["cp"] = deferred(cpCode, "cp", 3);
-/** Async iterator of the paths that match. */
+/** Async iterator of the paths below `cwd` that match a pattern, or any of several. */
 export const glob: Directory["glob"] = iterating(directory, "glob", 2);
 /** As in Node: rejects on Linux, where links have no mode. */
 export const lchmod: Delegated["lchmod"] = deferred(delegated, "lchmod", 2);
@@ -181,7 +181,7 @@ export const lutimes: Delegated["lutimes"] = deferred(delegated, "lutimes", 3);
  * a folder that is there already is no error; resolves to the first one made, or undefined.
  */
 export const mkdir: OnPaths["mkdir"] = quick(onPaths, "mkdir", 2, early.mkdir, ofMkdir);
-/** Makes a folder with six random characters after the prefix. */
+/** Makes a folder of mode 0o700 with six random characters after the prefix. Resolves to its path. */
 export const mkdtemp: Directory["mkdtemp"] = quick(directory, "mkdtemp", 2, early.mkdtemp, ofFile);
 /** As `mkdtemp`; the folder is removed at the end of `await using`. */
 export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(disposable, "mkdtempDisposable", 2);
@@ -199,8 +199,8 @@ export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir", 3);
  */
 export const readFile: Whole["readFile"] = quick(whole, "readFile", 2, early.readFile, ofFile);
 /**
- * The names of a folder; Dirents with `withFileTypes`, the whole tree with `recursive` (links are listed, not
- * entered).
+ * The names of a folder, in no order; Dirents with `withFileTypes`, with `recursive` the whole tree, as paths from it
+ * (links are listed, not entered).
  */
 export const readdir: Directory["readdir"] = quick(directory, "readdir", 2, early.readdir, ofFolder);
 /** The text of a symbolic link. */
@@ -220,9 +220,9 @@ export const rmdir: OnPaths["rmdir"] = quick(onPaths, "rmdir", 2, early.rmdir);
 export const stat: OnPaths["stat"] = quick(onPaths, "stat", 1, early.stat, ofStat);
 /** Size and free space of the file system. */
 export const statfs: Delegated["statfs"] = deferred(delegated, "statfs", 1);
-/** Makes a symbolic link. */
+/** Makes a symbolic link at `path` with `target` as its text. */
 export const symlink: Delegated["symlink"] = quick(delegated, "symlink", 3, early.symlink);
-/** Cuts or extends a file (default 0 bytes). */
+/** Cuts or extends a file (default 0 bytes; negative is 0), with zeros where it grows. */
 export const truncate: Delegated["truncate"] = deferred(delegated, "truncate", 1);
 /** Removes a name of a file, or a symbolic link. */
 export const unlink: OnPaths["unlink"] = quick(onPaths, "unlink", 1, early.unlink);

@@ -1,5 +1,5 @@
 // Folders: readdir, mkdtemp, and glob, which looks into folders. io_uring has no opcode that reads one: the backend lists
-// trees and Dirents in its own way, Bun's own API does the rest.
+// trees and Dirents in its own way, Bun's own API does the rest. What each function does is said in promises.ts.
 
 import type { BufferEncodingOption, EncodingOption, GlobOptions, PathLike } from "node:fs";
 import type * as node from "node:fs/promises";
@@ -13,10 +13,6 @@ import { asEncoded, direntsOf, pathsBelow } from "./dirent.ts";
 
 type NodePromises = typeof node;
 
-/**
- * The names in a folder, in no order; those below it too with `recursive`, as paths from it. Dirents with
- * `withFileTypes`, Buffers with the encoding "buffer".
- */
 export const readdir: NodePromises["readdir"] = async (path: PathLike, options?: unknown): Promise<any> => {
   const { encoding, recursive, withFileTypes } = folderOptions(options) as FolderOptions & { encoding: any };
   const checked = toPath(path);
@@ -25,7 +21,6 @@ export const readdir: NodePromises["readdir"] = async (path: PathLike, options?:
   return told("scandir", checked, bun.readdir(checked, { encoding }));
 };
 
-/** Makes a folder with a name of its own: `prefix` and six random characters, mode 0o700. Resolves to its path. */
 export function mkdtemp(prefix: PathLike, options?: EncodingOption): Promise<string>;
 export function mkdtemp(prefix: PathLike, options: BufferEncodingOption): Promise<NonSharedBuffer>;
 export function mkdtemp(prefix: PathLike, options?: EncodingOption): Promise<string | NonSharedBuffer>;
@@ -41,7 +36,6 @@ export async function mkdtemp(prefix: PathLike, options?: unknown): Promise<any>
   }
 }
 
-/** The paths below `cwd` that match a pattern, or any of several. */
 export const glob: NodePromises["glob"] = (pattern: string | readonly string[], options: any = {}): any =>
   globbing(pattern, options);
 

@@ -1,6 +1,6 @@
 // The functions of node:fs/promises on paths alone: stat, lstat, mkdir, rename, unlink, rmdir. Validates, then calls the backend.
 // The usual calls of stat return the backend's promise itself; an argument error is a rejection, as it is of Node's async
-// functions, and nothing has been queued then.
+// functions, and nothing has been queued then. What each does is said in promises.ts.
 
 import type { PathLike } from "node:fs";
 import type * as node from "node:fs/promises";
@@ -16,10 +16,6 @@ type NodePromises = typeof node;
 
 const FOLDER_MODE = 0o777;
 
-/**
- * The Stats of what a path leads to; BigIntStats with `bigint`. With `throwIfNoEntry: false` resolves to undefined if
- * nothing is there.
- */
 export const stat: NodePromises["stat"] = (path: unknown, options?: unknown): Promise<any> => {
   try {
     if (options === undefined) return currentBackend().stat(toPath(path), false);
@@ -43,7 +39,6 @@ function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw error;
 }
 
-/** The Stats of a path, of the link itself where it is a symbolic one; BigIntStats with `bigint`. */
 export const lstat: NodePromises["lstat"] = (path: unknown, options?: unknown): Promise<any> => {
   try {
     if (options === undefined) return currentBackend().lstat(toPath(path), false);
@@ -56,10 +51,6 @@ export const lstat: NodePromises["lstat"] = (path: unknown, options?: unknown): 
   }
 };
 
-/**
- * Makes a folder; `mode` is 0o777 by default, less the umask. With `recursive` also those above it that are missing, and
- * a folder that is there already is no error; resolves to the first one made, or undefined.
- */
 export const mkdir: NodePromises["mkdir"] = (path: unknown, options?: unknown): Promise<any> => {
   try {
     const given = typeof options === "number" || typeof options === "string" ? { mode: options } : options;
@@ -74,7 +65,6 @@ export const mkdir: NodePromises["mkdir"] = (path: unknown, options?: unknown): 
   }
 };
 
-/** Gives a file or folder another name, in place of a file that has it. */
 export function rename(oldPath: PathLike, newPath: PathLike): Promise<void> {
   try {
     const from = toPath(oldPath, "oldPath");
@@ -84,7 +74,6 @@ export function rename(oldPath: PathLike, newPath: PathLike): Promise<void> {
   }
 }
 
-/** Removes a name of a file, or a symbolic link. */
 export function unlink(path: PathLike): Promise<void> {
   try {
     return currentBackend().unlink(toPath(path));
@@ -93,7 +82,6 @@ export function unlink(path: PathLike): Promise<void> {
   }
 }
 
-/** Removes an empty folder. The option `recursive` that once was there is refused, as by Node 26. */
 export function rmdir(path: PathLike, options?: object): Promise<void> {
   try {
     const checked = toPath(path);

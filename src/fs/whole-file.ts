@@ -1,6 +1,6 @@
 // readFile, writeFile and appendFile: whole files by path, or by an open handle.
 // Validates, then calls the backend, whose promise is the usual call's result. An argument error is a rejection, as it is
-// of Node's async functions, and nothing has been queued then.
+// of Node's async functions, and nothing has been queued then. What each does is said in promises.ts.
 
 import type { BufferView } from "node:buffer";
 import type { Mode, OpenMode, PathLike, ReadFileOptionsWithBuffer } from "node:fs";
@@ -50,11 +50,6 @@ function isHandle(file: unknown): file is FileHandle {
   return typeof fd === "number" && typeof read === "function" && typeof write === "function";
 }
 
-/**
- * Reads a whole file, up to 2 GiB - 1: as a Buffer, or as a string if an encoding is given. `flag` is "r" by default.
- * With `buffer`, a view or a function from the file's size to one, reads into it and resolves to the part that was
- * filled. A FileHandle is read from its position on and stays open.
- */
 export function readFile<T extends View>(file: FileLike, options: ReadFileOptionsWithBuffer<T>): Promise<BufferView<T>>;
 export function readFile(
   file: FileLike,
@@ -122,11 +117,6 @@ function openFor(path: string | Buffer, flags: number, mode: number, signal?: Ab
   return signal === undefined ? openHandle(path, flags, mode) : openUntil(signal, path, flags, mode);
 }
 
-/**
- * Writes a whole file: a string (`encoding`, utf8 by default), a view, or anything that is iterated, also
- * asynchronously, and yields those. `flag` is "w" and `mode` 0o666 by default; `flush` syncs before the file is closed.
- * A FileHandle is written from its position on, without truncating, and stays open.
- */
 export function writeFile(
   file: FileLike,
   data: WholeData | DataPieces,
@@ -135,7 +125,6 @@ export function writeFile(
   return write(file, data, options, "w");
 }
 
-/** As writeFile, with the flag "a": creates the file if it is missing, and writes at its end. */
 export function appendFile(
   file: FileLike,
   data: WholeData | DataPieces,
