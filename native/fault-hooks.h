@@ -136,7 +136,7 @@ static int fault_hits(struct faults *faults, struct fault_rule *rule, uint8_t op
     return 1;
 }
 
-// Operations whose failure does not cancel what is linked to them (src/sqe.ts, DEAF).
+// Operations whose failure does not cancel what is linked to them (src/kernel/sqe.ts, DEAF).
 static int fault_is_deaf(uint8_t opcode)
 {
     switch (opcode) {
@@ -294,7 +294,7 @@ static uint32_t fault_copied(struct ring *ring, uint32_t ready)
         if (mark.action == FAULT_RESULT && cqe.res != -ECANCELED)
             cqe.res = mark.value;
         if (mark.action == FAULT_STALE)
-            cqe.user_data = mark.value ? cqe.user_data | 0xffffff : cqe.user_data - (1ull << 52); // src/operation.ts
+            cqe.user_data = mark.value ? cqe.user_data | 0xffffff : cqe.user_data - (1ull << 52); // src/ring/operation.ts
         ring->cqes[kept++] = cqe;
     }
     uint32_t waiting = 0;

@@ -83,7 +83,7 @@ function kernelName(): string {
 
 /** This thread's ring, if io_uring is the backend; a ring that was shut down is made anew. */
 function ringInUse(): RingThread | null {
-  if (currentBackend().name !== "io_uring") return null;
+  if (fallbackReason() !== null) return null;
   const thread = ringThread();
   return "ring" in thread ? thread : null;
 }
@@ -124,7 +124,7 @@ export function capabilities(): Capabilities {
 /** Counters of this thread's ring since it was made; all 0 on the node backend, and after shutdown(). */
 export function stats(): RingStats {
   const thread = existingThread();
-  if (thread !== null && currentBackend().name === "io_uring") return thread.ring.stats();
+  if (thread !== null && fallbackReason() === null) return thread.ring.stats();
   return {
     submitted: 0,
     completed: 0,

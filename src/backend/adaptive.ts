@@ -89,7 +89,7 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
     endBeginning();
     const real = settle();
     settled = real as unknown as Methods;
-    const isRing = real.name === "io_uring";
+    const isRing = real !== node;
     for (const file of early) if (file.fd >= 0) file.remote = !isRing || real.adopt(file.fd).remote;
     early.clear();
     // Over the getters, too.
@@ -125,7 +125,7 @@ export function adaptive(node: Backend, settle: () => Backend): Backend {
       file.append = (flags & constants.O_APPEND) !== 0;
       file.nonBlocking = (flags & constants.O_NONBLOCK) !== 0;
       if (settled === null) early.add(file);
-      else file.remote = settled["name"] !== ("io_uring" as unknown) || settled["adopt"]!(file.fd).remote;
+      else file.remote = settled === nodes || settled["adopt"]!(file.fd).remote;
       return wrap === undefined ? file : wrap(file);
     },
   ];

@@ -2,7 +2,6 @@
 // BUN_URING_BACKEND overrides it: "auto" (default: the ring where it pays, adaptive.ts), "uring" (nothing but the ring; throws
 // where it can't be had), "node". The ring's own code is loaded when a ring is wanted (ring-backend.ts).
 
-import { RWF_DONTCACHE } from "../kernel/constants.ts";
 import { abortError } from "../node/errors.ts";
 import { later } from "../node/loading.ts";
 import { isAborted } from "../node/signal.ts";
@@ -53,12 +52,9 @@ function ringOrNode(wish: string): Backend {
   return nodeBackend;
 }
 
-/** What is read and written of the file shall leave the page cache again: a hint, which only a ring of Linux 6.14 can give. */
+/** `Backend.bypassCache`. Returns the file. */
 export function bypassCache<T extends OpenFile>(file: T): T {
-  if (currentBackend().name === "io_uring") {
-    file.bypass = true;
-    file.rwFlags = RWF_DONTCACHE;
-  }
+  currentBackend().bypassCache(file);
   return file;
 }
 

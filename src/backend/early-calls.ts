@@ -122,7 +122,7 @@ function changing<T>(
 /* ---- the functions: null where a call is not plain, or it is no longer early --------------------------------------- */
 
 /** An options object of which every value has been read, once. */
-export type Given = Readonly<Record<string, unknown>>;
+type Given = Readonly<Record<string, unknown>>;
 type Options = Given | string | null | undefined;
 type Result<T> = Promise<T> | null;
 /** The long way, for the same arguments. */

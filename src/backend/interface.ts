@@ -169,7 +169,7 @@ export type Advice = "normal" | "random" | "sequential" | "willneed" | "dontneed
  * What Node's API has not. Where the backend or the kernel has none of it either, each rejects with
  * ERR_FEATURE_UNAVAILABLE_ON_PLATFORM. `where` is a path, whose links are followed, or an open file.
  */
-export interface Beyond {
+interface Beyond {
   allocate(file: OpenFile, offset: number, length: number, space: Space): Promise<void>;
   /** `length` 0: up to the end of the file. */
   advise(file: OpenFile, offset: number, length: number, advice: Advice): Promise<void>;
@@ -224,6 +224,9 @@ export interface Backend extends Beyond {
 
   /** A descriptor that somebody else has opened, as a file of this backend. */
   adopt(fd: number): OpenFile;
+
+  /** What is read and written of the file shall leave the page cache again: a hint, which only a ring of Linux 6.14 can give. */
+  bypassCache(file: OpenFile): void;
 
   /**
    * lseek(2): the new position, or -errno. Null where the backend has none: there only reads and writes move a file's own

@@ -4,6 +4,7 @@
 
 import { constants } from "../kernel/constants.ts";
 import { clockMs } from "../node/clock.ts";
+import { EINTR } from "../node/errno.ts";
 import { closedError, retold } from "../node/errors.ts";
 import { atExit, isExiting, Moved } from "../node/exit.ts";
 import { isFreeOrFile, PoolState, poolState } from "../node/exit-calls.ts";
@@ -27,7 +28,6 @@ export interface AtEnd<R> {
 
 /** What only looks: nobody hears of its result when the thread ends. */
 const LOOKING: ReadonlySet<string> = new Set(["read", "stat", "lstat", "fstat"]);
-const EINTR = -4;
 /**
  * What the pool has at the end of the thread counts as done when its threads have nothing to do, after so long: those that were just
  * woken are seen then. Where they can't be seen: after so long for each byte more; and all is left to it after so long.

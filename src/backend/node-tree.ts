@@ -32,7 +32,7 @@ const REPLACED = "\ufffd";
 const NOT_EMPTY = new Set(["ENOTEMPTY", "EEXIST", "EPERM"]);
 
 /** The path of a name in a folder. */
-export function pathIn(folder: Path, name: Name): Path {
+function pathIn(folder: Path, name: Name): Path {
   if (folder.length === 0) return name;
   if (name.length === 0) return folder;
   if (typeof folder === "string" && typeof name === "string")

@@ -7,6 +7,7 @@ import type { Native } from "../kernel/shim.ts";
 import type { Landed } from "../node/abort.ts";
 import { bufferTaken, unavailable } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
+import { EINTR, ENOSYS, EPERM } from "../node/errno.ts";
 import { closedError, errnoOf, systemError, told } from "../node/errors.ts";
 import { type FileInfo, infoFromStats } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
@@ -39,8 +40,6 @@ import { readAtOnce, readWhole, writeWhole } from "./node-whole-file.ts";
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
-
-const [EPERM, EINTR, ENOSYS] = [-1, -4, -38];
 
 /** The shim's plain calls; null where it can't be loaded. */
 
@@ -130,6 +129,8 @@ class NodeBackend implements Backend {
   adopt(fd: number): OpenFile {
     return new OpenFile(fd);
   }
+
+  bypassCache(): void {}
 
   flock(file: OpenFile, operation: number): number {
     const native = loaded();

@@ -5,13 +5,12 @@
 import type { Stats } from "node:fs";
 import { readdir, realpath } from "node:fs/promises";
 import { basename, join, relative, resolve, sep } from "node:path";
+import type { Library } from "./library.ts";
 import { type Amount, showProgress } from "./progress.ts";
 import { bytesText, countText, durationText } from "./text.ts";
 import { compare } from "./verify.ts";
 
-export type Library = typeof import("../index.ts");
-
-export interface CopyRequest {
+interface CopyRequest {
   readonly source: string;
   readonly destination: string;
   readonly recursive: boolean;

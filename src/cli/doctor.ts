@@ -5,11 +5,11 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Capabilities } from "../status.ts";
-import type { Library } from "./cp.ts";
+import type { Library } from "./library.ts";
 import { errorText } from "./text.ts";
 
 /** What `doctor --json` prints. */
-export interface Report extends Capabilities {
+interface Report extends Capabilities {
   version: string;
   bun: string;
   /** Platform and processor, "linux-x64" for example. */

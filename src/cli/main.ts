@@ -5,8 +5,9 @@
 
 import { parseArgs } from "node:util";
 import { version } from "../../package.json";
-import { copy, type Library } from "./cp.ts";
+import { copy } from "./cp.ts";
 import { examine, reportText } from "./doctor.ts";
+import type { Library } from "./library.ts";
 import { type ServeRequest, serve } from "./serve.ts";
 import { errorText } from "./text.ts";
 

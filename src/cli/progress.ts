@@ -10,14 +10,14 @@ export interface Amount {
   bytes: number;
 }
 
-export interface Progress {
+interface Progress {
   update(done: Amount): void;
   /** Removes the bar, or ends the lines. */
   stop(): void;
 }
 
 /** Where progress is shown: process.stdout, or what a test listens to. */
-export type Screen = NodeJS.WriteStream;
+type Screen = NodeJS.WriteStream;
 
 /** Shows progress towards `total`; `verb` is what is being done, "copying" for example. */
 export function showProgress(verb: string, total: Amount, screen: Screen): Progress {

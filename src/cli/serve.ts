@@ -3,9 +3,8 @@
 // than the server would give.
 
 import { isMainThread, Worker } from "node:worker_threads";
+import type { ServerLibrary } from "./library.ts";
 import { bytesText, errorText } from "./text.ts";
-
-export type ServerLibrary = typeof import("../server.ts");
 
 export interface ServeRequest {
   readonly folder: string;

@@ -4,7 +4,7 @@
 import type { Stats } from "node:fs";
 import { readdir, readlink } from "node:fs/promises";
 import { join } from "node:path";
-import type { Library } from "./cp.ts";
+import type { Library } from "./library.ts";
 import type { Amount } from "./progress.ts";
 
 const CHUNK_BYTES = 512 * 1024;

@@ -50,7 +50,7 @@ const { O_APPEND, O_CREAT, O_EXCL, O_RDWR } = constants;
 const flagsFor = ({ framing }: Checked): number => O_RDWR | (framing === "records" ? 0 : O_APPEND);
 
 /** A file and what it is: two opens of one path may be two files. */
-export interface Held {
+interface Held {
   file: OpenFile;
   stats: Stats;
 }

@@ -127,7 +127,7 @@ export async function* framesOf(window: Window, scan: Scan): AsyncGenerator<{ fr
 export const newScan = (): Scan => ({ start: null, end: 0, sequence: 1, records: 0, crc: 0 });
 
 /** What lies behind a log's last whole record. */
-export interface Tail {
+interface Tail {
   /** Bytes up to the last that is not zero: what a crash has torn. */
   torn: number;
   /** A record of a later group is among them: what was acknowledged is damaged. */

@@ -8,13 +8,13 @@ import type { Backend, OpenFile } from "../backend/interface.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { codedError, validateBoolean, validateObject } from "../node/arguments.ts";
 import { clearTimeout, clockMs, setTimeout } from "../node/clock.ts";
+import { EAGAIN, EINTR, ENOSYS } from "../node/errno.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 
 const [LOCK_SH, LOCK_EX, LOCK_UN] = [1, 2, 8];
-const [EINTR, EAGAIN, ENOSYS] = [-4, -11, -38];
 /** Pauses between two tries, in milliseconds. */
 const [FIRST_PAUSE_MS, LAST_PAUSE_MS] = [1, 50];
 const FILE_MODE = 0o666;

@@ -1,11 +1,10 @@
 // Copies between the user's memory and ours on the JavaScript thread. Where the user's may be a mapping of a file
 // (Bun.mmap), which another process can cut at any time, the kernel does it: it says EFAULT where we would get SIGBUS.
 
+import { EFAULT } from "../node/errno.ts";
 import { systemError } from "../node/errors.ts";
 import { bufferOf, byteOffsetOf, bytesOf } from "../node/views.ts";
 import { addressOf, type Native, nativeOrNull } from "./shim.ts";
-
-export const EFAULT = -14;
 
 /** Throws EFAULT unless all of `from` is copied: the user's memory, or to it where it is for a "read". */
 export function copyAll(from: Uint8Array, to: Uint8Array, syscall: "read" | "write"): void {

@@ -109,13 +109,13 @@ export interface Native {
 }
 
 /** Why there is no shim: a code, one sentence of cause and one of remedy. */
-export interface LoadFailure {
+interface LoadFailure {
   code: "PLATFORM" | "MISSING" | "DLOPEN" | "ABI";
   message: string;
   remedy: string;
 }
 
-export type Loaded =
+type Loaded =
   | { native: Native; path: string; failure?: undefined }
   | { native?: undefined; failure: LoadFailure };
 

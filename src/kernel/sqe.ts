@@ -67,7 +67,7 @@ export const LocalCopy = { NEW: 1, NO_LINK: 2, BROKEN: 0x4000_0001 } as const;
 
 /**
  * Opcodes whose failure does not cancel what is linked to them: the kernel calls no req_set_fail for these (seen on 6.18;
- * io_uring/fs.c, sync.c, statx.c, truncate.c, xattr.c). A rename linked to a failed fsync would be done.
+ * io_uring/{fs,sync,statx,truncate,xattr}.c). A rename linked to a failed fsync would be done.
  */
 export const DEAF: ReadonlySet<number> = new Set<number>([
   Opcode.FSYNC,

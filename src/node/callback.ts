@@ -42,7 +42,7 @@ export function settle(work: Promise<unknown>, callback: Callback, values: Value
 }
 
 /** What differs from function to function in Node about the callback. */
-export interface CallbackForm {
+interface CallbackForm {
   /** A callback in the last place counts, though a function stands before it. */
   isLast?: boolean;
   /** What Node's errors call it. */

@@ -123,7 +123,7 @@ export function flushOption(options: { flush?: unknown }): boolean {
   return flush;
 }
 
-export interface StatOptions {
+interface StatOptions {
   bigint: boolean;
   throwIfNoEntry: boolean;
   /** Null if there are none. */

@@ -21,7 +21,7 @@ import { byteLengthOf, isView } from "./views.ts";
 type View = NodeJS.ArrayBufferView;
 
 /** A checked transfer; `offset` and `length` in bytes, `position` -1 for the file's own. */
-export interface Transfer {
+interface Transfer {
   view: View;
   offset: number;
   length: number;

@@ -6,6 +6,7 @@ import { closeSync, type Stats } from "node:fs";
 import { AT_EMPTY_PATH, AT_REMOVEDIR, O_CLOEXEC, STATX_BASIC_STATS, STATX_BTIME } from "../kernel/constants.ts";
 import { DEAF, Opcode, SqeFlag } from "../kernel/sqe.ts";
 import { bufferList, codedError, validateAbortSignal } from "../node/arguments.ts";
+import { ECANCELED, ETIME } from "../node/errno.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
@@ -19,8 +20,6 @@ type PathLike = string | Uint8Array | URL;
 /** What links act on: a descriptor, an open handle. */
 type File = number | { readonly fd: number };
 
-const ECANCELED = -125;
-const ETIME = -62;
 const FSYNC_DATASYNC = 1;
 const STATX_WORDS = 64;
 interface Link {
@@ -256,7 +255,7 @@ export class Chain<T extends unknown[] = []> {
   /** Adds any SQE. Its link flags are the chain's. */
   add(sqe: Sqe): Chain<[...T, number]> {
     const taken = takenOnce(sqe);
-    return this.#add({ name: `SQE ${taken.opcode}`, syscall: "io_uring", sqe: () => taken });
+    return this.#add({ name: `SQE ${taken.opcode}`, syscall: "io_uring_enter", sqe: () => taken });
   }
 
   /** The next link starts however the last one ended (IOSQE_IO_HARDLINK): for a read of unknown length, say. */

@@ -66,7 +66,7 @@ export interface Sqe {
 }
 
 /** Which fields an opcode takes ("!": must be there), and what lies in the SQE's off, addr and len. */
-export interface Shape {
+interface Shape {
   takes: string;
   off?: "offset" | "start" | "length" | "newPath" | "buffer" | "how" | "slot" | "count";
   addr?: "buffer" | "buffers" | "path" | "name" | "length" | "time" | "target" | "inOffset";

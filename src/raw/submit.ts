@@ -6,6 +6,7 @@ import type { OpenFile } from "../backend/interface.ts";
 import { SQE_WORDS } from "../kernel/abi.ts";
 import { Opcode, type OpcodeName, SqeFlag } from "../kernel/sqe.ts";
 import { codedError, invalidArgValue, outOfRange } from "../node/arguments.ts";
+import { ECANCELED } from "../node/errno.ts";
 import { abortError } from "../node/errors.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import type { RingThread } from "../ring/context.ts";
@@ -15,12 +16,11 @@ import type { Sqe } from "./sqe-fields.ts";
 
 /** No CQE has this result. */
 const NOT_YET = -(2 ** 31);
-const ECANCELED = -125;
 /** A CLOSE that is cancelled so often, for want of a kernel thread, will not come to pass. */
 const MAX_RETRIES = 16;
 const LINKS = SqeFlag.IO_LINK | SqeFlag.IO_HARDLINK;
 /** `res` and `flags` of each CQE, in the order of the SQEs. */
-export type Settle<T> = (results: Int32Array, flags: Uint32Array) => T;
+type Settle<T> = (results: Int32Array, flags: Uint32Array) => T;
 
 class Run {
   readonly draft: Draft;

@@ -3,9 +3,8 @@
 // The package's own chains and the user's requests wait in one line; at most half of the slots are the user's.
 
 import { clockMs } from "../node/clock.ts";
+import { ENFILE } from "../node/errno.ts";
 import { systemError } from "../node/errors.ts";
-
-const ENFILE = -23;
 
 interface Waiter {
   /** Slots that it gets, all at once or none. */

@@ -3,11 +3,11 @@
 // btrfs says EAGAIN each time, ext4 and tmpfs EOPNOTSUPP.
 
 import type { Native } from "../kernel/shim.ts";
+import { EAGAIN, EINVAL, ENOSYS, EOPNOTSUPP, EPERM } from "../node/errno.ts";
 import { deviceOf } from "./remote-mounts.ts";
 import { CELL_HALF, type Cells } from "./scratch.ts";
 
 /** The file system, the kernel or a sandbox has no such writes. */
-const [EPERM, EAGAIN, EINVAL, ENOSYS, EOPNOTSUPP] = [-1, -11, -22, -38, -95];
 const REFUSALS: readonly number[] = [EPERM, EINVAL, ENOSYS, EOPNOTSUPP];
 /** Tries in a row that would have waited, or did, after which a file system is tried more rarely: one write in so many. */
 const [TRIES, RARELY] = [8, 256];

@@ -3,12 +3,11 @@
 // Never gives memory out or takes it back: that is memory/pool.ts.
 
 import { bufferOf } from "../node/views.ts";
-import type { Ring } from "./ring.ts";
 
 /** One piece of memory that several leases share: what the kernel knows it by. */
 export interface LeasedRegion {
   /** The ring that it is registered with, and the fixed buffer of it that holds the whole region, or -1. */
-  readonly ring: Ring | null;
+  readonly ring: object | null;
   readonly fixedIndex: number;
 }
 

@@ -8,7 +8,7 @@ import { PASSING, type Ring } from "./ring.ts";
 import { Spin } from "./spin.ts";
 
 /** Bounds of the loop's behaviour, with what they are set to. */
-export interface LoopLimits {
+interface LoopLimits {
   /** Flushes in microtasks before one must go through the event loop (docs/architecture.md D5: no cost at 64). */ microtaskRounds: number;
   /** Milliseconds of such flushes before one must. */ microtaskMs: number;
   /** Microseconds of calls answered at once, without the ring, between two turns of the event loop. */ inlineUs: number;

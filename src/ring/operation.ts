@@ -4,7 +4,6 @@
 import type { KernelBuffer } from "./kernel-memory.ts";
 import type { LeasedMemory, LeasedVector } from "./lease.ts";
 import type { RemoteWork } from "./remote-work.ts";
-import type { Ring } from "./ring.ts";
 import type { Cell } from "./scratch.ts";
 
 /** What runs when a CQE comes: `link` numbers the SQEs of an operation that has several. */
@@ -16,12 +15,22 @@ export interface InFlightOwner {
   closing: (() => void) | null;
 }
 
+/** What an operation knows of its ring. */
+interface OwnRing {
+  readonly operations: OperationTable;
+  /** What operations reject with that it was closed or stopped over. */
+  readonly stopError: Error;
+  resubmissions: number;
+  cancel(low: number, high: number): void;
+  poison(what: string): void;
+}
+
 const ignore = (): void => {};
 
 /** One slot. It is reused: `generation` tells its lives apart, `pending` is 0 while it is free. */
 export class Operation {
   /** Where it goes and where it ends, also when the thread has another ring by then. */
-  readonly ring: Ring;
+  readonly ring: OwnRing;
   readonly slot: number;
   generation: number = 1;
   /** Which life of a slot with many CQEs this is (`acquireMany`); -1 in an ordinary slot. */
@@ -70,7 +79,7 @@ export class Operation {
   /** Whatever else `finish` needs. */
   state: any = null;
 
-  constructor(ring: Ring, slot: number) {
+  constructor(ring: OwnRing, slot: number) {
     this.ring = ring;
     this.slot = slot;
   }
@@ -119,12 +128,12 @@ const capture = (resolve: (value: any) => void, reject: (reason: unknown) => voi
 
 /** All slots of one ring; grows with what is outstanding and never shrinks. */
 export class OperationTable {
-  readonly #ring: Ring;
+  readonly #ring: OwnRing;
   readonly #slots: Operation[] = [];
   readonly #free: Operation[] = [];
   readonly #freeOfMany: Operation[] = [];
 
-  constructor(ring: Ring) {
+  constructor(ring: OwnRing) {
     this.#ring = ring;
   }
 

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Address, Native } from "../kernel/shim.ts";
 import { clockMs } from "../node/clock.ts";
+import { EAGAIN } from "../node/errno.ts";
 import { CELL_HALF, type Cell, type Cells, putPath } from "./scratch.ts";
 
 /** File system types whose operations may wait for a server or another process. */
@@ -17,7 +18,6 @@ const TABLE = "/proc/self/mountinfo";
 const STATX_DEVICE_WORD = 34;
 /** Milliseconds between two looks. */
 const LOOK_EVERY_MS = 50;
-const EAGAIN = -11;
 /** statCached: a last link is not followed; what is known, without asking a server. */
 const [STAT_NO_FOLLOW, STAT_DONT_SYNC] = [1, 2];
 

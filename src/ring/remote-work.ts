@@ -10,7 +10,7 @@ const STEP = 16;
 /** The most. Who has more operations hanging than that waits with the rest. */
 const MOST = 256;
 
-export interface WorkerLimits {
+interface WorkerLimits {
   bounded: number;
   unbounded: number;
 }

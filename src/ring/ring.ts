@@ -6,6 +6,7 @@ import { closeSync } from "node:fs";
 import { CQE_TABLE, CQE_WORDS, Header, RingInfo, SQE_WORDS } from "../kernel/abi.ts";
 import { type Address, memoryAt, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
+import { EAGAIN, EBUSY, EINTR, ENOMEM } from "../node/errno.ts";
 import {
   endBroken,
   type Finish,
@@ -16,8 +17,8 @@ import {
   SLOT_MASK,
 } from "./operation.ts";
 
-/** Refusals of io_uring_enter that pass: EINTR, EAGAIN, ENOMEM, EBUSY. Any other submit error would come for ever. */
-export const PASSING: ReadonlySet<number> = new Set([4, 11, 12, 16]);
+/** Refusals of io_uring_enter that pass, as the header has them: positive. Any other submit error would come for ever. */
+export const PASSING: ReadonlySet<number> = new Set([-EINTR, -EAGAIN, -ENOMEM, -EBUSY]);
 
 /** IORING_SETUP_ flags this package uses (never SQPOLL: such a ring keeps old credentials after setuid, CVE-2024-22017). */
 export const SetupFlag = {

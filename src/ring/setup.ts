@@ -7,6 +7,7 @@ import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../kernel/constants.ts";
 import { addressOf, loadNative, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
 import { clockMs } from "../node/clock.ts";
+import { EACCES, EAGAIN, EINVAL, ENOMEM, ENOSYS, EPERM } from "../node/errno.ts";
 import { errnoCode } from "../node/errors.ts";
 import { PASSING, Ring, SetupFlag } from "./ring.ts";
 
@@ -59,7 +60,6 @@ const DIRECT_DESCRIPTORS = 256;
 const FIXED_BUFFERS = 64;
 /** How long a ring may take to look at "/", in milliseconds. */
 const PROOF_MS = 200;
-const [EPERM, EAGAIN, ENOMEM, EACCES, EINVAL, ENOSYS] = [-1, -11, -12, -13, -22, -38];
 /** Times that a look-up of "/" may be disturbed by somebody who mounts or renames. */
 const LOOKUP_TRIES = 3;
 

@@ -13,7 +13,7 @@ export interface ChunkSink {
   write(buffer: Uint8Array, offset: number, length: number, position: number | null): Promise<{ bytesWritten: number }>;
 }
 
-export interface ChunkOptions {
+interface ChunkOptions {
   /**
    * One write after another (default false), so that the file holds all that came before its end whenever it is looked at: for
    * what is appended, and for what is gone on with after a crash. Pieces that came before an error are then written, too.

@@ -14,7 +14,7 @@ const FAILED: Decision = { status: 412 };
 const UNSATISFIABLE: Decision = { status: 416 };
 
 /** What a decision needs to know of the file. */
-export interface Validators {
+interface Validators {
   /** Strong, with its quotes. */
   etag: string;
   /** Seconds since 1970. */

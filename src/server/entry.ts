@@ -18,7 +18,7 @@ const SMALL_BYTES = 64 * 1024;
  */
 const SETTLED_MS = 2000;
 
-export type Kind = "file" | "folder" | "other";
+type Kind = "file" | "folder" | "other";
 
 /** What options have made of one version of a file. */
 export interface EntryHeaders {

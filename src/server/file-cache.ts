@@ -9,12 +9,12 @@ import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV } from "../kernel/co
 import type { Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
 import { clockMs, setImmediate } from "../node/clock.ts";
+import { EAGAIN } from "../node/errno.ts";
 import { encodePath } from "../node/path.ts";
 import { Entry, identityOf, type Missing, STATX_WORDS, wordsOf } from "./entry.ts";
 import { shed, Table } from "./table.ts";
 
 const { O_NONBLOCK } = constants;
-const EAGAIN = -11;
 /** What a name is taken for until it is looked up again; other errors say nothing of the next look-up. */
 const LASTING = new Set(["ENOENT", "ENOTDIR", "ENAMETOOLONG", "ELOOP", "EACCES", "EPERM", "ENXIO", "ERR_OUTSIDE_ROOT"]);
 
@@ -37,7 +37,7 @@ function thisTurn(): number {
 const abandoned = new FinalizationRegistry<Table>((table) => table.close());
 
 /** Opens by name, for what can't be had at once. Rejects with the reason. */
-export type OpenByName = (name: string, flags: number) => Promise<OpenFile>;
+type OpenByName = (name: string, flags: number) => Promise<OpenFile>;
 
 export class FileCache {
   readonly #backend: Backend;

@@ -9,7 +9,7 @@ const MAX_BOUNDARY = 70;
 const MAX_FILENAME_BYTES = 255;
 const [TAB, LF, CR, SPACE, DASH] = [0x09, 0x0a, 0x0d, 0x20, 0x2d];
 
-export interface FormLimits {
+interface FormLimits {
   /** Bytes of a part's headers, of what stands before the first boundary, of blanks behind one, and of what follows the last. */
   headerBytes: number;
   bodyBytes: number;
@@ -32,7 +32,7 @@ export function boundaryOf(type: string | null): string {
   return boundary;
 }
 
-export interface PartHeader {
+interface PartHeader {
   name: string;
   /** Without folders and control characters; null: a field. */
   filename: string | null;

@@ -55,7 +55,7 @@ export interface Received {
 }
 
 /** Runs an operation with the path that a body goes to. */
-export type AtPath = <T>(act: (path: string) => Promise<T>) => Promise<T>;
+type AtPath = <T>(act: (path: string) => Promise<T>) => Promise<T>;
 
 /** Takes a body to a file. Rejects with a ReceiveError for what is the client's or the disk's, with others for arguments. */
 export async function receiveBody(

@@ -23,6 +23,7 @@ import {
   RESOLVE_NO_SYMLINKS,
 } from "../kernel/constants.ts";
 import { invalidArgValue, validateObject, validateOneOf } from "../node/arguments.ts";
+import { EINVAL } from "../node/errno.ts";
 import { retold, systemError } from "../node/errors.ts";
 import { parseFlags, parseMode } from "../node/open-flags.ts";
 import type { DataPieces, HandleReadOptions, WholeData } from "../node/options.ts";
@@ -80,7 +81,7 @@ export async function openRoot(folder: string | Uint8Array | URL, options: RootO
 }
 
 /** What `serveFile` and the writers of this room need of a root beyond its methods. */
-export interface RootInternals {
+interface RootInternals {
   readonly backend: Backend;
   /** The folder's descriptor (O_PATH). */
   readonly folder: OpenFile;
@@ -376,7 +377,7 @@ export class Root {
   /** Runs an operation on the last component of a name, by a path that leads through the open parent to it. */
   async #inParent<T>(name: string | Buffer, act: (path: Path) => Promise<T>): Promise<T> {
     const { folder, base } = splitName(name);
-    if (base.length === 0 || String(base) === ".") throw systemError(-22, "open", name);
+    if (base.length === 0 || String(base) === ".") throw systemError(EINVAL, "open", name);
     const parent = await this.#open(folder, O_PATH | O_DIRECTORY, 0).catch((error) => {
       throw retold(error, "open", name);
     });

@@ -9,7 +9,7 @@ import { toPath } from "../node/path.ts";
 import { type Callback, files, type OpenedFile } from "./files.ts";
 import { openedByReplaced, replaceable } from "./replaced.ts";
 
-export interface StreamOptions {
+interface StreamOptions {
   /** Of a ReadStream: its chunks are strings of it. Of a WriteStream: that of strings written without one (utf8). */
   encoding?: BufferEncoding | null | undefined;
   /** Closes the file at the end or after an error (default true). */
@@ -44,7 +44,7 @@ export interface FileStreamOptions {
   fs?: unknown;
 }
 
-export type Options = ReadStreamOptions & WriteStreamOptions & FileStreamOptions;
+type Options = ReadStreamOptions & WriteStreamOptions & FileStreamOptions;
 
 const HIGH_WATER_MARK = 64 * 1024;
 const FILE_MODE = 0o666;

@@ -35,7 +35,7 @@ export function closed(stream: { fd: number | null }, { handle }: OpenedFile): P
   return closing;
 }
 
-export interface Files {
+interface Files {
   /** What is behind a FileHandle of this package; null for everything else. */
   of(value: unknown): OpenedFile | null;
   /** Whether somebody has put a `read` of his own in the place of this FileHandle's, which then is to be called. */

@@ -9,7 +9,7 @@ import { clearTimeout, clockMs, setTimeout } from "../node/clock.ts";
 import { systemError } from "../node/errors.ts";
 
 /** What orders the operations at a file's own position, and keeps the file open. */
-export interface Order {
+interface Order {
   /** Runs a read now if it has a position of its own, else in its turn. */
   read<T>(position: number | bigint, byteLength: number, run: () => Promise<T>): Promise<T>;
   /** Runs something that reads at the own position after all earlier operations there. */
@@ -25,7 +25,7 @@ export interface StreamSource {
   turns: Order;
 }
 
-export interface ReadAheadOptions {
+interface ReadAheadOptions {
   /** Where to begin; -1 for the file's own position, which then goes along. */
   position: number;
   /** Bytes to read at most; Infinity for all. */

@@ -4,6 +4,7 @@
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import type { BufferPool } from "../memory/pool.ts";
 import { throwIfAborted } from "../node/abort.ts";
+import { ENXIO } from "../node/errno.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isRegular } from "../node/file-info.ts";
 import { later } from "../node/loading.ts";
@@ -19,7 +20,7 @@ export interface CopyProgress {
   totalBytes: number;
 }
 
-export interface PipelineOptions {
+interface PipelineOptions {
   /** Buffers of one piece each, made when they are asked for first. */
   pool: () => BufferPool;
   /** Bytes of a piece. */
@@ -36,7 +37,6 @@ export const SHARED_BUFFERS = 16;
 const OWN_POSITION = -1;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
-const ENXIO = -6;
 /** What O_DIRECT asks for at most: positions and lengths are multiples of this. */
 const DIRECT_UNIT = 4096;
 

@@ -9,6 +9,7 @@ import type { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, lowMode, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
+import { ENOENT } from "../node/errno.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { copyHere } from "../node/exit-calls.ts";
@@ -50,7 +51,7 @@ export interface CopyRequest {
 }
 
 /** How a file of a tree is copied: what was no link when it was listed is none when it is opened. */
-export interface Within {
+interface Within {
   /** Follows a link of the source. */
   follow: boolean;
   /** Overwrites a regular file that is there, and replaces what else is, unless it is a folder; else that is EEXIST. */
@@ -68,7 +69,6 @@ const { COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE } = constants;
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_DIRECT, O_NOFOLLOW, O_NONBLOCK } = constants;
 const DEFAULT_DEPTH = 8;
 const MAX_CHUNK = 64 * 1024 * 1024;
-const ENOENT = -2;
 /** No bytes copied: the source is no regular file. */
 export const NOT_A_FILE = -3;
 

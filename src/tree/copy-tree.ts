@@ -10,6 +10,7 @@ import { type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import { validateBoolean, validateFunction, validateInteger, validateObject } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { clockMs } from "../node/clock.ts";
+import { ENOENT } from "../node/errno.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
@@ -47,7 +48,6 @@ export interface CopyTreeOptions extends Limits {
 
 const PROGRESS_EVERY_MS = 20;
 const FOLDER_MODE = 0o777;
-const ENOENT = -2;
 const HOW: CopyHow = { follow: false, overwrite: true, times: true, accessed: false, dropSetId: true };
 
 /**

@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { type Backend, type CopyHow, INCOMPLETE, type Path } from "../backend/interface.ts";
 import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
+import { EINVAL, ENOENT } from "../node/errno.ts";
 import { systemError, told as toldOf } from "../node/errors.ts";
 import { constants, type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
@@ -30,7 +31,6 @@ export interface CpRequest {
 
 /** Files at once where they are copied one by one. */
 const CONCURRENCY = 64;
-const [ENOENT, EINVAL] = [-2, -22];
 const { S_IFMT, S_IFBLK, S_IFCHR, S_IFIFO, S_IFSOCK, COPYFILE_FICLONE_FORCE } = constants;
 
 /** What is known of a path, of a link itself unless it is to be followed. If it is missing: null, or an error if it must be there. */

@@ -55,6 +55,7 @@ export const uringBackend: Backend = {
   open: rejecting(path.open as Backend["open"]),
   openBeneath: rejecting(path.openBeneath),
   adopt: path.adopt,
+  bypassCache: path.bypassCache,
   seek: file.seek,
   copy: (from, to) => copyBytes(from, to, from),
   flock: (open, operation) => file.flock(open, operation),

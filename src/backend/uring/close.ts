@@ -3,10 +3,11 @@
 
 import { closeSync } from "node:fs";
 import { Opcode } from "../../kernel/sqe.ts";
+import { ECANCELED, EINTR } from "../../node/errno.ts";
 import { existingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import type { OpenFile } from "../interface.ts";
-import { begin, ECANCELED, EINTR, end, finishVoid, remoteFlag, stage } from "./request.ts";
+import { begin, end, finishVoid, remoteFlag, stage } from "./request.ts";
 
 function finishClose(operation: Operation, res: number): void {
   // Linux has let go of a descriptor whose close was interrupted. ECANCELED: no thread could be had, and it is open yet.

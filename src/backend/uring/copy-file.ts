@@ -6,6 +6,7 @@ import { NOT_TAKEN, PENDING } from "../../kernel/abi.ts";
 import { constants } from "../../kernel/constants.ts";
 import { LocalCopy, LocalOpcode, SqeFlag } from "../../kernel/sqe.ts";
 import { clockMs } from "../../node/clock.ts";
+import { EAGAIN, ENOENT } from "../../node/errno.ts";
 import { type FileInfo, isRegular, permissions } from "../../node/file-info.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { Place } from "../../ring/remote-mounts.ts";
@@ -13,11 +14,10 @@ import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { ANOTHER_WAY, INCOMPLETE, type Path } from "../interface.ts";
 import { copySmall, Outcome, SMALL_FILE_BYTES } from "./copy-small.ts";
 import { unlink } from "./path.ts";
-import { begin, EAGAIN, end, stage, thread } from "./request.ts";
+import { begin, end, stage, thread } from "./request.ts";
 import { cachedInfo, lookup } from "./statx.ts";
 
 const { O_CREAT, O_EXCL, O_TRUNC, O_WRONLY } = constants;
-const ENOENT = -2;
 /** Permissions that the umask was seen to take from new files lately, and until when that counts: it may change. */
 let takenByUmask = 0;
 let takenUntil = 0;

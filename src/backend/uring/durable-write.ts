@@ -6,6 +6,7 @@ import { stableAddress } from "../../kernel/address.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
+import { EAGAIN, ECANCELED, EINTR, EOPNOTSUPP, ESPIPE } from "../../node/errno.ts";
 import { closedError, errnoOf, systemError } from "../../node/errors.ts";
 import { lateRejection } from "../../node/late-error.ts";
 import { done, inSteps, type Steps } from "../../node/steps.ts";
@@ -17,11 +18,10 @@ import type { OpenFile } from "../interface.ts";
 import { MAX_VECTOR } from "../loops.ts";
 import { stageLink } from "./linked.ts";
 import { fdatasync, isSeekable, setPosition, settlePosition } from "./read-write.ts";
-import { begin, EAGAIN, ECANCELED, EINTR, EOPNOTSUPP, end, honest, MAX_RETRIES, thread } from "./request.ts";
+import { begin, end, honest, MAX_RETRIES, thread } from "./request.ts";
 import { cellForVector, putVector } from "./vectored.ts";
 
 const FSYNC_DATASYNC = 1;
-const ESPIPE = -29;
 
 /** What one chain has done: results of the write and, if it was linked, of the sync. */
 interface Outcome {

@@ -5,6 +5,7 @@
 import { type Address, memoryAt } from "../../kernel/shim.ts";
 import { Opcode } from "../../kernel/sqe.ts";
 import { clockMs } from "../../node/clock.ts";
+import { EINTR, ENOENT } from "../../node/errno.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import type { FileInfo } from "../../node/file-info.ts";
 import { lateRejection } from "../../node/late-error.ts";
@@ -16,7 +17,7 @@ import { type Operation, promiseFor } from "../../ring/operation.ts";
 import type { Ring } from "../../ring/ring.ts";
 import { type CopiedName, type CopyHow, type NamesAs, OpenFile, type Path, type VisitNames } from "../interface.ts";
 import { pause, SLICE_MS } from "../loops.ts";
-import { begin, EINTR, end, fail, stage, thread } from "./request.ts";
+import { begin, end, fail, stage, thread } from "./request.ts";
 
 /** Kinds of jobs, and their flags. */
 const [REMOVE, LIST, COPY] = [1, 2, 3];
@@ -25,7 +26,6 @@ const [RECURSIVE, REMOTE, FOLLOW, OVERWRITE, TIMES, DROP_SET_ID, ACCESSED] = [1,
 const COPIED_WORDS = 3;
 /** What failed, by the shim's number. */
 const CALLS = ["", "lstat", "unlink", "rmdir", "scandir"];
-const ENOENT = -2;
 const TWO_32 = 2 ** 32;
 const WAKE_BYTES = 8;
 /** Three words: bytes of the folder's path, names, bytes of the names. */
@@ -107,7 +107,7 @@ function start(
 }
 
 /** Whether a path leads, or may lead, to a remote file system. */
-export function isRemote(path: Path): boolean {
+function isRemote(path: Path): boolean {
   const { mounts } = thread();
   return mounts.holdsPath(path);
 }

@@ -7,6 +7,7 @@ import { stableAddress } from "../../kernel/address.ts";
 import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "../../kernel/sqe.ts";
 import { setTimeout } from "../../node/clock.ts";
+import { ECANCELED, EINTR } from "../../node/errno.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { fail as failLate, late, rejection } from "../../node/late-error.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
@@ -14,7 +15,7 @@ import type { RingThread } from "../../ring/context.ts";
 import { LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
 import { ownPath, putPath } from "../../ring/scratch.ts";
 import type { Path } from "../interface.ts";
-import { begin, cancel, ECANCELED, EINTR, end, honest, isToRepeat, MAX_RETRIES, retryFlag, stage } from "./request.ts";
+import { begin, cancel, end, honest, isToRepeat, MAX_RETRIES, retryFlag, stage } from "./request.ts";
 
 /** Links of a chain at most. */
 const LINKS = 6;

@@ -3,12 +3,13 @@
 
 import { LocalOpcode, SqeFlag } from "../../kernel/sqe.ts";
 import { bun } from "../../node/bun-fs.ts";
+import { EAGAIN, EINTR } from "../../node/errno.ts";
 import { systemError, told } from "../../node/errors.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, type Cell, putPath } from "../../ring/scratch.ts";
 import type { Path } from "../interface.ts";
-import { begin, EAGAIN, EINTR, end, fail, stage, thread } from "./request.ts";
+import { begin, end, fail, stage, thread } from "./request.ts";
 
 /** Bytes of a path or link that come back through a cell; longer ones come from node:fs. */
 const CAPACITY = CELL_HALF - 1;

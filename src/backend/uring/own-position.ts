@@ -9,7 +9,7 @@ const [SEEK_SET, SEEK_CUR] = [0, 1];
 /** Where the shim says how many bytes were claimed: over 1000 bytes, so that it never moves. */
 const claimed = new Float64Array(128);
 
-export interface Claim {
+interface Claim {
   fd: number;
   /** Where the bytes begin, or -errno. */
   start: number;

@@ -9,9 +9,11 @@ import {
   constants,
   O_CLOEXEC,
   O_TMPFILE,
+  RWF_DONTCACHE,
 } from "../../kernel/constants.ts";
 import { AT_FDCWD, Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
+import { EAGAIN, EINTR, ENXIO } from "../../node/errno.ts";
 import { systemError } from "../../node/errors.ts";
 import { statsFromStatx } from "../../node/stats.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
@@ -19,23 +21,10 @@ import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
 import { close } from "./close.ts";
 import { finishStat, stageStat } from "./read-write.ts";
-import {
-  begin,
-  EAGAIN,
-  EINTR,
-  end,
-  fail,
-  onPaths,
-  pathAddress,
-  remoteFlag,
-  stage,
-  stageAgain,
-  thread,
-} from "./request.ts";
+import { begin, end, fail, onPaths, pathAddress, remoteFlag, stage, stageAgain, thread } from "./request.ts";
 
 /** An open that has been sent to a thread because it has to wait. */
 const WAITS = -2;
-const ENXIO = -6;
 
 /** Whether an open with these flags follows a link. */
 export function opensLink(flags: number): boolean {
@@ -86,6 +75,12 @@ export function adopt(fd: number): OpenFile {
     t.cells.release(cell);
   }
   return file;
+}
+
+/** Backend.bypassCache. */
+export function bypassCache(file: OpenFile): void {
+  file.bypass = true;
+  file.rwFlags = RWF_DONTCACHE;
 }
 
 export function open<T>(

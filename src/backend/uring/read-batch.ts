@@ -6,6 +6,7 @@ import { SQE_WORDS } from "../../kernel/abi.ts";
 import { stableAddress } from "../../kernel/address.ts";
 import { Opcode, SqeFlag, setBufferIndex, writeSqe } from "../../kernel/sqe.ts";
 import { codedError } from "../../node/arguments.ts";
+import { EAGAIN, EINTR } from "../../node/errno.ts";
 import { abortError, closedError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import { byteLengthOf, isView } from "../../node/views.ts";
@@ -13,7 +14,7 @@ import type { RingThread } from "../../ring/context.ts";
 import { acquireLeased, type LeasedMemory } from "../../ring/lease.ts";
 import { highOfMany, lowOfMany, type Operation, promiseFor } from "../../ring/operation.ts";
 import type { OpenFile, Reads } from "../interface.ts";
-import { EAGAIN, EINTR, honest, MAX_RETRIES, thread } from "./request.ts";
+import { honest, MAX_RETRIES, thread } from "./request.ts";
 
 /** Reads in the kernel at once: what the ring's SQ takes in one submit. */
 const WINDOW = 256;

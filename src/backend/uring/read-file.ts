@@ -5,6 +5,7 @@
 import { constants } from "../../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { abortable } from "../../node/abort.ts";
+import { EAGAIN, EINPROGRESS, EINTR } from "../../node/errno.ts";
 import { abortError, namingFolder, readError, systemError } from "../../node/errors.ts";
 import { late, lateRejection, rejection, renewed } from "../../node/late-error.ts";
 import { isAborted } from "../../node/signal.ts";
@@ -16,9 +17,8 @@ import { close } from "./close.ts";
 import { Linked } from "./linked.ts";
 import { open } from "./path.ts";
 import { readAll, readRest } from "./read-rest.ts";
-import { EAGAIN, EINTR, honest, pathFlag, thread } from "./request.ts";
+import { honest, pathFlag, thread } from "./request.ts";
 
-const EINPROGRESS = -115;
 /** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */
 const CACHED_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOATIME | constants.O_NONBLOCK;
 /** What copying costs, for the budget of inline calls. */

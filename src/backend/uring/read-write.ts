@@ -4,11 +4,12 @@
 import { type BigIntStats, readSync, type Stats, writeSync } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
 import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
-import { copyBytes, EFAULT } from "../../kernel/copy.ts";
+import { copyBytes } from "../../kernel/copy.ts";
 import { flock as flockBy } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
 import { clockMs } from "../../node/clock.ts";
+import { EFAULT, EINTR, ESPIPE } from "../../node/errno.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { lateRejection } from "../../node/late-error.ts";
 import { statsFromStatx } from "../../node/stats.ts";
@@ -23,7 +24,6 @@ import { atOnce, neverWaits } from "./non-blocking.ts";
 import { claim, settleClaim } from "./own-position.ts";
 import {
   begin,
-  EINTR,
   end,
   fail,
   finishVoid,
@@ -37,7 +37,6 @@ import {
 
 const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
-export const ESPIPE: number = -29;
 /** Data up to this length may be written by the helper, which does one thing after another. */
 const HELPER_WRITE_BYTES = 64 * 1024;
 /** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */

@@ -5,6 +5,7 @@ import { NOT_TAKEN, PENDING } from "../../kernel/abi.ts";
 import { stableAddress } from "../../kernel/address.ts";
 import type { Address } from "../../kernel/shim.ts";
 import { SqeFlag, writeSqe } from "../../kernel/sqe.ts";
+import { EAGAIN, ECANCELED, EINTR, EOPNOTSUPP } from "../../node/errno.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { fail as failLate } from "../../node/late-error.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
@@ -16,10 +17,6 @@ import type { OpenFile } from "../interface.ts";
 
 export { end } from "../../ring/operation.ts";
 
-export const EINTR = -4;
-export const EAGAIN = -11;
-export const ECANCELED = -125;
-export const EOPNOTSUPP = -95;
 /** EAGAIN that comes this often, also to a thread that may wait, is the answer. */
 export const MAX_RETRIES = 16;
 

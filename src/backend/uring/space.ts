@@ -19,6 +19,7 @@ import {
 } from "../../kernel/constants.ts";
 import { OPCODE_SINCE, Opcode, type OpcodeName, SqeFlag } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
+import { EINTR } from "../../node/errno.ts";
 import { PinnedBuffer } from "../../ring/kernel-memory.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF } from "../../ring/scratch.ts";
@@ -35,7 +36,7 @@ import {
 import * as own from "./own-position.ts";
 import { rename } from "./path.ts";
 import { onFile } from "./read-write.ts";
-import { begin, EINTR, end, fail, stage, stageAgain, thread } from "./request.ts";
+import { begin, end, fail, stage, stageAgain, thread } from "./request.ts";
 
 /** Throws unless the kernel has the opcode. */
 export function needOpcode(what: string, opcode: OpcodeName): void {

@@ -3,12 +3,13 @@
 import type { BigIntStats } from "node:fs";
 import { AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS } from "../../kernel/constants.ts";
 import { AT_FDCWD, Opcode } from "../../kernel/sqe.ts";
+import { EAGAIN, EINTR } from "../../node/errno.ts";
 import { type FileInfo, infoFromStats } from "../../node/file-info.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_HALF, type Cell, putPath } from "../../ring/scratch.ts";
 import type { OpenFile, Path } from "../interface.ts";
 import { fstat } from "./read-write.ts";
-import { begin, EAGAIN, EINTR, end, honest, pathAddress, pathFlag, stage, thread } from "./request.ts";
+import { begin, end, honest, pathAddress, pathFlag, stage, thread } from "./request.ts";
 
 const TWO_32 = 2 ** 32;
 

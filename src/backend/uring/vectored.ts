@@ -3,9 +3,10 @@
 
 import { readvSync, writevSync } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
-import { copyAll, EFAULT } from "../../kernel/copy.ts";
+import { copyAll } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
+import { EFAULT, ESPIPE } from "../../node/errno.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { byteLengthOf, bytesOf, isDetached, isResizable, totalLength } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
@@ -14,15 +15,7 @@ import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { CELL_BYTES, type Cell } from "../../ring/scratch.ts";
 import type { OpenFile, ReadvResult, WritevResult } from "../interface.ts";
 import { atOnce, neverWaits } from "./non-blocking.ts";
-import {
-  COPIED_WAIT_BYTES,
-  ESPIPE,
-  failTransfer,
-  isSeekable,
-  memoryTaken,
-  setPosition,
-  settlePosition,
-} from "./read-write.ts";
+import { COPIED_WAIT_BYTES, failTransfer, isSeekable, memoryTaken, setPosition, settlePosition } from "./read-write.ts";
 import { begin, end, fail, isTransferToRepeat, retryFlag, stage, thread } from "./request.ts";
 
 const IOVEC_BYTES = 16;

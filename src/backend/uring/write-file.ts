@@ -11,6 +11,7 @@ import { bytesAtCall, copyBytes } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Landed } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
+import { EAGAIN, ECANCELED, EINTR, EINVAL, ELOOP, ENOSPC } from "../../node/errno.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { late, renewed } from "../../node/late-error.ts";
 import { isAborted } from "../../node/signal.ts";
@@ -26,7 +27,7 @@ import { truncatesLate } from "../loops.ts";
 import { close } from "./close.ts";
 import { isClosed, isCloseError, Linked, run, type Source } from "./linked.ts";
 import { open, opensLink } from "./path.ts";
-import { EAGAIN, ECANCELED, EINTR, honest, MAX_RETRIES, thread } from "./request.ts";
+import { honest, MAX_RETRIES, thread } from "./request.ts";
 
 /** Data up to this length is written by one chain. */
 const CHAIN_BYTES = 512 * 1024;
@@ -38,8 +39,6 @@ const LANES_OF_DATA = 32;
 const PIECE_BYTES = 1024 * 1024;
 const [OPEN, WRITE, TRUNCATE, SYNC, CLOSE] = [0, 1, 2, 3, 4] as const;
 const { O_TRUNC, O_NOFOLLOW } = constants;
-const [EINVAL, ELOOP] = [-22, -40];
-const ENOSPC = -28;
 
 /** What is written, and what is done beside it. */
 interface Work {

@@ -5,6 +5,7 @@
 import { stableAddress } from "../../kernel/address.ts";
 import { AT_FDCWD, Opcode } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
+import { EINTR } from "../../node/errno.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { encodePath } from "../../node/path.ts";
 import type { RingThread } from "../../ring/context.ts";
@@ -14,7 +15,6 @@ import { CELL_HALF, type Cell, ownPath, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
 import {
   begin,
-  EINTR,
   end,
   fail,
   finishVoid,
