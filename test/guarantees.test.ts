@@ -44,7 +44,7 @@ describe("docs/guarantees.md", () => {
   });
 
   test("every fault test reads the kernel's log before and after", () => {
-    // faultTest does it (requirements.ts); a plain `test` there would not.
+    // faultTest does it (helpers/requirements.ts); a plain `test` there would not.
     const plain = faultTests.filter((path) => {
       const text = readFileSync(join(root, path), "utf8");
       return !/\bfaultTest\(|kernelTrouble\(/.test(text);

@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { constants as osConstants } from "node:os";
 import { dirname, join, normalize } from "node:path";
 
 const root = join(import.meta.dir, "..");
@@ -30,6 +31,18 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   cli: [""],
 };
 const SEAM = ["backend/interface", "backend/choose", "backend/loops", "backend/direct"];
+/** What the package and its command are entered by. */
+const ENTRIES = ["index", "promises", "fs", "register", "server", "durable", "cli/main"];
+/** Exported for tests alone. */
+const FOR_TESTS = ["delegateMissing", "explain", "SetupOptions", "SHAPES", "summaryText"];
+/** Negative numbers that are no errno. */
+const NO_ERRNO = ["AT_FDCWD", "INCOMPLETE", "NOT_A_FILE", "WAITS"];
+/** Packages whose command has another name. */
+const COMMANDS = ["@arethetypeswrong/cli"];
+/** Files that rules below speak of. */
+const RULED = ["kernel/shim", "node/bun-fs", "node/clock", "node/errno"];
+/** Files that comments and documents name which are not the repository's: a reader's own, and the kernel's. */
+const NOT_OURS = /^(app\.ts|examples\/NAME\.ts|(asm|asm-generic|include|io_uring|linux|fs\/fuse)\/.*\.[ch])$/;
 
 /** What a file other than the command line may import besides its neighbours: nothing is installed with the package. */
 const BUILTIN = /^(node:|bun$|bun:)/;
@@ -37,7 +50,8 @@ const BUILTIN = /^(node:|bun$|bun:)/;
 interface Import {
   readonly from: string;
   readonly specifier: string;
-  readonly typeOnly: boolean;
+  /** The names that are taken; null: all, as one object. */
+  readonly names: readonly string[] | null;
 }
 
 /** Every file of src, named by its path there without the ending: "ring/loop", "index". */
@@ -50,14 +64,48 @@ const shim = readdirSync(join(root, "native")).map((name) => {
   return { name: `native/${name}`, text: readFileSync(join(root, "native", name), "utf8") };
 });
 
-/** Static imports, re-exports, dynamic imports and requires, as they are written; the formatter keeps them at this shape. */
+const namesIn = (list: string): string[] =>
+  list
+    .split(",")
+    .map((one) => one.trim().replace(/^type /, ""))
+    .filter((one) => one !== "");
+
+/** Static imports, re-exports, dynamic imports and requires, of types, too, as they are written; the formatter keeps them at this shape. */
 function importsOf(name: string, text: string): Import[] {
-  const statements = text.matchAll(/^(?:import|export)\s+(type\s)?(?:[\w*{}\s,$]+?\sfrom\s+)?"([^"]+)"/gm);
-  const dynamic = text.matchAll(/\b(?:import\("|require\("(?=[^"]+\.ts"))([^"]+)"\)/g);
+  const statements = text.matchAll(/^(?:import|export)\s+(?:type\s)?(?:([\w*{}\s,$]+?)\sfrom\s+)?"([^"]+)"/gm);
+  const dynamic = text.matchAll(/\b(?:import\("|require\("(?=[^"]+\.ts"))([^"]+)"\)(?:\.(\w+))?/g);
   return [
-    ...Array.from(statements, (match) => ({ from: name, specifier: match[2]!, typeOnly: match[1] !== undefined })),
-    ...Array.from(dynamic, (match) => ({ from: name, specifier: match[1]!, typeOnly: false })),
+    ...Array.from(statements, ([, taken = "{}", specifier]) => {
+      const list = /^\{([^}]*)\}$/.exec(taken)?.[1];
+      const names = list === undefined ? null : namesIn(list).map((one) => one.split(" as ")[0]!);
+      return { from: name, specifier: specifier!, names };
+    }),
+    ...Array.from(dynamic, ([, specifier, one]) => ({
+      from: name,
+      specifier: specifier!,
+      names: one === undefined ? null : [one],
+    })),
   ];
+}
+
+/** The names that a file exports: declared there, or in a list. */
+function exportsOf(text: string): string[] {
+  const declared =
+    /^export (?:async |abstract )*(?:const|function\*?|class|interface|type|enum) (\w+)|^export \{([^}]*)\}/gm;
+  return Array.from(text.matchAll(declared), ([, one, list]) =>
+    one === undefined ? namesIn(list!).map((each) => each.split(" as ").at(-1)!) : [one],
+  ).flat();
+}
+
+/** Whether some other file imports the name, or takes the whole file and has the name after a dot, in braces or in quotes. */
+function isTaken(name: string, exported: string): boolean {
+  const mentioned = new RegExp(`[.{,"]\\s*${exported}\\b`);
+  return imports.some((one) => {
+    if (neighbour(one) !== name) return false;
+    if (one.names !== null) return one.names.includes(exported);
+    const text = sources.find((other) => other.name === one.from)!.text;
+    return mentioned.test(text) || /^export \* from/m.test(text);
+  });
 }
 
 const imports = sources.flatMap(({ name, text }) => importsOf(name, text));
@@ -72,10 +120,17 @@ function isAllowed(from: string, target: string): boolean {
 }
 
 describe("rooms", () => {
-  test("every folder of src is a room with its rule, and the seam's files exist", () => {
+  test("every folder of src is a room with its rule, and every name that a rule lists is there", () => {
     const names = sources.map(({ name }) => name);
-    expect([...new Set(names.map(roomOf))].filter((room) => !(room in ROOMS))).toEqual([]);
-    expect(SEAM.filter((name) => !names.includes(name))).toEqual([]);
+    const rooms = [...new Set(names.map(roomOf))];
+    expect(rooms.filter((room) => !(room in ROOMS))).toEqual([]);
+    const listed = Object.entries(ROOMS).flatMap(([room, allowed]) => [room, ...allowed]);
+    expect(listed.filter((room) => room !== "seam" && !rooms.includes(room))).toEqual([]);
+    expect([...SEAM, ...ENTRIES, ...RULED].filter((name) => !names.includes(name))).toEqual([]);
+    const declared = (word: string): boolean =>
+      sources.some(({ text }) => new RegExp(`^export \\w+ ${word}\\b`, "m").test(text));
+    expect(FOR_TESTS.filter((word) => !declared(word))).toEqual([]);
+    expect(NO_ERRNO.filter((word) => !sources.some(({ text }) => text.includes(`const ${word} = -`)))).toEqual([]);
   });
 
   test("a file imports what its room may", () => {
@@ -86,25 +141,27 @@ describe("rooms", () => {
     expect([...new Set(breaches)]).toEqual([]);
   });
 
-  test("a name is exported for another file of src, or for a test that is named here", () => {
-    const FOR_TESTS = ["delegateMissing", "explain", "SHAPES", "summaryText"];
+  test("which backend runs is asked by nobody: its name stands where it is given, and where it is shown", () => {
+    const naming = sources.filter(({ text }) => text.includes('"io_uring"')).map(({ name }) => name);
+    expect(naming.sort()).toEqual(["backend/interface", "backend/uring/backend", "index", "status"]);
+  });
+
+  test("a name is exported for another file of src, or for a test that is listed here", () => {
     const unused = sources.flatMap(({ name, text }) =>
-      Array.from(text.matchAll(/^export (?:async )?(?:const|function\*?|class) (\w+)/gm), ([, exported]) => exported!)
-        .filter((exported) => {
-          const word = new RegExp(`\\b${exported}\\b`);
-          return !sources.some((other) => other.name !== name && word.test(other.text));
-        })
-        .filter((exported) => !FOR_TESTS.includes(exported) && roomOf(name) !== "")
-        .map((exported) => `${name}: ${exported}`),
+      roomOf(name) === ""
+        ? []
+        : exportsOf(text)
+            .filter((exported) => !FOR_TESTS.includes(exported) && !isTaken(name, exported))
+            .map((exported) => `${name}: ${exported}`),
     );
     expect(unused).toEqual([]);
   });
 
-  test("no two files import each other's values", () => {
+  test("no files import each other, their types included", () => {
     const edges = new Map<string, string[]>();
     for (const one of imports) {
       const target = neighbour(one);
-      if (target !== undefined && !one.typeOnly) edges.set(one.from, [...(edges.get(one.from) ?? []), target]);
+      if (target !== undefined && target !== one.from) edges.set(one.from, [...(edges.get(one.from) ?? []), target]);
     }
     // What can be reached from a file, and reaches it, is in a cycle with it.
     const reached = new Map<string, Set<string>>();
@@ -162,6 +219,36 @@ describe("rooms", () => {
     expect(wrong.filter((one) => !/^(node\/bun-fs|cli\/)/.test(one))).toEqual([]);
   });
 
+  test("node/bun-fs.ts alone imports the values of node:fs/promises", () => {
+    const values =
+      /^import (?!type\b)(?!\{(?:\s*type \w+,?)+\s*\})[^;]* from "node:fs\/promises";$|(?:import|require|getBuiltinModule)\("node:fs\/promises"\)/m;
+    const importing = sources.filter(({ text }) => values.test(text.replace(/typeof import\([^)]*\)/g, "")));
+    expect(importing.map(({ name }) => name).filter((name) => !/^(node\/bun-fs|cli\/\w+)$/.test(name))).toEqual([]);
+  });
+
+  test("errno numbers stand in node/errno.ts alone", () => {
+    const names = Object.keys(osConstants.errno).join("|");
+    const patterns = [
+      // A constant of an errno's name that is a number, alone or in a list.
+      new RegExp(
+        `\\bconst (?:${names})(?:: number)? = -?\\d|\\bconst \\[[^\\]]*\\b(?:${names})\\b[^\\]]*\\] = \\[[^\\]]*\\d`,
+      ),
+      /\b(?:errno|refusal|rc|res)\)? *[!=]==? *(?:-\d|(?![01]\b)\d)/,
+      /\b(?:systemError|errnoCode|readError|explain)\(-?\d/,
+      /\berrno: -?[1-9]/,
+      // Any other negative number but -1, unless it counts from an array's end or is none of these by its name.
+      new RegExp(
+        `^(?!.*\\bconst (?:${NO_ERRNO.join("|")}) = )(?!.*\\b(?:at|slice|splice|subarray)\\(-).*(?<![\\w.)\\]] ?)-(?:[2-9]|\\d{2,3})\\b`,
+      ),
+    ];
+    const strays = sources.flatMap(({ name, text }) => {
+      if (name === "node/errno") return [];
+      const lines = text.split("\n").filter((line) => !/^\s*(\/\/|\*|\/\*)/.test(line));
+      return lines.filter((line) => patterns.some((pattern) => pattern.test(line))).map((line) => `${name}: ${line}`);
+    });
+    expect(strays).toEqual([]);
+  });
+
   test("the library needs no installed package; the command line bundles its own", () => {
     const foreign = imports.filter(
       (one) => neighbour(one) === undefined && !BUILTIN.test(one.specifier) && roomOf(one.from) !== "cli",
@@ -183,7 +270,7 @@ describe("sources", () => {
   });
 
   test("no file is unused", () => {
-    const used = new Set(["index", "promises", "fs", "register", "server", "durable", "cli/main"]);
+    const used = new Set(ENTRIES);
     // A Set visits what is added to it while it is walked.
     for (const name of used) {
       for (const one of imports) {
@@ -208,6 +295,13 @@ describe("what is committed", () => {
     expect(tracked.length).toBeGreaterThan(sources.length);
   });
 
+  test("every package of the manifest is used", () => {
+    const using = texts.filter(({ path }) => !/^package(-lock)?\.json$|\.md$|^THIRD_PARTY/.test(path));
+    const isUsed = (name: string): boolean => using.some(({ text }) => text.includes(name));
+    const idle = Object.keys(manifest().devDependencies ?? {}).filter((name) => !isUsed(name.replace("@types/", "")));
+    expect(idle.filter((name) => !COMMANDS.includes(name))).toEqual([]);
+  });
+
   test("no path of one developer's machine", () => {
     // In two parts, so that this file passes its own test.
     const machinePath = new RegExp(
@@ -224,6 +318,29 @@ describe("what is committed", () => {
     );
     expect(texts.filter(({ text }) => host.test(text)).map(({ path }) => path)).toEqual([]);
     expect(readFileSync(join(root, "package-lock.json"), "utf8")).not.toContain('"resolved"');
+  });
+
+  test("every file and decision that a comment or a document names is there", () => {
+    const cited = /(?<![\w/.$}{*"<>@:-])(?:\.\.?\/)*(?:[\w-]+\/)*[\w.-]*\w\.(?:ts|md|c|h|sh)\b(?![\w*])/g;
+    const decisions = readFileSync(join(root, "docs/architecture.md"), "utf8");
+    const missing = texts.flatMap(({ path, text }) => {
+      if (!/\.(ts|c|h|sh|md)$/.test(path)) return [];
+      const places = ["", "src", dirname(path), dirname(dirname(path))];
+      return text.split("\n").flatMap((line, i) => {
+        const prose = path.endsWith(".md")
+          ? line
+          : (/^\s*(?:\/\/|\*|\/\*|#).*|\s(?:\/\/|\/\*) .*$/.exec(line)?.[0] ?? "");
+        const files = Array.from(prose.matchAll(cited), ([file]) => file)
+          .filter((file) => !NOT_OURS.test(file))
+          .filter((file) => !places.some((place) => existsSync(join(root, place, file))));
+        const unknown = Array.from(
+          prose.matchAll(/architecture\.md,? (D\d+[a-z]?)\b/g),
+          ([, decision]) => decision!,
+        ).filter((decision) => !decisions.includes(`**${decision}. `));
+        return [...files, ...unknown].map((one) => `${path}:${i + 1}: ${one}`);
+      });
+    });
+    expect(missing).toEqual([]);
   });
 
   test("every command the documents name is one the Makefile or the manifest has", () => {
@@ -254,6 +371,6 @@ function commandsIn(markdown: string): string[] {
     .filter((line) => /^make( |$)/.test(line));
 }
 
-function manifest(): { dependencies?: Record<string, string> } {
+function manifest(): { dependencies?: Record<string, string>; devDependencies?: Record<string, string> } {
   return JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 }

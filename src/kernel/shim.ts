@@ -115,9 +115,7 @@ interface LoadFailure {
   remedy: string;
 }
 
-type Loaded =
-  | { native: Native; path: string; failure?: undefined }
-  | { native?: undefined; failure: LoadFailure };
+type Loaded = { native: Native; path: string; failure?: undefined } | { native?: undefined; failure: LoadFailure };
 
 const { i32, u32, f64, ptr: pointer, void: nothing } = FFIType;
 

@@ -1,4 +1,4 @@
-// The cases of containers.test.ts: the tour of refused.child.ts' kind, and what the doctor says, in one process.
+// The cases of containers.test.ts: the tour of test/fault/refused.child.ts' kind, and what the doctor says, in one process.
 // Assumes only the public names, and the doctor. Never names a backend: that is the parent's question.
 
 import { examine } from "../../src/cli/doctor.ts";

@@ -1,5 +1,5 @@
 // AppendLog: what it promises of records, groups, limits, rotation, failure and recovery, on both backends.
-// Assumes a folder. Crashes are in crash.test.ts; a full disk and a server that fails in trouble.test.ts.
+// Assumes a folder. Crashes are in test/durability; a full disk and a server that fails in trouble.test.ts.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, truncateSync, writeFileSync } from "node:fs";

@@ -49,7 +49,7 @@ export function threads(pid: number | "self" = "self"): Map<number, string> {
 }
 
 /** Names of threads but for those that come and go by themselves: Bun's pools, JavaScriptCore's helpers, io-wq's
- *  workers, and the package's helper, which ends when it has idled (helper.test.ts). */
+ *  workers, and the package's helper, which ends when it has idled (lifetime/helper.test.ts). */
 export function lastingThreads(pid: number | "self" = "self"): string[] {
   return [...threads(pid).values()]
     .filter((name) => !/^(Bun Pool|JIT|JSC|Heap|iou-|bun-uring)|ollector Thread/.test(name))

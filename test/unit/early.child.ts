@@ -24,7 +24,7 @@ const block = (ms: number): void => {
 };
 
 await runCases({
-  /** Calls that are not plain, which Bun's own functions would do otherwise than Node, are none of early-calls.ts's. */
+  /** Calls that are not plain, which Bun's own functions would do otherwise than Node, are none of backend/early-calls.ts's. */
   async notPlain(dir: string) {
     const again = (): Promise<never> => Promise.reject(new Error("the long way"));
     const [file, other] = [`${dir}/file`, `${dir}/other`];
