@@ -18,6 +18,20 @@ export const SLICE_MS = 1;
 /** Lets the event loop have its turn. */
 export const pause = (): Promise<void> => new Promise((resume) => void setImmediate(resume));
 
+/** What `act` makes of a file, which is closed then, whatever comes of it. */
+export async function withFile<T>(
+  backend: Backend,
+  opening: Promise<OpenFile>,
+  act: (file: OpenFile) => Promise<T>,
+): Promise<T> {
+  const file = await opening;
+  try {
+    return await act(file);
+  } finally {
+    await backend.close(file);
+  }
+}
+
 /** Most files end within this. */
 const FIRST_BYTES = 16 * 1024;
 /** Further pieces of what doesn't know its size: pipes, /proc, devices. */

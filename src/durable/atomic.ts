@@ -36,7 +36,9 @@ const NO_LIST = 8;
 
 /** What is on the device when a call resolves: nothing for sure, the data, or the data and the name. */
 export type Durability = "none" | "data" | "full";
-export const DURABILITIES: readonly Durability[] = ["none", "data", "full"];
+const DURABILITIES: Durability[] = ["none", "data", "full"];
+
+export const validateDurability = (value: Durability): void => validateOneOf(value, "options.durability", DURABILITIES);
 
 /** How `writeFileAtomic` replaces, and how much survives a power cut. */
 export interface AtomicOptions {
@@ -57,6 +59,23 @@ export interface AtomicOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** AtomicOptions as they were read and checked; what is absent has its default. */
+export interface Replacing extends Omit<AtomicOptions, "encoding" | "cache"> {
+  mode?: number | undefined;
+  bypass?: boolean | undefined;
+}
+
+/** Reads each option once: at the end of the thread nothing of the caller's runs. */
+export function atomicOptions(options: AtomicOptions, byDefault: Durability = "full"): Replacing {
+  const { durability = byDefault, mode, owner, overwrite = true, cache, signal } = options;
+  validateDurability(durability);
+  validateBoolean(overwrite, "options.overwrite");
+  const bypass = isBypass(cache);
+  validateAbortSignal(signal, "options.signal");
+  const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
+  return { durability, mode: permissions, owner, overwrite, bypass, signal };
+}
+
 /** What an attempt has left, if it does not come to its end: the temporary file. */
 interface Progress {
   temporary: string | Buffer | null;
@@ -70,10 +89,10 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const target = fromHere(toPath(path));
   validateObject(options, "options");
-  const checked = { ...options }; // read once: at the end of the thread nothing of the caller's runs
-  const { encoding } = fileOptions({ encoding: checked.encoding });
+  const { encoding } = fileOptions({ encoding: options.encoding });
   const bytes = isPieces(data) ? null : bytesOf(viewOf(data, "data", encoding));
   const length = bytes?.length;
+  const checked = atomicOptions(options);
   const progress: Progress = { temporary: null };
   const work = replaceBy(
     target,
@@ -91,10 +110,9 @@ export async function writeFileAtomic(
 function replaceHere(
   target: string | Buffer,
   bytes: Uint8Array,
-  options: AtomicOptions,
+  { durability, mode, owner, overwrite }: Replacing,
   { temporary: left }: Progress,
 ): void {
-  const { durability = "full", mode, owner, overwrite = true } = options;
   const temporary = temporaryBeside(target);
   const old = bunFs.lstatSync(target, { throwIfNoEntry: false });
   try {
@@ -136,17 +154,10 @@ type Fill = (handle: FileHandle, signal: AbortSignal | undefined) => Promise<unk
 /** The same, with the content from whoever fills the open file, or with bytes that nobody changes meanwhile. */
 export async function replaceBy(
   path: string | Buffer,
-  options: AtomicOptions,
+  { durability = "full", mode, owner, overwrite = true, bypass = false, signal }: Replacing,
   content: Fill | Uint8Array,
   progress: Progress = { temporary: null },
 ): Promise<void> {
-  validateObject(options, "options");
-  const { durability = "full", mode, owner, overwrite = true, cache, signal } = options;
-  validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
-  validateBoolean(overwrite, "options.overwrite");
-  const bypass = isBypass(cache);
-  validateAbortSignal(signal, "options.signal");
-  const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
   throwIfAborted(signal);
   const backend = currentBackend();
   const target = fromHere(path);
@@ -157,7 +168,7 @@ export async function replaceBy(
       ? content
       : (handle: FileHandle) => handle.writeFile(untaken(content, length), { signal });
   const old = await statOf(backend, target);
-  const isNew = old === null && permissions === undefined && owner === undefined;
+  const isNew = old === null && mode === undefined && owner === undefined;
   const isAtOnce = isNew && !bypass && bytes !== null && length <= AT_ONCE_BYTES;
   const firstMode = isNew ? FILE_MODE : UNFINISHED_MODE;
   // What takes a while has no name until it is whole, and nothing is left of it; but no rename puts such a file in another's place.
@@ -184,7 +195,7 @@ export async function replaceBy(
       const handle = await adopt(file);
       const filled = async (): Promise<void> => {
         await fill(handle, signal);
-        await keepAttributes(backend, file, handle, target, { old, mode: permissions, owner });
+        await keepAttributes(backend, file, handle, target, { old, mode, owner });
         // Not only the data: permissions are to survive as well.
         if (durability !== "none") await handle.sync();
         throwIfAborted(signal);

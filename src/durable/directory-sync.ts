@@ -6,6 +6,7 @@ import { constants } from "node:fs";
 import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { withFile } from "../backend/loops.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { folderOf } from "./temporary.ts";
 
@@ -49,14 +50,10 @@ export function openFolderOf(backend: Backend, path: string | Buffer): Promise<O
   return backend.open(folderOf(path), constants.O_DIRECTORY, 0);
 }
 
-async function syncOnce(folder: string): Promise<void> {
+function syncOnce(folder: string): Promise<void> {
   const backend = currentBackend();
-  const file = await backend.open(Buffer.from(folder, "latin1"), constants.O_DIRECTORY, 0);
-  try {
-    await syncFolder(backend, file);
-  } finally {
-    await backend.close(file);
-  }
+  const opening = backend.open(Buffer.from(folder, "latin1"), constants.O_DIRECTORY, 0);
+  return withFile(backend, opening, (file) => syncFolder(backend, file));
 }
 
 /** fsync of an open folder. Where the file system has none for folders (a server's), names are its own to keep. */
@@ -70,7 +67,7 @@ export async function syncFolder(backend: Backend, folder: OpenFile): Promise<vo
 
 /** The same, holding the thread. */
 export function syncFolderHere(path: string | Buffer): void {
-  const fd = bunFs.openSync(Buffer.from(dirname(Buffer.from(path as string).toString("latin1")), "latin1"), "r");
+  const fd = bunFs.openSync(folderOf(path), "r");
   try {
     bunFs.fsyncSync(fd);
   } catch (error) {

@@ -4,16 +4,16 @@
 import { resolve } from "node:path";
 import { type CacheUse, isBypass } from "../fs/open.ts";
 import {
-  invalidArgType,
   invalidArgValue,
   validateBoolean,
+  validateFunction,
   validateInteger,
   validateObject,
   validateOneOf,
 } from "../node/arguments.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
-import { DURABILITIES, type Durability } from "./atomic.ts";
+import { type Durability, validateDurability } from "./atomic.ts";
 import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES } from "./frames.ts";
 
 /** "records": any bytes, each checked and found again; "lines": text, one line each; "raw": bytes as they are. */
@@ -111,7 +111,7 @@ export function logOptions(path: string | URL, options: AppendLogOptions): Check
   validateObject(options, "options");
   const { durability = "data", framing = "records", maxPendingBytes = 16 * MIB, onFull = "wait" } = options;
   const { flushIntervalMs = 0, preallocate = 0, cache, mode, recover = "truncate", rotate = {}, onSegment } = options;
-  validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
+  validateDurability(durability);
   validateOneOf(framing, "options.framing", ["records", "lines", "raw"]);
   validateOneOf(onFull, "options.onFull", ["wait", "drop", "reject"]);
   validateOneOf(recover, "options.recover", ["truncate", "error"]);
@@ -126,8 +126,7 @@ export function logOptions(path: string | URL, options: AppendLogOptions): Check
   validateInteger(maxAgeMs, "options.rotate.maxAgeMs", 0);
   if (keep !== Number.POSITIVE_INFINITY) validateInteger(keep, "options.rotate.keep", 0);
   validateBoolean(compress, "options.rotate.compress");
-  if (onSegment !== undefined && typeof onSegment !== "function")
-    throw invalidArgType("options.onSegment", ["Function"], onSegment);
+  if (onSegment !== undefined) validateFunction(onSegment, "options.onSegment");
   return {
     path: target,
     durability,

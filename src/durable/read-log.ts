@@ -6,7 +6,7 @@
 import { resolve } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import { open } from "../fs/open.ts";
-import { throwIfAborted } from "../node/abort.ts";
+import { sleep, throwIfAborted } from "../node/abort.ts";
 import {
   codedError,
   validateAbortSignal,
@@ -14,9 +14,7 @@ import {
   validateInteger,
   validateObject,
 } from "../node/arguments.ts";
-import { setTimeout } from "../node/clock.ts";
 import { toPath } from "../node/path.ts";
-import { offAbort, onAbort } from "../node/signal.ts";
 import { SEGMENT_HEADER_BYTES } from "./frames.ts";
 import { isSame, whatIsAt } from "./recover.ts";
 import { framesOf, newScan, readStart, type Scan, tailOf, type Window } from "./scan.ts";
@@ -83,17 +81,6 @@ async function* entriesOf(cursor: Cursor, signal: AbortSignal | undefined, follo
   } finally {
     await cursor.close();
   }
-}
-
-function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const wake = (): void => {
-      if (signal !== undefined) offAbort(signal, wake);
-      resolve();
-    };
-    setTimeout(wake, ms);
-    if (signal !== undefined) onAbort(signal, wake);
-  });
 }
 
 /** A segment that is being read; one without a number is, or was when it was opened, the one that is written. */

@@ -6,8 +6,9 @@ import { constants, readFileSync, type Stats } from "node:fs";
 import { bypassCache } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { lockFile } from "../handle/lock.ts";
+import { sleep } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
-import { clockMs, setTimeout } from "../node/clock.ts";
+import { clockMs } from "../node/clock.ts";
 import { syncFolderOf } from "./directory-sync.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentStart, segmentHeader } from "./frames.ts";
 import type { Checked } from "./log-options.ts";
@@ -145,7 +146,7 @@ async function acquireLock(backend: Backend, file: OpenFile, path: string): Prom
       // One that nobody is seen to have was let go in between; or its holder can't be seen from here.
       if (typeof holder === "number" ? isAlive(holder) : ++unknown > UNKNOWN_TRIES) throw error;
     }
-    await new Promise<void>((resolve) => void setTimeout(resolve, 5));
+    await sleep(5);
   }
 }
 

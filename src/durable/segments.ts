@@ -235,7 +235,7 @@ async function compressed(backend: Backend, segment: Segment): Promise<Segment> 
   const path = `${segment.path}.gz`;
   const { createGzip } = process.getBuiltinModule("node:zlib");
   const { pipeline } = process.getBuiltinModule("node:stream/promises");
-  await replaceBy(path, { durability: "full" }, async (handle) => {
+  await replaceBy(path, {}, async (handle) => {
     const source = await open(segment.path);
     const from = source.createReadStream({ autoClose: false });
     await thenClose(source, pipeline(from, createGzip(), handle.createWriteStream({ autoClose: false })));

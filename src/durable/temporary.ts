@@ -7,6 +7,7 @@ import { constants, type Stats } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
+import { withFile } from "../backend/loops.ts";
 import { readdir } from "../fs/directory.ts";
 import { tryLock } from "../handle/lock.ts";
 import { clearTimeout, epochMs, setTimeout } from "../node/clock.ts";
@@ -82,9 +83,8 @@ export function sweepOnce(folder: string | Buffer): void {
   sweepTemp(path).catch(() => {});
 }
 
-async function sweepOne(backend: Backend, path: string): Promise<boolean> {
-  const file = await backend.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-  try {
+function sweepOne(backend: Backend, path: string): Promise<boolean> {
+  return withFile(backend, backend.open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0), async (file) => {
     const locked = tryLock(backend, file);
     if (locked === false) return false;
     if (locked === null) {
@@ -93,7 +93,5 @@ async function sweepOne(backend: Backend, path: string): Promise<boolean> {
     }
     await backend.unlink(path);
     return true;
-  } finally {
-    await backend.close(file);
-  }
+  });
 }

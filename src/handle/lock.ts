@@ -5,14 +5,13 @@
 import { constants, readFileSync } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { throwIfAborted } from "../node/abort.ts";
+import { sleep, throwIfAborted } from "../node/abort.ts";
 import { codedError, validateBoolean, validateObject } from "../node/arguments.ts";
-import { clearTimeout, clockMs, setTimeout } from "../node/clock.ts";
+import { clockMs } from "../node/clock.ts";
 import { EAGAIN, EINTR, ENOSYS } from "../node/errno.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
-import { offAbort, onAbort } from "../node/signal.ts";
 
 const [LOCK_SH, LOCK_EX, LOCK_UN] = [1, 2, 8];
 /** Pauses between two tries, in milliseconds. */
@@ -153,16 +152,4 @@ async function holderOf(backend: Backend, file: OpenFile): Promise<number | null
   } catch {
     return null; // no /proc
   }
-}
-
-function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const wake = (): void => {
-      clearTimeout(timer);
-      if (signal !== undefined) offAbort(signal, wake);
-      resolve();
-    };
-    const timer = setTimeout(wake, Math.max(ms, 0));
-    if (signal !== undefined) onAbort(signal, wake);
-  });
 }

@@ -23,6 +23,19 @@ export interface Landed {
 /** Milliseconds that an ended write waits for what is in the kernel: to say what has landed, and that nothing comes after. */
 const GRACE_MS = 250;
 
+/** Resolves after so many milliseconds, or soon after the signal is aborted, which whoever waits looks at then. */
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const wake = (): void => {
+      clearTimeout(timer);
+      if (signal !== undefined) offAbort(signal, wake);
+      resolve();
+    };
+    const timer = setTimeout(wake, Math.max(ms, 0));
+    if (signal !== undefined) onAbort(signal, wake);
+  });
+}
+
 /** Throws Node's AbortError if the signal is there and aborted. */
 export function throwIfAborted(signal: AbortSignal | null | undefined): void {
   if (isAborted(signal)) throw abortError(signal);

@@ -5,6 +5,7 @@
 import type { BigIntStats } from "node:fs";
 import type { Backend } from "../backend/interface.ts";
 import { OpenFile } from "../backend/interface.ts";
+import { withFile } from "../backend/loops.ts";
 import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV } from "../kernel/constants.ts";
 import type { Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
@@ -175,10 +176,9 @@ export class FileCache {
     }
   }
 
-  async #openByBackend(name: string): Promise<Entry> {
-    const words = new Uint32Array(STATX_WORDS);
-    const place = await this.#open(name, O_PATH);
-    try {
+  #openByBackend(name: string): Promise<Entry> {
+    return withFile(this.#backend, this.#open(name, O_PATH), async (place) => {
+      const words = new Uint32Array(STATX_WORDS);
       await this.#stat(place, words);
       const same = this.#isSame(this.#table.get(name), words, clockMs());
       if (same !== null) return same;
@@ -191,9 +191,7 @@ export class FileCache {
       }
       this.#table.put(name, entry);
       return entry;
-    } finally {
-      await this.#backend.close(place);
-    }
+    });
   }
 
   async #stat(file: OpenFile, words: Uint32Array): Promise<void> {

@@ -3,7 +3,7 @@
 // Names that a client gives are never trusted: files are stored under names made here unless the caller asks otherwise.
 
 import { randomUUID } from "node:crypto";
-import { DURABILITIES, type Durability, replaceBy } from "../durable/atomic.ts";
+import { type Durability, replaceBy, validateDurability } from "../durable/atomic.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import {
   invalidArgType,
@@ -11,7 +11,6 @@ import {
   validateFunction,
   validateInteger,
   validateObject,
-  validateOneOf,
 } from "../node/arguments.ts";
 import { writeChunks } from "./chunk-writer.ts";
 import { boundaryOf, Form, malformed, tooMuch } from "./form.ts";
@@ -99,7 +98,7 @@ export async function* multipart(
     limits[key] = value;
   }
   if (nameFor !== undefined) validateFunction(nameFor, "options.nameFor");
-  validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
+  validateDurability(durability);
   validateAbortSignal(signal, "options.signal");
   throwIfAborted(signal);
   mustBeUnread(request);

@@ -4,9 +4,9 @@
 
 import { createHash, type Hash } from "node:crypto";
 import { currentBackend } from "../backend/choose.ts";
-import { type AtomicOptions, DURABILITIES, type Durability, replaceBy } from "../durable/atomic.ts";
+import { type AtomicOptions, atomicOptions, type Replacing, replaceBy } from "../durable/atomic.ts";
 import { syncFolderOf } from "../durable/directory-sync.ts";
-import { isBypass, open } from "../fs/open.ts";
+import { open } from "../fs/open.ts";
 import { thenClose } from "../fs/whole-file.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { constants } from "../kernel/constants.ts";
@@ -14,13 +14,10 @@ import { throwIfAborted } from "../node/abort.ts";
 import {
   invalidArgType,
   invalidArgValue,
-  validateAbortSignal,
-  validateBoolean,
+  validateFunction,
   validateInteger,
   validateObject,
-  validateOneOf,
 } from "../node/arguments.ts";
-import { parseMode } from "../node/open-flags.ts";
 import { writeChunks } from "./chunk-writer.ts";
 import { announcedLength, BodyReader, mustBeUnread, ReceiveError, received, wholeBody } from "./intake.ts";
 
@@ -67,14 +64,9 @@ export async function receiveBody(
   const { maxBytes = DEFAULT_MAX_BYTES, hash, offset, onProgress, ...atomic } = options;
   validateInteger(maxBytes, "options.maxBytes", 0);
   if (offset !== undefined) validateInteger(offset, "options.offset", 0);
-  if (onProgress !== undefined && typeof onProgress !== "function")
-    throw invalidArgType("options.onProgress", ["Function"], onProgress);
-  const { durability = "none", mode, overwrite = true, signal } = atomic;
-  validateBoolean(overwrite, "options.overwrite");
-  isBypass(atomic.cache);
-  validateOneOf(durability, "options.durability", DURABILITIES as Durability[]);
-  validateAbortSignal(signal, "options.signal");
-  const permissions = mode === undefined ? undefined : parseMode(mode, "options.mode", FILE_MODE);
+  if (onProgress !== undefined) validateFunction(onProgress, "options.onProgress");
+  const publishing = atomicOptions(atomic, "none");
+  const { signal } = publishing;
   if (!(request instanceof Request || request instanceof Response))
     throw invalidArgType("request", ["Request", "Response"], request);
   const hasher = hash === undefined ? null : hasherOf(hash);
@@ -85,7 +77,6 @@ export async function receiveBody(
   mustBeUnread(request, isSmall);
   const intake: Intake = { request, announced, most: maxBytes - (offset ?? 0), maxBytes, hasher, onProgress, signal };
   if (intake.most < (announced ?? 0)) throw tooLong(maxBytes);
-  const publishing = { ...atomic, durability, mode: permissions, overwrite };
   const bytes = await atPath((path) =>
     offset === undefined ? publish(path, publishing, intake, isSmall) : goOn(path, offset, publishing, intake),
   ).catch((error) => {
@@ -105,11 +96,6 @@ interface Intake {
   signal: AbortSignal | undefined;
 }
 
-interface Publishing extends AtomicOptions {
-  durability: Durability;
-  mode: number | undefined;
-}
-
 function hasherOf(name: string): Hash {
   try {
     return createHash(name);
@@ -121,10 +107,10 @@ function hasherOf(name: string): Hash {
 const tooLong = (maxBytes: number): ReceiveError =>
   new ReceiveError("ERR_BODY_TOO_LONG", 413, `The body is longer than ${maxBytes} bytes`);
 
-async function publish(path: string, options: Publishing, intake: Intake, isSmall: boolean): Promise<number> {
+async function publish(path: string, options: Replacing, intake: Intake, isSmall: boolean): Promise<number> {
   const { announced, request, signal } = intake;
   // Said before the body is taken; a name that is taken meanwhile is refused at the end.
-  if (options.overwrite === false && (await isTaken(path)))
+  if (!options.overwrite && (await isTaken(path)))
     throw new ReceiveError("EEXIST", 409, "There is a file of that name");
   if (isSmall) {
     const whole = await wholeBody(request, signal);
@@ -152,7 +138,7 @@ async function isTaken(path: string): Promise<boolean> {
   }
 }
 
-async function goOn(path: string, offset: number, options: Publishing, intake: Intake): Promise<number> {
+async function goOn(path: string, offset: number, options: Replacing, intake: Intake): Promise<number> {
   const handle = await openForMore(path, offset, options);
   return thenClose(handle, goOnIn(handle, path, offset, options, intake));
 }
@@ -161,7 +147,7 @@ async function goOnIn(
   handle: FileHandle,
   path: string,
   offset: number,
-  { durability, mode }: Publishing,
+  { durability, mode }: Replacing,
   intake: Intake,
 ): Promise<number> {
   // The lock goes with the handle. Where a file system has none, or there is no native library, it is the caller's to keep
@@ -185,12 +171,12 @@ async function goOnIn(
   return bytes;
 }
 
-async function openForMore(path: string, offset: number, { mode, cache }: Publishing): Promise<FileHandle> {
+async function openForMore(path: string, offset: number, { mode, bypass }: Replacing): Promise<FileHandle> {
   const { O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = constants;
   const flags = O_WRONLY | O_NOFOLLOW | O_NONBLOCK | (offset === 0 ? O_CREAT : 0);
   try {
     // Non-blocking: a FIFO that nobody reads is an error, not a wait.
-    return await open(path, flags, mode ?? FILE_MODE, { cache });
+    return await open(path, flags, mode ?? FILE_MODE, { cache: bypass ? "bypass" : "keep" });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if ((code === "ENOENT" && offset > 0) || code === "ENXIO")

@@ -6,6 +6,7 @@
 import type { Dir, Dirent, OpenMode, ReadStream, RmOptions, Stats, WriteStream } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
+import { withFile } from "../backend/loops.ts";
 import { type AtomicOptions, writeFileAtomic } from "../durable/atomic.ts";
 import { sweepOnce } from "../durable/temporary.ts";
 import { readdir } from "../fs/directory.ts";
@@ -47,9 +48,7 @@ const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
 /** How often a look-up that raced with a rename is repeated before EAGAIN is the answer. */
 const MAX_RACES = 16;
 
-/** How names beneath a root may resolve. */
-type ErrnoError = NodeJS.ErrnoException;
-const codeOf = (error: unknown): string | undefined => (error as ErrnoError).code;
+const codeOf = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
 /** Roots that were never closed give their descriptor back when they have been collected. */
 const collected = new FinalizationRegistry<OpenFile>((file) => {
@@ -203,13 +202,8 @@ export class Root {
     return this.#stat(checkName(name), O_NOFOLLOW);
   }
 
-  async #stat(name: string | Buffer, flags: number): Promise<Stats> {
-    const file = await this.#open(name, O_PATH | flags, 0);
-    try {
-      return (await this.#backend.fstat(file, false)) as Stats;
-    } finally {
-      await this.#backend.close(file);
-    }
+  #stat(name: string | Buffer, flags: number): Promise<Stats> {
+    return this.#with(name, O_PATH | flags, 0, (file) => this.#backend.fstat(file, false) as Promise<Stats>);
   }
 
   /** Whether a name leads to something inside. */
@@ -232,25 +226,17 @@ export class Root {
   readdir(name?: Name, options?: RootReaddirOptions | null): Promise<(string | Dirent | Buffer)[]>;
   async readdir(name: Name = ".", options?: RootReaddirOptions | null): Promise<any> {
     const checked = checkName(name);
-    const file = await this.#open(checked, O_DIRECTORY, 0);
-    try {
+    return this.#with(checked, O_DIRECTORY, 0, async (file) => {
       const { encoding, recursive = false, withFileTypes } = options ?? {};
-      if (withFileTypes) return await direntsOf(file, { path: checked, encoding, recursive });
-      return await named(checked, readdir(procPath(file), { encoding, recursive } as object));
-    } finally {
-      await this.#backend.close(file);
-    }
+      if (withFileTypes) return direntsOf(file, { path: checked, encoding, recursive });
+      return named(checked, readdir(procPath(file), { encoding, recursive } as object));
+    });
   }
 
   /** A folder's entries one after another. */
   async opendir(name: Name = "."): Promise<Dir> {
     const checked = checkName(name);
-    const file = await this.#open(checked, O_DIRECTORY, 0);
-    try {
-      return await named(checked, opendir(procPath(file)));
-    } finally {
-      await this.#backend.close(file);
-    }
+    return this.#with(checked, O_DIRECTORY, 0, (file) => named(checked, opendir(procPath(file))));
   }
 
   /** Makes a folder; with `recursive` also those above it. Resolves to the first one made, with `recursive`. */
@@ -328,19 +314,13 @@ export class Root {
   async copyFile(from: Name, to: Name, mode = 0): Promise<void> {
     const [source, target] = [checkName(from), checkName(to)];
     if (mode !== 0 && mode !== COPYFILE_EXCL) throw invalidArgValue("mode", mode, "must be 0 or COPYFILE_EXCL");
-    const input = await this.#open(source, 0, 0);
-    try {
+    await this.#with(source, 0, 0, async (input) => {
       const stats = (await this.#backend.fstat(input, false)) as Stats;
-      const exclusive = mode === COPYFILE_EXCL ? O_EXCL : 0;
-      const output = await this.#open(target, O_WRONLY | O_CREAT | exclusive, stats.mode & 0o777);
-      try {
-        await named(source, copyFile(procPath(input), procPath(output)), target);
-      } finally {
-        await this.#backend.close(output);
-      }
-    } finally {
-      await this.#backend.close(input);
-    }
+      const flags = O_WRONLY | O_CREAT | (mode === COPYFILE_EXCL ? O_EXCL : 0);
+      await this.#with(target, flags, stats.mode & 0o777, (output) =>
+        named(source, copyFile(procPath(input), procPath(output)), target),
+      );
+    });
   }
 
   /** Closes the root's descriptor. Handles that it gave stay open; calls that begin later reject with ERR_ROOT_CLOSED. */
@@ -374,21 +354,21 @@ export class Root {
     }
   }
 
+  /** Opens a name, as `#open`, for as long as `act` takes. */
+  #with<T>(name: string | Buffer, flags: number, mode: number, act: (file: OpenFile) => Promise<T>): Promise<T> {
+    return withFile(this.#backend, this.#open(name, flags, mode), act);
+  }
+
   /** Runs an operation on the last component of a name, by a path that leads through the open parent to it. */
   async #inParent<T>(name: string | Buffer, act: (path: Path) => Promise<T>): Promise<T> {
     const { folder, base } = splitName(name);
     if (base.length === 0 || String(base) === ".") throw systemError(EINVAL, "open", name);
-    const parent = await this.#open(folder, O_PATH | O_DIRECTORY, 0).catch((error) => {
+    const opening = this.#open(folder, O_PATH | O_DIRECTORY, 0).catch((error) => {
       throw retold(error, "open", name);
     });
-    try {
+    return withFile(this.#backend, opening, (parent) => {
       const place = `${procPath(parent)}/`;
-      return await named(
-        name,
-        act(typeof base === "string" ? place + base : Buffer.concat([Buffer.from(place), base])),
-      );
-    } finally {
-      await this.#backend.close(parent);
-    }
+      return named(name, act(typeof base === "string" ? place + base : Buffer.concat([Buffer.from(place), base])));
+    });
   }
 }

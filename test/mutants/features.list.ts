@@ -214,6 +214,9 @@ const list: readonly Mutant[] = [
     ["a suffix longer than the file begins before it", "Math.min(Number(suffix), size)", "Number(suffix)"],
     ["q=0 is accepted", ".filter(([, weight]) => weight > 0);", ";"],
   ]),
+  ...inFile("backend/loops.ts", { tests: ["server/root"] }, [
+    ["the parent stays open", "  } finally {\n    await backend.close(file);\n  }", "  } finally {\n  }"],
+  ]),
   ...inFile("server/root.ts", { tests: ["server/root"] }, [
     ["magic links lead out", "RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |", "RESOLVE_NO_MAGICLINKS |"],
     ['"never" follows links', '(symlinks === "never" ? RESOLVE_NO_SYMLINKS : 0)', "0"],
@@ -221,11 +224,6 @@ const list: readonly Mutant[] = [
       "what leads out is EXDEV",
       'if (code === "EXDEV") throw new OutsideRootError(name, "leads out of the root", error);',
       "",
-    ],
-    [
-      "the parent stays open",
-      "    } finally {\n      await this.#backend.close(parent);\n    }",
-      "    } finally {\n    }",
     ],
     ["a closed root works on", "if (this.#folder.fd < 0) throw rootClosed();\n    // openat2", "// openat2"],
     [

@@ -210,7 +210,7 @@ const list: readonly Mutant[] = [
       "return lateRejection(() => Object.assign(abortError(signal), { bytesWritten: landed.bytes }));",
       "return lateRejection(() => abortError(signal));",
     ],
-    ["a timer outlives its call", "    clearTimeout(timer);\n", ""],
+    ["a timer outlives its call", "  } finally {\n    clearTimeout(timer);\n", "  } finally {\n"],
     ["a listener outlives its call", "    if (signal !== undefined) offAbort(signal, forward);\n", ""],
     ["a timeout is an abort", "if (late === null || (error as Error).cause !== late) throw error;", "throw error;"],
   ]),
