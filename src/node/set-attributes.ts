@@ -12,12 +12,13 @@ export const UTIME_OMIT = 0x3fff_fffe;
 
 /** Sets both times, unless they are to stay, and the permissions unless `mode` is null. */
 export async function setOpenAttributes(fd: number, info: FileInfo, mode: number | null): Promise<void> {
-  if (mode !== null) await called("chmod", (done) => bunFs.fchmod(fd, mode, done));
-  if (info.modificationNanoseconds === UTIME_OMIT) return;
-  const accessed = timeOf(info.accessSeconds, info.accessNanoseconds);
-  const modified = timeOf(info.modificationSeconds, info.modificationNanoseconds);
-  await called("utime", (done) => bunFs.futimes(fd, accessed, modified, done));
+  if (mode !== null) await chmodOpen(fd, mode);
+  if (info.modificationNanoseconds !== UTIME_OMIT)
+    await called("utime", (done) => bunFs.futimes(fd, ...timesOf(info), done));
 }
+
+export const chmodOpen = (fd: number, mode: number): Promise<void> =>
+  called("chmod", (done) => bunFs.fchmod(fd, mode, done));
 
 /** Calls one of node:fs's functions on a descriptor; what fails is told as Node tells it. */
 export function called(syscall: string, call: (done: NoParamCallback) => void): Promise<void> {
@@ -26,8 +27,14 @@ export function called(syscall: string, call: (done: NoParamCallback) => void): 
   );
 }
 
+/** Access and modification, as Bun takes them. */
+export const timesOf = (info: FileInfo): [number | Date, number | Date] => [
+  timeOf(info.accessSeconds, info.accessNanoseconds),
+  timeOf(info.modificationSeconds, info.modificationNanoseconds),
+];
+
 /** Bun takes a negative number for the present. */
-export function timeOf(seconds: number, nanoseconds: number): number | Date {
+function timeOf(seconds: number, nanoseconds: number): number | Date {
   const time = seconds + nanoseconds / 1e9;
   return seconds < 0 ? new Date(time * 1000) : time;
 }

@@ -8,7 +8,7 @@ import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/i
 import type { BufferPool } from "../memory/pool.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, lowMode, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
-import { bun, bunFs } from "../node/bun-fs.ts";
+import { bun } from "../node/bun-fs.ts";
 import { ENOENT } from "../node/errno.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
@@ -17,6 +17,7 @@ import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions }
 import { late, rejection } from "../node/late-error.ts";
 import { type CacheUse, isBypass, validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
+import { chmodOpen } from "../node/set-attributes.ts";
 import { type CopyProgress, copyContents, DEFAULT_CHUNK, poolOf, SHARED_BUFFERS, sharedPool } from "./copy-contents.ts";
 
 export type { CopyProgress } from "./copy-contents.ts";
@@ -218,7 +219,7 @@ export async function copyOpened(
     await backend.unlink(to).catch(() => {});
   };
   const { signal } = request;
-  const work = closing(backend, opened, copyBetween(backend, from, to, request, opened, made));
+  const work = copyBetween(backend, from, to, request, opened, made).finally(() => closeBoth(backend, opened));
   try {
     // In a tree the folders are open only as long as the work goes on.
     return await (signal === null || request.within !== null ? work : soonAfterAbort(work, signal));
@@ -228,14 +229,6 @@ export async function copyOpened(
     if (signal?.aborted) void work.catch(removeTarget);
     // A transfer that the kernel has cancelled says ECANCELED.
     return rejection(late(() => (signal?.aborted ? abortError(signal) : asCopyError(error, from, to))));
-  }
-}
-
-async function closing<T>(backend: Backend, opened: Opened, work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } finally {
-    await closeBoth(backend, opened);
   }
 }
 
@@ -355,10 +348,6 @@ async function openMaybeDirect(
     if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;
     return backend.open(path, flags & ~O_EXCL, mode);
   }
-}
-
-function chmodOpen(fd: number, mode: number): Promise<void> {
-  return new Promise((resolve, reject) => bunFs.fchmod(fd, mode, (error) => (error ? reject(error) : resolve())));
 }
 
 async function copyWithPool(

@@ -16,7 +16,7 @@ import { type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } fr
 import { lateRejection } from "../node/late-error.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
-import { timeOf } from "../node/set-attributes.ts";
+import { timesOf } from "../node/set-attributes.ts";
 import { type CopyRequest, copyOpened, DEFAULT_REQUEST, NOT_A_FILE } from "./copy-file.ts";
 import { pathIn } from "./open-folders.ts";
 import { refuseOverlap } from "./overlap.ts";
@@ -158,9 +158,7 @@ class TreeCopy implements Plan {
     if (!fresh) await this.#makeWay(from, to);
     const target = await told(() => bun.readlink(from.real, { encoding: "buffer" }), "readlink", from.shown);
     await told(() => this.#backend.symlink(target, to.real), "symlink", target, to.shown);
-    const accessed = timeOf(info.accessSeconds, info.accessNanoseconds);
-    const modified = timeOf(info.modificationSeconds, info.modificationNanoseconds);
-    await told(() => bun.lutimes(to.real, accessed, modified), "lutime", to.shown);
+    await told(() => bun.lutimes(to.real, ...timesOf(info)), "lutime", to.shown);
     this.#counts.symlinks++;
     this.#tell();
   }

@@ -71,6 +71,16 @@ export class OpenFolders {
     }
   }
 
+  /** Acts while the folder is in use. */
+  async within<T>(folder: TreeFolder, act: (file: OpenFile) => Promise<T>): Promise<T> {
+    const file = await this.use(folder);
+    try {
+      return await act(file);
+    } finally {
+      this.release(folder);
+    }
+  }
+
   release(folder: TreeFolder): void {
     if (--folder.users > 0) return;
     this.#idle.add(folder);
@@ -106,15 +116,9 @@ export class OpenFolders {
     const flags = O_RDONLY | O_DIRECTORY | (follow ? 0 : O_NOFOLLOW);
     let file: OpenFile;
     try {
-      if (parent === null) file = await this.#backend.open(name, flags, 0);
-      else {
-        await this.use(parent);
-        try {
-          file = await this.#backend.open(beneath(parent, name), flags, 0);
-        } finally {
-          this.release(parent);
-        }
-      }
+      file = await (parent === null
+        ? this.#backend.open(name, flags, 0)
+        : this.within(parent, () => this.#backend.open(beneath(parent, name), flags, 0)));
     } catch (error) {
       const { errno, syscall } = error as NodeJS.ErrnoException;
       throw typeof errno === "number" && syscall === "open" ? systemError(errno, "scandir", shown) : error;

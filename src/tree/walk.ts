@@ -13,7 +13,7 @@ import {
 import { pause, SLICE_MS } from "../backend/loops.ts";
 import { clockMs } from "../node/clock.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
-import { copiedPermissions, isDirectory, permissions } from "../node/file-info.ts";
+import { copiedPermissions, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import { type CopyRequest, copyOpened, NOT_A_FILE } from "./copy-file.ts";
 import { beneath, type Name, OpenFolders, TreeFolder } from "./open-folders.ts";
@@ -99,41 +99,47 @@ export class Walk {
     while (this.#listing < FOLDERS && this.#waiting.length > 0) {
       this.#listing++;
       const pair = this.#waiting.pop()!;
-      void this.#enter(pair)
-        .catch((error: unknown) => this.#fail(error))
-        .then(() => {
-          this.#listing--;
-          this.#oneLess(pair);
-          this.#pump();
-        });
+      this.#after(this.#enter(pair), () => {
+        this.#listing--;
+        this.#oneLess(pair);
+      });
     }
     if (this.#listing === 0 && this.#busy === 0 && this.#waiting.length === 0) this.#finished();
   }
 
-  /** Runs `work` as something under way in a folder. */
-  #begin(pair: FolderPair, work: Promise<void>): void {
-    this.#busy++;
-    pair.pending++;
+  /** Goes on when the work has ended; its failure is the walk's. */
+  #after(work: Promise<void>, then: () => void): void {
     void work
       .catch((error: unknown) => this.#fail(error))
       .then(() => {
-        this.#busy--;
-        this.#oneLess(pair);
+        then();
         this.#pump();
       });
+  }
+
+  /** Runs `work` as something under way in a folder, as soon as there is a place for it. */
+  async #begin(pair: FolderPair, work: () => Promise<void>): Promise<void> {
+    const wait = this.#places.acquire();
+    if (wait !== null) await wait;
+    this.#busy++;
+    pair.pending++;
+    this.#after(
+      work().finally(() => this.#places.release()),
+      () => {
+        this.#busy--;
+        this.#oneLess(pair);
+      },
+    );
   }
 
   /** Something in the folder, or its listing, is done. After the last, it gets its attributes. */
   #oneLess(pair: FolderPair): void {
     if (--pair.pending > 0) return;
     this.#busy++;
-    void this.#finish(pair)
-      .catch((error: unknown) => this.#fail(error))
-      .then(() => {
-        this.#busy--;
-        if (pair.parent !== null) this.#oneLess(pair.parent);
-        this.#pump();
-      });
+    this.#after(this.#finish(pair), () => {
+      this.#busy--;
+      if (pair.parent !== null) this.#oneLess(pair.parent);
+    });
   }
 
   async #finish(pair: FolderPair): Promise<void> {
@@ -141,23 +147,17 @@ export class Walk {
     this.#open.forget(from);
     if (this.#failure === null && info !== null && target !== null) {
       const given = this.#plan.attributes(pair, copiedPermissions(info, target, this.#plan.how.dropSetId));
-      if (given !== null) {
-        const file = await this.#open.use(to);
-        try {
-          await told(() => this.#backend.setAttributes(file, given.info, given.mode), "utime", to.shown);
-        } finally {
-          this.#open.release(to);
-        }
-      }
+      if (given !== null)
+        await this.#open.within(to, (file) =>
+          told(() => this.#backend.setAttributes(file, given.info, given.mode), "utime", to.shown),
+        );
       this.#plan.folderDone();
     }
     this.#open.forget(to);
   }
 
-  async #enter(pair: FolderPair): Promise<void> {
-    const { from } = pair;
-    const source = await this.#open.use(from);
-    try {
+  #enter(pair: FolderPair): Promise<void> {
+    return this.#open.within(pair.from, async (source) => {
       pair.info = await this.#backend.info(source);
       refuseCycle(pair);
       const target = await this.#makeTarget(pair);
@@ -167,9 +167,7 @@ export class Walk {
       } finally {
         this.#open.release(pair.to);
       }
-    } finally {
-      this.#open.release(from);
-    }
+    });
   }
 
   /** Makes the target folder, writable for us until it is full, or finds it. */
@@ -232,14 +230,7 @@ export class Walk {
   /** Begins to copy what is no regular file. */
   async #other(pair: FolderPair, name: Name, type: number): Promise<void> {
     if (type === DT_DIR) return this.#push(pair, name, false);
-    const wait = this.#places.acquire();
-    if (wait !== null) await wait;
-    this.#begin(
-      pair,
-      this.#withPlaces(pair, name, (from, to) => this.#lookAndCopy(pair, name, from, to)).finally(() =>
-        this.#places.release(),
-      ),
-    );
+    await this.#begin(pair, () => this.#withPlaces(pair, name, (from, to) => this.#lookAndCopy(pair, name, from, to)));
   }
 
   #push(parent: FolderPair, name: Name, follow: boolean): void {
@@ -255,19 +246,15 @@ export class Walk {
   async #withPlaces(pair: FolderPair, name: Name, work: (from: Place, to: Place) => Promise<void>): Promise<void> {
     if (this.#failure !== null) return;
     const { join } = this.#plan;
-    const { from, to } = pair;
-    await this.#open.use(from);
-    try {
-      await this.#open.use(to);
-      try {
-        const source = { real: beneath(from, name), shown: join(from.shown, name) };
-        await work(source, { real: beneath(to, name), shown: join(to.shown, name) });
-      } finally {
-        this.#open.release(to);
-      }
-    } finally {
-      this.#open.release(from);
-    }
+    const placeIn = (folder: TreeFolder): Place => ({
+      real: beneath(folder, name),
+      shown: join(folder.shown, name),
+    });
+    await this.#withBoth(pair, () => work(placeIn(pair.from), placeIn(pair.to)));
+  }
+
+  #withBoth(pair: FolderPair, work: (from: OpenFile, to: OpenFile) => Promise<void>): Promise<void> {
+    return this.#open.within(pair.from, (from) => this.#open.within(pair.to, (to) => work(from, to)));
   }
 
   /** By what the name is now. */
@@ -276,41 +263,27 @@ export class Walk {
     const info = await this.#backend.lookup(from.real, !follow);
     if (typeof info === "number") throw systemError(info, follow ? "stat" : "lstat", from.shown);
     if (isDirectory(info)) return this.#push(pair, name, follow);
-    if ((info.mode & 0o170000) === 0o100000) return this.#copyOne(pair, name, from, to);
+    if (isRegular(info)) return this.#copyOne(pair, name, from, to);
     await this.#plan.special(from, to, info, pair.fresh);
   }
 
   /** Begins to copy regular files. */
   async #copy(pair: FolderPair, names: readonly Name[]): Promise<void> {
-    const wait = this.#places.acquire();
-    if (wait !== null) await wait;
-    const { copyNames } = this.#backend;
-    const work =
-      copyNames === null || this.#plan.alone
+    await this.#begin(pair, () =>
+      this.#backend.copyNames === null || this.#plan.alone
         ? this.#withPlaces(pair, names[0]!, (from, to) => this.#copyOne(pair, names[0]!, from, to))
-        : this.#copyBatch(pair, names);
-    this.#begin(
-      pair,
-      work.finally(() => this.#places.release()),
+        : this.#copyBatch(pair, names),
     );
   }
 
-  async #copyBatch(pair: FolderPair, names: readonly Name[]): Promise<void> {
+  #copyBatch(pair: FolderPair, names: readonly Name[]): Promise<void> {
     const { how, signal } = this.#plan;
-    const source = await this.#open.use(pair.from);
-    try {
-      const target = await this.#open.use(pair.to);
-      try {
-        for (let at = 0; at < names.length && this.#failure === null; ) {
-          const results = await this.#backend.copyNames!(source, target, names.slice(at), how, signal);
-          for (const result of results) await this.#settle(pair, names[at++]!, result);
-        }
-      } finally {
-        this.#open.release(pair.to);
+    return this.#withBoth(pair, async (source, target) => {
+      for (let at = 0; at < names.length && this.#failure === null; ) {
+        const results = await this.#backend.copyNames!(source, target, names.slice(at), how, signal);
+        for (const result of results) await this.#settle(pair, names[at++]!, result);
       }
-    } finally {
-      this.#open.release(pair.from);
-    }
+    });
   }
 
   async #settle(pair: FolderPair, name: Name, { status, size }: CopiedName): Promise<void> {
@@ -336,7 +309,7 @@ export class Walk {
     const info = await this.#backend.lookup(from.real, !this.#plan.how.follow);
     if (typeof info === "number") throw systemError(info, "lstat", from.shown);
     if (isDirectory(info)) return this.#push(pair, name, false);
-    if ((info.mode & 0o170000) === 0o100000) throw systemError(errnoOf("ELOOP"), "copyfile", from.shown, to.shown);
+    if (isRegular(info)) throw systemError(errnoOf("ELOOP"), "copyfile", from.shown, to.shown);
     await this.#plan.special(from, to, info, pair.fresh);
   }
 
