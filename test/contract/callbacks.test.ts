@@ -6,11 +6,12 @@
 import { describe, expect, test } from "bun:test";
 import { openSync, readFileSync, readSync, symlinkSync, writeFileSync } from "node:fs";
 import { promisify } from "node:util";
+import { hasOracle } from "../helpers/backends.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 type Fs = typeof import("node:fs");
 const implementations: [string, Fs][] = [
-  ["node:fs (oracle)", await import("node:fs")],
+  ...(hasOracle ? [["node:fs (oracle)", await import("node:fs")] satisfies [string, Fs]] : []),
   ["bun-uring/fs", (await import("../../src/fs.ts" as string)) as Fs],
 ];
 

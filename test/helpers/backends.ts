@@ -21,9 +21,12 @@ interface Implementation {
 export const ours: Fs | undefined =
   process.env.BUN_URING_ORACLE_ONLY === "1" ? undefined : (await import("../../src/promises.ts" as string)).default;
 
-const implementations: Implementation[] = [
-  { title: "node:fs/promises (oracle)", name: "node:fs/promises", fs: nodeFs, oracle: true },
-];
+/** Whether Bun's own API runs the tests, too: on other kernels (test/kernels) only this package is of interest. */
+export const hasOracle: boolean = process.env.BUN_URING_NO_ORACLE !== "1";
+
+const implementations: Implementation[] = [];
+if (hasOracle)
+  implementations.push({ title: "node:fs/promises (oracle)", name: "node:fs/promises", fs: nodeFs, oracle: true });
 if (ours !== undefined) {
   // As "auto" begins: whoever asks which backend it is ends the beginning, of which the plain calls are to be seen, too.
   const isAuto = (process.env.BUN_URING_BACKEND || "auto") === "auto";

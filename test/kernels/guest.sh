@@ -81,6 +81,7 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>
 mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm; ip link set lo up; ulimit -n 65536
 cd /app
 for backend in auto node; do BUN_URING_BACKEND=$backend bun test/kernels/tour.ts 2>&1 </dev/null | cat; done
+export BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1
 [ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | grep -E '^.(fail|skip).|^ *[0-9]+ pass$|^Ran' | cat
 sync; poweroff -f
 INIT
@@ -188,7 +189,7 @@ musl() {
       BUN_URING_BACKEND=$backend PROJECT=$work/app-$guest/node_modules/bun-uring ENTRY=dist/index.js "${musl[@]}" test/kernels/tour.ts
     done
     # shellcheck disable=SC2086 # a list
-    [ -z "$tests" ] || CI=true NO_COLOR=1 "${musl[@]}" test --timeout 30000 $tests
+    [ -z "$tests" ] || CI=true NO_COLOR=1 BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1 "${musl[@]}" test --timeout 30000 $tests
   ) >"$guest.log" 2>&1 </dev/null || true
   heard "$guest.log"
 }
@@ -210,7 +211,7 @@ mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/u
 mount --bind $(readlink -f "$project/node_modules") /mnt/app/node_modules
 mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev
 mkdir -p /mnt/dev/shm; mount -t tmpfs shm /mnt/dev/shm; ip link set lo up; ulimit -n 65536
-chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=\\\$backend node_modules/.bin/bun test/kernels/tour.ts; done; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 120000 $tests" >$work/$guest.log 2>&1 </dev/null
+chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=\\\$backend node_modules/.bin/bun test/kernels/tour.ts; done; export BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 120000 $tests" >$work/$guest.log 2>&1 </dev/null
 sync; echo o >/proc/sysrq-trigger; sleep 5
 INIT
   chmod +x uml-init
