@@ -7,6 +7,7 @@ import { closeSync, constants, openSync, writeFileSync, writeSync } from "node:f
 import { BufferPool, backend, open, readMany, statMany } from "../../src/index.ts";
 import { ringThread } from "../../src/ring/context.ts";
 import { runCase } from "../helpers/child.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { strace } from "../helpers/strace.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
@@ -88,7 +89,7 @@ describe("readMany", () => {
   });
 
   testUnless(
-    (!onRing || Bun.which("strace") === null) && "no ring or no strace",
+    lacking("plain calls that can't block") || (Bun.which("strace") === null && "no strace"),
     "10,000 small files: every byte right, at most one system call for 16 files",
     async () => {
       const folder = tmp.folder();

@@ -4,9 +4,10 @@
 
 import { expect, test } from "bun:test";
 import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, readlinkSync, statSync } from "node:fs";
-import { backend, type ChainError, capabilities, Opcode, type OpcodeName, open, Ring } from "../../src/index.ts";
+import { backend, type ChainError, capabilities, Opcode, open, Ring } from "../../src/index.ts";
 import { ringThread } from "../../src/ring/context.ts";
 import { runCase } from "../helpers/child.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { strace } from "../helpers/strace.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
@@ -30,22 +31,18 @@ function slotsUsed(): number {
   return "direct" in thread ? thread.direct.used : -1;
 }
 
-/** Why a test can't run on this kernel. */
-function without(...names: OpcodeName[]): string | false {
-  const missing = backend === "io_uring" ? names.filter((name) => !Ring.current().opcodes.has(name)) : [];
-  return missing.length > 0 && `no ${missing.join(", ")} in this kernel`;
-}
-
 /** What is open below the tests' folder; where the kernel closes direct descriptors late, once it may have done so. */
 async function openFiles(): Promise<string[]> {
   for (let i = 0; capabilities().lateClose && i < 500 && tmp.openFiles().length > 0; i++) await Bun.sleep(10);
   return tmp.openFiles();
 }
 
+const noStrace = Bun.which("strace") === null && "no strace";
+
 describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
   const chain = (options?: { hardlink?: boolean }): ReturnType<Ring["chain"]> => Ring.current().chain(options);
 
-  test("opens, reads and closes a file without an fd", async () => {
+  testUnless(lacking("direct descriptors"), "opens, reads and closes a file without an fd", async () => {
     const buffer = Buffer.alloc(1000);
     const results = await chain().openDirect(tmp.file(DATA)).read(buffer, 500).close().submit();
     expect(results).toEqual([0, 1000, 0]);
@@ -53,7 +50,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
     expect([slotsUsed(), await openFiles()]).toEqual([0, []]);
   });
 
-  testUnless(without("FTRUNCATE"), "writes a file, syncs it, and publishes it", async () => {
+  testUnless(lacking("FTRUNCATE"), "writes a file, syncs it, and publishes it", async () => {
     const [draft, path, folder, soft, hard] = Array.from({ length: 5 }, () => tmp.path()) as [string, ...string[]];
     const results = await chain()
       .openDirect(draft, "wx", 0o600)
@@ -94,7 +91,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
     expect(() => fstatSync(fd)).toThrow("EBADF");
   });
 
-  testUnless(without("FIXED_FD_INSTALL"), "gives descriptors: open() and install(), close-on-exec", async () => {
+  testUnless(lacking("FIXED_FD_INSTALL"), "gives descriptors: open() and install(), close-on-exec", async () => {
     const path = tmp.file(DATA);
     const [plain, , installed] = await chain().open(path).openDirect(path).install().close().submit();
     for (const fd of [plain, installed]) {
@@ -120,7 +117,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
   });
 
   testUnless(
-    without("FIXED_FD_INSTALL"),
+    lacking("FIXED_FD_INSTALL"),
     "says which link failed and which never ran, and leaves nothing open",
     async () => {
       const path = tmp.file(DATA);
@@ -144,7 +141,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
     },
   );
 
-  test("says when a transfer was short, unless its link is hard", async () => {
+  testUnless(lacking("direct descriptors"), "says when a transfer was short, unless its link is hard", async () => {
     const path = tmp.file("short");
     const buffer = Buffer.alloc(100);
     const error = await broken(chain().openDirect(path).read(buffer).close().submit());
@@ -156,26 +153,34 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
     expect(slotsUsed()).toBe(0);
   });
 
-  test("a failed sync stops the chain, though the kernel would go on", async () => {
-    const [from, to] = [tmp.file("data"), tmp.path()];
-    const nowhere = openSync("/dev/null", "r+"); // refuses fsync: EINVAL
-    const error = await broken(chain().file(nowhere).fsync().rename(from, to).unlink(from).submit());
-    expect(error).toMatchObject({ code: "EINVAL", syscall: "fsync", link: 0, cancelled: [1, 2] });
-    expect([existsSync(from), existsSync(to)]).toEqual([true, false]);
-    const goneOn = await broken(chain().file(nowhere).fsync().hard().rename(from, to).submit());
-    expect(goneOn).toMatchObject({ link: 0, cancelled: [], results: [-22, 0] });
-    expect([existsSync(from), existsSync(to)]).toEqual([false, true]);
-    closeSync(nowhere);
-  });
+  testUnless(
+    lacking("RENAMEAT", "UNLINKAT"),
+    "a failed sync stops the chain, though the kernel would go on",
+    async () => {
+      const [from, to] = [tmp.file("data"), tmp.path()];
+      const nowhere = openSync("/dev/null", "r+"); // refuses fsync: EINVAL
+      const error = await broken(chain().file(nowhere).fsync().rename(from, to).unlink(from).submit());
+      expect(error).toMatchObject({ code: "EINVAL", syscall: "fsync", link: 0, cancelled: [1, 2] });
+      expect([existsSync(from), existsSync(to)]).toEqual([true, false]);
+      const goneOn = await broken(chain().file(nowhere).fsync().hard().rename(from, to).submit());
+      expect(goneOn).toMatchObject({ link: 0, cancelled: [], results: [-22, 0] });
+      expect([existsSync(from), existsSync(to)]).toEqual([false, true]);
+      closeSync(nowhere);
+    },
+  );
 
-  test("after a hard link that failed the rest runs, and the chain rejects all the same", async () => {
-    const folder = tmp.path();
-    const error = await broken(chain({ hardlink: true }).rmdir(tmp.path()).mkdir(folder).submit());
-    expect(error).toMatchObject({ code: "ENOENT", link: 0, cancelled: [], results: [-2, 0] });
-    expect(existsSync(folder)).toBe(true);
-  });
+  testUnless(
+    lacking("UNLINKAT", "MKDIRAT"),
+    "after a hard link that failed the rest runs, and the chain rejects all the same",
+    async () => {
+      const folder = tmp.path();
+      const error = await broken(chain({ hardlink: true }).rmdir(tmp.path()).mkdir(folder).submit());
+      expect(error).toMatchObject({ code: "ENOENT", link: 0, cancelled: [], results: [-2, 0] });
+      expect(existsSync(folder)).toBe(true);
+    },
+  );
 
-  test("a link that takes too long is cancelled: ETIMEDOUT", async () => {
+  testUnless(lacking("direct descriptors"), "a link that takes too long is cancelled: ETIMEDOUT", async () => {
     const fifo = tmp.path();
     Bun.spawnSync(["mkfifo", fifo]);
     const fd = openSync(fifo, "r+");
@@ -187,7 +192,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
     closeSync(fd);
   });
 
-  test("is cancelled by its signal, and leaves nothing open", async () => {
+  testUnless(lacking("direct descriptors"), "is cancelled by its signal, and leaves nothing open", async () => {
     const fifo = tmp.path();
     Bun.spawnSync(["mkfifo", fifo]);
     const controller = new AbortController();
@@ -197,7 +202,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
     expect([slotsUsed(), Ring.current().stats.inFlight]).toEqual([0, 0]);
   });
 
-  test("closes a direct descriptor that no link closed", async () => {
+  testUnless(lacking("direct descriptors"), "closes a direct descriptor that no link closed", async () => {
     const fifo = tmp.path();
     Bun.spawnSync(["mkfifo", fifo]);
     await chain().openDirect(fifo, "r+").submit();
@@ -214,44 +219,52 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
     expect(toWrite).toThrow("ENXIO");
   });
 
-  test("refuses links without a file, a second submit, and what is wrong in a link", async () => {
-    expect(() => chain().read(Buffer.alloc(1))).toThrow("read() needs a file");
-    expect(() => chain().hard()).toThrow("hard() needs a link");
-    expect(() => chain().timeout(1)).toThrow("timeout() needs a link");
-    expect(() => chain().openDirect("x").statx()).toThrow("direct descriptor");
-    const once = chain().add({ opcode: Opcode.NOP });
-    expect(await once.submit()).toEqual([0]);
-    await expect(once.submit()).rejects.toThrow("submitted once");
-    const path = tmp.file(DATA);
-    await expect(
-      chain()
-        .openDirect(path)
-        .read(4096 as never)
-        .submit(),
-    ).rejects.toThrow("sqe.buffer");
-    await expect(chain().openDirect(path).write(Buffer.alloc(1), -5).submit()).rejects.toThrow("sqe.offset");
-    expect(slotsUsed()).toBe(0);
-    expect(await chain().submit()).toEqual([]);
-  });
+  testUnless(
+    lacking("direct descriptors"),
+    "refuses links without a file, a second submit, and what is wrong in a link",
+    async () => {
+      expect(() => chain().read(Buffer.alloc(1))).toThrow("read() needs a file");
+      expect(() => chain().hard()).toThrow("hard() needs a link");
+      expect(() => chain().timeout(1)).toThrow("timeout() needs a link");
+      expect(() => chain().openDirect("x").statx()).toThrow("direct descriptor");
+      const once = chain().add({ opcode: Opcode.NOP });
+      expect(await once.submit()).toEqual([0]);
+      await expect(once.submit()).rejects.toThrow("submitted once");
+      const path = tmp.file(DATA);
+      await expect(
+        chain()
+          .openDirect(path)
+          .read(4096 as never)
+          .submit(),
+      ).rejects.toThrow("sqe.buffer");
+      await expect(chain().openDirect(path).write(Buffer.alloc(1), -5).submit()).rejects.toThrow("sqe.offset");
+      expect(slotsUsed()).toBe(0);
+      expect(await chain().submit()).toEqual([]);
+    },
+  );
 
-  test("many at once, more than there are direct descriptors, end well", async () => {
-    const paths = Array.from({ length: 40 }, (_, i) => tmp.file(`${i}`.padStart(4, "0")));
-    const pairs = Array.from({ length: 300 }, (_, i) => ({
-      one: paths[i % 40]!,
-      two: paths[(i * 7) % 40]!,
-      buffers: [Buffer.alloc(4), Buffer.alloc(4)],
-    }));
-    await Promise.all(
-      pairs.map(({ one, two, buffers }) =>
-        chain().openDirect(one).read(buffers[0]!).openDirect(two).read(buffers[1]!).submit(),
-      ),
-    );
-    const read = pairs.map(({ buffers }) => buffers.map(String));
-    expect(read).toEqual(pairs.map(({ one, two }) => [readFileSync(one, "utf8"), readFileSync(two, "utf8")]));
-    expect([slotsUsed(), await openFiles()]).toEqual([0, []]);
-  });
+  testUnless(
+    lacking("direct descriptors"),
+    "many at once, more than there are direct descriptors, end well",
+    async () => {
+      const paths = Array.from({ length: 40 }, (_, i) => tmp.file(`${i}`.padStart(4, "0")));
+      const pairs = Array.from({ length: 300 }, (_, i) => ({
+        one: paths[i % 40]!,
+        two: paths[(i * 7) % 40]!,
+        buffers: [Buffer.alloc(4), Buffer.alloc(4)],
+      }));
+      await Promise.all(
+        pairs.map(({ one, two, buffers }) =>
+          chain().openDirect(one).read(buffers[0]!).openDirect(two).read(buffers[1]!).submit(),
+        ),
+      );
+      const read = pairs.map(({ buffers }) => buffers.map(String));
+      expect(read).toEqual(pairs.map(({ one, two }) => [readFileSync(one, "utf8"), readFileSync(two, "utf8")]));
+      expect([slotsUsed(), await openFiles()]).toEqual([0, []]);
+    },
+  );
 
-  testUnless(Bun.which("strace") === null && "no strace", "open, read and close are one system call", async () => {
+  testUnless(noStrace || lacking("direct descriptors"), "open, read and close are one system call", async () => {
     const trace = strace();
     const path = tmp.file(DATA);
     expect(await runCase<number[]>(FIXTURE, "chain", { prefix: trace.prefix, input: { path } })).toEqual([0, 5000, 0]);

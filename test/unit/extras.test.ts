@@ -10,6 +10,7 @@ import { type Advice, advise, allocate, rename, syncRange } from "../../src/hand
 import { getxattr, listxattr, removexattr, setxattr } from "../../src/handle/xattr.ts";
 import { backend } from "../../src/index.ts";
 import { ringThread } from "../../src/ring/context.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -60,7 +61,7 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     expect(await reasonOf(advise(closed, 0, 0, "normal"))).toMatchObject({ code: "EBADF", syscall: "fadvise" });
   });
 
-  test("rename refuses to replace, and exchanges", async () => {
+  testUnless(lacking("RENAMEAT"), "rename refuses to replace, and exchanges", async () => {
     const [one, two, three] = [tmp.file("one"), tmp.file("two"), tmp.path()];
     const refused = await reasonOf(rename(one, two, { noReplace: true }));
     expect(refused).toMatchObject({ code: "EEXIST", syscall: "rename", path: one, dest: two });
@@ -71,7 +72,7 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     expect((await reasonOf(rename(one, two, { noReplace: true, exchange: true }))).code).toBe("ERR_OUT_OF_RANGE");
   });
 
-  test("attributes give their memory back, also when they fail", async () => {
+  testUnless(lacking("SETXATTR"), "attributes give their memory back, also when they fail", async () => {
     const thread = ringThread();
     if (!("lanes" in thread)) throw new Error(thread.message);
     await setxattr(path, "user.lane", "value");
@@ -89,7 +90,7 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     await removexattr(path, "user.lane");
   });
 
-  test("extended attributes of paths and open files", async () => {
+  testUnless(lacking("SETXATTR"), "extended attributes of paths and open files", async () => {
     const long = tmp.file("x", "n".repeat(200));
     for (const target of [path, Buffer.from(path), file, long]) {
       const value = patternBytes(1000);

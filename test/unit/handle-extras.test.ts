@@ -19,6 +19,7 @@ import {
   setxattr,
 } from "../../src/index.ts";
 import { rejection } from "../helpers/expect-error.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -39,7 +40,7 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     expect(await rejection(handle.allocate(0, 1))).toMatchObject({ code: "EBADF", syscall: "fallocate" });
   });
 
-  test("extended attributes by path are those of its handles", async () => {
+  testUnless(lacking("SETXATTR"), "extended attributes by path are those of its handles", async () => {
     const path = tmp.file("x");
     await using handle = await open(path);
     await handle.setxattr("user.one", "1");
@@ -53,7 +54,7 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     expect(await rejection(handle.getxattr("user.one"))).toMatchObject({ code: "ENODATA", syscall: "fgetxattr" });
   });
 
-  test("rename keeps what is there, or changes places with it", async () => {
+  testUnless(lacking("RENAMEAT"), "rename keeps what is there, or changes places with it", async () => {
     const [a, b] = [tmp.file("a"), tmp.file("b")];
     expect(await rejection(rename(a, b, { noReplace: true }))).toMatchObject({ code: "EEXIST", path: a, dest: b });
     await rename(a, b, { exchange: true });
@@ -80,21 +81,25 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
     expect(ring.tune()).toEqual(before);
   });
 
-  test("setIowqWorkers sets the kernel's limits, and capabilities() shows them", () => {
-    const ring = Ring.current();
-    const before = ring.workers;
-    expect(before.bounded).toBeGreaterThan(0);
-    try {
-      ring.setIowqWorkers({ bounded: 1, unbounded: 3 });
-      expect(capabilities().limits.workers).toEqual({ bounded: 1, unbounded: 3 });
-      for (const wrong of [0, 1.5, 70_000])
-        expect(() => ring.setIowqWorkers({ bounded: wrong, unbounded: 1 })).toThrow();
-      expect(() => ring.setIowqWorkers({ bounded: 1 } as never)).toThrow("limits.unbounded");
-    } finally {
-      ring.setIowqWorkers(before);
-    }
-    expect(capabilities().limits.workers).toEqual(before);
-  });
+  testUnless(
+    lacking("limits of io-wq"),
+    "setIowqWorkers sets the kernel's limits, and capabilities() shows them",
+    () => {
+      const ring = Ring.current();
+      const before = ring.workers;
+      expect(before.bounded).toBeGreaterThan(0);
+      try {
+        ring.setIowqWorkers({ bounded: 1, unbounded: 3 });
+        expect(capabilities().limits.workers).toEqual({ bounded: 1, unbounded: 3 });
+        for (const wrong of [0, 1.5, 70_000])
+          expect(() => ring.setIowqWorkers({ bounded: wrong, unbounded: 1 })).toThrow();
+        expect(() => ring.setIowqWorkers({ bounded: 1 } as never)).toThrow("limits.unbounded");
+      } finally {
+        ring.setIowqWorkers(before);
+      }
+      expect(capabilities().limits.workers).toEqual(before);
+    },
+  );
 
   test("an SQE that does not end times out, and is given back", async () => {
     await using ring = new Ring({ entries: 8 });

@@ -6,6 +6,7 @@ import { afterAll, expect, test } from "bun:test";
 import { getEventListeners } from "node:events";
 import { closeSync, constants, openSync, writeFileSync, writeSync } from "node:fs";
 import { BufferPool, backend, Opcode, open, Ring, readFile, type Sqe, SqeFlag, shutdown } from "../../src/index.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
@@ -41,45 +42,53 @@ function changing(fields: Record<string, [first: unknown, later: unknown]>): {
 }
 
 describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
-  test("takes no IO_DRAIN, a ring of one's own does, and cancels behind it", async () => {
-    const drain: Sqe = { opcode: Opcode.NOP, flags: SqeFlag.IO_DRAIN };
-    expect(await code(Ring.current().submit(drain))).toBe("ERR_INVALID_ARG_VALUE");
-    expect(await code(Ring.current().chain().add(drain).submit())).toBe("ERR_INVALID_ARG_VALUE");
-    await using own = new Ring({ entries: 8 });
-    const controller = new AbortController();
-    const timeout = own.submit({ opcode: Opcode.TIMEOUT, timeoutMs: 60_000 }, { signal: controller.signal });
-    const drained = own.submit(drain);
-    await Bun.sleep(10);
-    controller.abort();
-    expect(await soon(code(timeout))).toBe("ABORT_ERR");
-    expect(await soon(drained)).toMatchObject({ res: 0 });
-  });
+  testUnless(
+    lacking("cancellation without an SQE"),
+    "takes no IO_DRAIN, a ring of one's own does, and cancels behind it",
+    async () => {
+      const drain: Sqe = { opcode: Opcode.NOP, flags: SqeFlag.IO_DRAIN };
+      expect(await code(Ring.current().submit(drain))).toBe("ERR_INVALID_ARG_VALUE");
+      expect(await code(Ring.current().chain().add(drain).submit())).toBe("ERR_INVALID_ARG_VALUE");
+      await using own = new Ring({ entries: 8 });
+      const controller = new AbortController();
+      const timeout = own.submit({ opcode: Opcode.TIMEOUT, timeoutMs: 60_000 }, { signal: controller.signal });
+      const drained = own.submit(drain);
+      await Bun.sleep(10);
+      controller.abort();
+      expect(await soon(code(timeout))).toBe("ABORT_ERR");
+      expect(await soon(drained)).toMatchObject({ res: 0 });
+    },
+  );
 
-  test("lets nobody name a direct descriptor by an object, or one of a chain", async () => {
-    const ring = Ring.current();
-    const buffer = Buffer.alloc(4);
-    await using handle = await open("/proc/self/cmdline");
-    for (const fd of [{ fd: 0 }, handle]) {
-      const sqe = { opcode: Opcode.READ, fd, flags: SqeFlag.FIXED_FILE, buffer };
-      expect(await code(ring.submit(sqe))).toBe("ERR_INVALID_ARG_VALUE");
-      const cancel = { opcode: Opcode.ASYNC_CANCEL, fd, opFlags: 8 };
-      expect(await code(ring.submit(cancel))).toBe("ERR_INVALID_ARG_VALUE");
-    }
-    const path = tmp.path("fifo");
-    Bun.spawnSync(["mkfifo", path]);
-    const writer = openSync(path, constants.O_RDWR);
-    const chain = ring.chain().openDirect(path).read(buffer).submit();
-    await Bun.sleep(10);
-    for (let slot = 0; slot < 256; slot++) {
-      const sqe = { opcode: Opcode.FADVISE, fd: slot, flags: SqeFlag.FIXED_FILE, opFlags: 0 };
-      expect(await code(ring.submit(sqe))).toBe("ERR_INVALID_ARG_VALUE");
-    }
-    writeSync(writer, "1234");
-    await chain;
-    closeSync(writer);
-  });
+  testUnless(
+    lacking("direct descriptors"),
+    "lets nobody name a direct descriptor by an object, or one of a chain",
+    async () => {
+      const ring = Ring.current();
+      const buffer = Buffer.alloc(4);
+      await using handle = await open("/proc/self/cmdline");
+      for (const fd of [{ fd: 0 }, handle]) {
+        const sqe = { opcode: Opcode.READ, fd, flags: SqeFlag.FIXED_FILE, buffer };
+        expect(await code(ring.submit(sqe))).toBe("ERR_INVALID_ARG_VALUE");
+        const cancel = { opcode: Opcode.ASYNC_CANCEL, fd, opFlags: 8 };
+        expect(await code(ring.submit(cancel))).toBe("ERR_INVALID_ARG_VALUE");
+      }
+      const path = tmp.path("fifo");
+      Bun.spawnSync(["mkfifo", path]);
+      const writer = openSync(path, constants.O_RDWR);
+      const chain = ring.chain().openDirect(path).read(buffer).submit();
+      await Bun.sleep(10);
+      for (let slot = 0; slot < 256; slot++) {
+        const sqe = { opcode: Opcode.FADVISE, fd: slot, flags: SqeFlag.FIXED_FILE, opFlags: 0 };
+        expect(await code(ring.submit(sqe))).toBe("ERR_INVALID_ARG_VALUE");
+      }
+      writeSync(writer, "1234");
+      await chain;
+      closeSync(writer);
+    },
+  );
 
-  test("gives a direct descriptor back after the SQEs that name it", async () => {
+  testUnless(lacking("direct descriptors"), "gives a direct descriptor back after the SQEs that name it", async () => {
     const ring = Ring.current();
     const slot = await ring.acquireDirect();
     const path = tmp.file("mine");
@@ -102,26 +111,32 @@ describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
     expect(buffer.subarray(0, 4).toString()).toBe("mine");
   });
 
-  test("refuses chains of more files than can be had, and keeps its own functions going", async () => {
-    const ring = Ring.current();
-    const slots = await Promise.all(Array.from({ length: 128 }, () => ring.takeSlot()));
-    const chainOf = (count: number) => {
-      let chain: any = ring.chain();
-      for (let i = 0; i < count; i++) chain = chain.openDirect("/proc/self/cmdline").close();
-      return chain;
-    };
-    expect(await code(chainOf(129).submit())).toBe("ENFILE");
-    const controller = new AbortController();
-    const waiting = code(chainOf(2).submit({ signal: controller.signal }));
-    const other = code(chainOf(1).submit());
-    expect((await soon(Promise.all(Array.from({ length: 200 }, () => readFile("/proc/self/stat"))))).length).toBe(200);
-    controller.abort();
-    expect(await soon(waiting)).toBe("ABORT_ERR");
-    await Promise.all(slots.map((slot) => ring.giveSlot(slot)));
-    expect(await soon(other)).toEqual([0, 0]);
-  });
+  testUnless(
+    lacking("direct descriptors"),
+    "refuses chains of more files than can be had, and keeps its own functions going",
+    async () => {
+      const ring = Ring.current();
+      const slots = await Promise.all(Array.from({ length: 128 }, () => ring.takeSlot()));
+      const chainOf = (count: number) => {
+        let chain: any = ring.chain();
+        for (let i = 0; i < count; i++) chain = chain.openDirect("/proc/self/cmdline").close();
+        return chain;
+      };
+      expect(await code(chainOf(129).submit())).toBe("ENFILE");
+      const controller = new AbortController();
+      const waiting = code(chainOf(2).submit({ signal: controller.signal }));
+      const other = code(chainOf(1).submit());
+      expect((await soon(Promise.all(Array.from({ length: 200 }, () => readFile("/proc/self/stat"))))).length).toBe(
+        200,
+      );
+      controller.abort();
+      expect(await soon(waiting)).toBe("ABORT_ERR");
+      await Promise.all(slots.map((slot) => ring.giveSlot(slot)));
+      expect(await soon(other)).toEqual([0, 0]);
+    },
+  );
 
-  test("an acquireDirect() that waits hears its signal and its time", async () => {
+  testUnless(lacking("direct descriptors"), "an acquireDirect() that waits hears its signal and its time", async () => {
     const path = tmp.path("fifo");
     Bun.spawnSync(["mkfifo", path]);
     const end = new AbortController();
@@ -140,18 +155,22 @@ describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
     await ring.releaseDirect(slot);
   });
 
-  test("two that collect many direct descriptors at once both get them", async () => {
-    const ring = Ring.current();
-    const chains = Array.from({ length: 6 }, () => {
-      let chain: any = ring.chain();
-      for (let i = 0; i < 60; i++) chain = chain.openDirect("/proc/self/cmdline").close();
-      return chain.submit() as Promise<number[]>;
-    });
-    const all = await soon(Promise.all(chains));
-    expect(all === "pending" ? all : all.map((results) => results.every((res) => res === 0))).toEqual(
-      Array(6).fill(true),
-    );
-  });
+  testUnless(
+    lacking("direct descriptors"),
+    "two that collect many direct descriptors at once both get them",
+    async () => {
+      const ring = Ring.current();
+      const chains = Array.from({ length: 6 }, () => {
+        let chain: any = ring.chain();
+        for (let i = 0; i < 60; i++) chain = chain.openDirect("/proc/self/cmdline").close();
+        return chain.submit() as Promise<number[]>;
+      });
+      const all = await soon(Promise.all(chains));
+      expect(all === "pending" ? all : all.map((results) => results.every((res) => res === 0))).toEqual(
+        Array(6).fill(true),
+      );
+    },
+  );
 });
 
 describeUnless(backend !== "io_uring" && "no ring", "what is given is read once", () => {

@@ -23,6 +23,8 @@ import { parseFlags } from "../../src/node/open-flags.ts";
 import { existingThread, type RingThread, ringThread } from "../../src/ring/context.ts";
 import { DirectTable } from "../../src/ring/direct-descriptors.ts";
 import { run } from "../helpers/mounts.ts";
+import { lacking } from "../helpers/ring-needs.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { outcomeWithin } from "../helpers/small-ring.ts";
 import { patternBytes, tmpDir } from "../helpers/tmp.ts";
 
@@ -227,37 +229,41 @@ test("data that is taken away while the write waits for its slot rejects", async
   await idle();
 });
 
-test("who waited for a slot, and then gets no memory, rejects alone and keeps nothing", async () => {
-  const t = thread();
-  const [path, target] = [file(), join(dir, `copy-${names++}`)];
-  const slots: number[] = [];
-  for (let slot = t.direct.tryAcquire(); slot >= 0; slot = t.direct.tryAcquire()) slots.push(slot);
-  t.loop.firstOfTurn(); // now nobody is alone, and does without a slot
-  const waiting = [
-    read(path),
-    write(join(dir, "not-made"), Buffer.from("x")),
-    copySmall(path, target, 7, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644),
-  ];
-  const other = read(path); // behind all of them
-  const settled = Promise.all(waiting.map((promise) => outcomeWithin(promise)));
-  // Each gives its slot to the next.
-  const acquireForPath = t.cells.acquireForPath.bind(t.cells);
-  let refusals = waiting.length;
-  t.cells.acquireForPath = () => {
-    if (refusals-- > 0) throw new Error("no memory");
-    return acquireForPath();
-  };
-  try {
-    t.direct.release(slots.pop()!); // nobody who gives hears of it
-  } finally {
-    delete (t.cells as Partial<typeof t.cells>).acquireForPath; // the class's own again
-  }
-  expect(await settled).toEqual(Array.from(waiting, () => "rejected: no memory"));
-  for (const slot of slots) t.direct.release(slot);
-  expect((await other).toString()).toBe("content");
-  await idle();
-  expect([existsSync(target), t.ring.operations.used, t.ring.poisoned]).toEqual([false, 0, null]);
-});
+testUnless(
+  lacking("direct descriptors"),
+  "who waited for a slot, and then gets no memory, rejects alone and keeps nothing",
+  async () => {
+    const t = thread();
+    const [path, target] = [file(), join(dir, `copy-${names++}`)];
+    const slots: number[] = [];
+    for (let slot = t.direct.tryAcquire(); slot >= 0; slot = t.direct.tryAcquire()) slots.push(slot);
+    t.loop.firstOfTurn(); // now nobody is alone, and does without a slot
+    const waiting = [
+      read(path),
+      write(join(dir, "not-made"), Buffer.from("x")),
+      copySmall(path, target, 7, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o644),
+    ];
+    const other = read(path); // behind all of them
+    const settled = Promise.all(waiting.map((promise) => outcomeWithin(promise)));
+    // Each gives its slot to the next.
+    const acquireForPath = t.cells.acquireForPath.bind(t.cells);
+    let refusals = waiting.length;
+    t.cells.acquireForPath = () => {
+      if (refusals-- > 0) throw new Error("no memory");
+      return acquireForPath();
+    };
+    try {
+      t.direct.release(slots.pop()!); // nobody who gives hears of it
+    } finally {
+      delete (t.cells as Partial<typeof t.cells>).acquireForPath; // the class's own again
+    }
+    expect(await settled).toEqual(Array.from(waiting, () => "rejected: no memory"));
+    for (const slot of slots) t.direct.release(slot);
+    expect((await other).toString()).toBe("content");
+    await idle();
+    expect([existsSync(target), t.ring.operations.used, t.ring.poisoned]).toEqual([false, 0, null]);
+  },
+);
 
 test("an open handle's path of more than 255 bytes opens, fails and is said as it was given", async () => {
   const long = join(dir, "x".repeat(200), "y".repeat(200));

@@ -5,8 +5,9 @@
 import { expect, test } from "bun:test";
 import { execFileSync } from "node:child_process";
 import { constants, readFileSync, writeFileSync } from "node:fs";
-import { backend, capabilities, Opcode, Ring, shutdown } from "../../src/index.ts";
+import { backend, Opcode, Ring, shutdown } from "../../src/index.ts";
 import { readFile, writeFile } from "../../src/promises.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -53,7 +54,7 @@ test("files around every size at which the way changes, one at a time and all at
 });
 
 testUnless(
-  backend !== "io_uring" && "no ring",
+  lacking("plain calls that can't block"),
   "however large the inline budget, one plain call reads 64 MiB at most",
   async () => {
     const ring = Ring.current();
@@ -115,7 +116,7 @@ test("what flags of their own empty is as empty as ever", async () => {
 });
 
 testUnless(
-  backend !== "io_uring" && "no ring",
+  lacking("plain calls that can't block"),
   "large cached files, many at once: in turns of the event loop, without the ring",
   async () => {
     const data = patternBytes(512 * 1024, 3);
@@ -163,7 +164,7 @@ testUnless(
 );
 
 testUnless(
-  (backend !== "io_uring" && "no ring") || (!capabilities().cachedLookups && "no plain calls that can't block"),
+  lacking("plain calls that can't block"),
   "cached files that are read one after another stay off the ring, however slow the caller and whatever else is pending",
   async () => {
     const path = tmp.file(patternBytes(4096, 5));
