@@ -5,6 +5,7 @@ import { backend, capabilities, type OpcodeName, Ring } from "../../src/index.ts
 
 type Feature =
   | "direct descriptors"
+  | "direct descriptors that close at once"
   | "plain calls that can't block"
   | "limits of io-wq"
   | "restrictions"
@@ -14,6 +15,8 @@ export type RingNeed = Feature | OpcodeName;
 
 const features: Record<Feature, () => boolean> = {
   "direct descriptors": () => capabilities().limits.directDescriptors > 0, // 5.15
+  "direct descriptors that close at once": () =>
+    capabilities().limits.directDescriptors > 0 && !capabilities().lateClose, // 6.12
   "plain calls that can't block": () => capabilities().cachedLookups, // 5.12
   "limits of io-wq": () => capabilities().limits.workers.bounded > 0, // 5.15
   restrictions: () => capabilities().restricted, // 5.10

@@ -145,11 +145,13 @@ static int sim_sync_cancel(struct io_uring *ring, struct io_uring_sync_cancel_re
     return sim_knows(IORING_REGISTER_SYNC_CANCEL) ? io_uring_register_sync_cancel(ring, cancel) : -EINVAL;
 }
 
-// A kernel that closes late still holds what was put into the table: the shim's pipe sees no end.
+// A kernel that closes late still holds what was put into the table: the shim's pipe sees no end. One descriptor for a thread.
 static int sim_files_update(struct io_uring *ring, unsigned int index, int *fds, unsigned int count)
 {
-    if (sim_version() < 612)
-        fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+    static _Thread_local int held;
+    if (held > 0)
+        close(held);
+    held = sim_version() < 612 ? fcntl(fds[0], F_DUPFD_CLOEXEC, 0) : 0;
     return io_uring_register_files_update(ring, index, fds, count);
 }
 

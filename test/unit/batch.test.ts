@@ -98,7 +98,7 @@ describe("readMany", () => {
       const trace = strace();
       const options = { prefix: trace.prefix, input: { folder, count }, timeoutMs: 60_000 };
       expect(await runCase<number>(FIXTURE, "readMany", options)).toBe(count);
-      expect(trace.counts()["io_uring_enter"]).toBeLessThanOrEqual(count / 16);
+      expect(trace.counts()["io_uring_enter"] ?? 0).toBeLessThanOrEqual(count / 16);
       trace.remove();
     },
     90_000,
