@@ -210,7 +210,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COL
 mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/usr; mount --bind $work /mnt/out
 mount --bind $(readlink -f "$project/node_modules") /mnt/app/node_modules
 mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev
-mkdir -p /mnt/dev/shm; mount -t tmpfs shm /mnt/dev/shm; ip link set lo up; ulimit -n 65536
+mkdir -p /mnt/dev/shm /mnt/dev/pts; mount -t tmpfs shm /mnt/dev/shm; mount -t devpts pts /mnt/dev/pts; ip link set lo up; ulimit -n 65536
 chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=\\\$backend node_modules/.bin/bun test/kernels/tour.ts; done; export BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1; [ -z '$tests' ] || node_modules/.bin/bun test --timeout 120000 $tests" >$work/$guest.log 2>&1 </dev/null
 sync; echo o >/proc/sysrq-trigger; sleep 5
 INIT
