@@ -23,7 +23,7 @@ import { bunFs } from "./node/bun-fs.ts";
 import { callbackAt, callSoon, nothing, refusal, result, settle, type Values, withCallback } from "./node/callback.ts";
 import { errnoOf, systemError } from "./node/errors.ts";
 import { named, withLengths } from "./node/named.ts";
-import { parseFlags, parseMode } from "./node/open-flags.ts";
+import { FILE_MODE, parseFlags, parseMode } from "./node/open-flags.ts";
 import { statOptions } from "./node/options.ts";
 import { toPath } from "./node/path.ts";
 import { numberOrCurrent, readCall, writeCall } from "./node/read-write-arguments.ts";
@@ -36,7 +36,6 @@ type NodeFs = typeof import("node:fs");
 type Function = (...args: any[]) => any;
 type View = NodeJS.ArrayBufferView;
 
-const FILE_MODE = 0o666;
 const promisifyCustom = Symbol.for("nodejs.util.promisify.custom");
 
 /* ---- by path --------------------------------------------------------------------------------------------------------- */

@@ -101,18 +101,19 @@ export function truncatesLate(flags: number, length: number): boolean {
   );
 }
 
-/** Writes all of `bytes` at the file's own position, counting them. Rejects with an AbortError between two writes. */
+/** Writes all of `bytes`, counting them: at the file's own position, or from one on. Rejects with an AbortError between two writes. */
 export function writeAll(
   backend: Backend,
   file: OpenFile,
   bytes: Uint8Array,
   signal?: Signal,
   landed: Landed = { bytes: 0 },
+  position?: number,
 ): Promise<void> {
-  return inSteps(writingAll(backend, file, bytes, signal, landed));
+  return inSteps(writingAll(backend, file, bytes, signal, landed, position));
 }
 
-/** `writeAll` as steps of more; with a position, from there on. */
+/** `writeAll` as steps of more. */
 export function* writingAll(
   backend: Backend,
   file: OpenFile,

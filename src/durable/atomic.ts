@@ -15,7 +15,7 @@ import { dataTaken, validateAbortSignal, validateBoolean, validateObject, valida
 import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
-import { parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, parseMode } from "../node/open-flags.ts";
 import { type DataPieces, fileOptions, isPieces, viewOf, type WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { bytesOf } from "../node/views.ts";
@@ -23,7 +23,6 @@ import { writeAllSync } from "./at-exit.ts";
 import { syncFolderHere, syncFolderOf } from "./directory-sync.ts";
 import { folderOf, keepFromSweeps, temporaryBeside } from "./temporary.ts";
 
-const FILE_MODE = 0o666;
 /** Of a file that gets its permissions when it is whole: what it replaces may be nobody else's to read. */
 const UNFINISHED_MODE = 0o600;
 const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;

@@ -12,7 +12,7 @@ export type LogRecord = string | Uint8Array;
 const PIECE_BYTES = 256 * 1024;
 /** Pieces that are kept for the next groups of any log: their pages are there already. */
 const SPARE_PIECES = 16;
-const NEWLINE = 0x0a;
+export const NEWLINE = 0x0a;
 
 /** `write` without looking at its arguments, at half its price for a short line; Node and Bun have it, the types don't. */
 interface Utf8Buffer extends Buffer {

@@ -11,7 +11,7 @@ import {
   validateObject,
   validateOneOf,
 } from "../node/arguments.ts";
-import { parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { type Durability, validateDurability } from "./atomic.ts";
 import { FRAME_HEADER_BYTES, MAX_RECORD_BYTES } from "./frames.ts";
@@ -103,7 +103,6 @@ export interface Checked {
   readonly onSegment: AppendLogOptions["onSegment"];
 }
 
-const FILE_MODE = 0o666;
 const MIB = 1024 * 1024;
 
 export function logOptions(path: string | URL, options: AppendLogOptions): Checked {

@@ -11,6 +11,7 @@ import { codedError } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
 import { syncFolderOf } from "./directory-sync.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentStart, segmentHeader } from "./frames.ts";
+import { NEWLINE } from "./group.ts";
 import type { Checked } from "./log-options.ts";
 import { framesOf, newScan, tailOf, Window } from "./scan.ts";
 
@@ -42,7 +43,6 @@ export interface Opened {
 const DEAD_HOLDER_MS = 10_000;
 /** Tries for a lock whose holder is not known, 5 ms apart. */
 const UNKNOWN_TRIES = 20;
-const NEWLINE = 0x0a;
 const LOOK_BACK_BYTES = 64 * 1024;
 
 const { O_APPEND, O_CREAT, O_EXCL, O_RDWR } = constants;

@@ -4,7 +4,7 @@
 // Never writes.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { pause } from "../backend/loops.ts";
+import { pause, SLICE_MS } from "../backend/loops.ts";
 import { clockMs } from "../node/clock.ts";
 import {
   FRAME_HEADER_BYTES,
@@ -20,8 +20,6 @@ import {
 
 const CHUNK_BYTES = 256 * 1024;
 const zeros = Buffer.alloc(CHUNK_BYTES);
-/** Milliseconds of decoding in one go. */
-const SLICE_MS = 1;
 /** How far ahead of what is expected the sequence number of a frame behind a damage can be. */
 const MAX_AHEAD = 2 ** 24;
 

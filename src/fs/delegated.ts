@@ -6,7 +6,7 @@
 import { constants, type Mode, type PathLike, type StatFsOptions, type TimeLike } from "node:fs";
 import type * as node from "node:fs/promises";
 import { currentBackend } from "../backend/choose.ts";
-import { codedError, lowMode, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
+import { codedError, lowMode, validateIds, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
 import { told } from "../node/errors.ts";
 import { parseMode } from "../node/open-flags.ts";
@@ -16,9 +16,6 @@ import { done, inSteps, type Steps } from "../node/steps.ts";
 import { type BunTime, bunTimes } from "../node/times.ts";
 
 type NodePromises = typeof node;
-
-/** The largest uid_t and gid_t. */
-const MAX_ID = 2 ** 32 - 1;
 
 export async function access(path: PathLike, mode?: number): Promise<void> {
   const checked = toPath(path);
@@ -43,8 +40,7 @@ const ownerBy =
   (name: "chown" | "lchown"): SetOwner =>
   async (path, uid, gid) => {
     const checked = toPath(path);
-    validateInteger(uid, "uid", -1, MAX_ID);
-    validateInteger(gid, "gid", -1, MAX_ID);
+    validateIds(uid, gid);
     await told(name, checked, bun[name](checked, uid, gid));
   };
 

@@ -34,35 +34,26 @@ async function makeAll(backend: Backend, path: Path, mode: number): Promise<stri
 /** Of such a path Bun's own function, which is one visit to a thread, tells the first folder made as Node does. */
 const isTidy = (path: string): boolean => !/\/\/|\/$|(^|\/)\.\.?(\/|$)/.test(path);
 
-/** One call for each folder. */
+/** One call for each folder, and a second one where those above it are missing. */
 async function makeEach(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
   // The bytes as characters, so that the one code cuts both kinds of path at their slashes.
   const whole = typeof path === "string" ? path : path.toString("latin1");
   const native = (part: string): Path => (typeof path === "string" ? part : Buffer.from(part, "latin1"));
 
-  const missing: string[] = [];
-  let part = whole;
-  let failure = await tryMake(backend, native(part), mode);
-  while (failure?.code === "ENOENT") {
-    const parent = parentOf(part);
-    if (parent === "") break;
-    missing.push(part);
-    part = parent;
-    failure = await tryMake(backend, native(part), mode);
-  }
-
   let first: string | undefined;
-  if (failure === null) first = part;
-  else if (failure.code === "ENOENT") return failed(failure.errno!, path);
-  else await mustBeFolder(backend, native(part), part === whole, path, failure);
-
-  // Upwards, each was missing: now make them downwards. One that is there now was made by somebody else meanwhile.
-  for (let next = missing.pop(); next !== undefined; next = missing.pop()) {
-    failure = await tryMake(backend, native(next), mode);
-    if (failure === null) first ??= next;
+  const make = async (part: string): Promise<void> => {
+    let failure = await tryMake(backend, native(part), mode);
+    const parent = failure?.code === "ENOENT" ? parentOf(part) : "";
+    if (parent !== "") {
+      await make(parent);
+      failure = await tryMake(backend, native(part), mode);
+    }
+    if (failure === null) first ??= part;
     else if (failure.code === "ENOENT") return failed(failure.errno!, path);
-    else await mustBeFolder(backend, native(next), next === whole, path, failure);
-  }
+    // One that is there now was made by somebody else meanwhile.
+    else await mustBeFolder(backend, native(part), part === whole, path, failure);
+  };
+  await make(whole);
   return first === undefined ? undefined : withoutSlashes(native(first).toString("utf8"));
 }
 

@@ -7,14 +7,12 @@ import type * as node from "node:fs/promises";
 import { cancellable, currentBackend } from "../backend/choose.ts";
 import { abortable, type Limits, limited, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, validateBoolean, validateObject } from "../node/arguments.ts";
-import { parseMode } from "../node/open-flags.ts";
+import { FOLDER_MODE, parseMode } from "../node/open-flags.ts";
 import { statOptions } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { makePath } from "./mkdir-recursive.ts";
 
 type NodePromises = typeof node;
-
-const FOLDER_MODE = 0o777;
 
 export const stat: NodePromises["stat"] = (path: unknown, options?: unknown): Promise<any> => {
   try {

@@ -10,13 +10,12 @@ import { bunHandleOf, FileHandle, handlePrototype } from "../handle/file-handle.
 import { abortable, type Limits, limited } from "../node/abort.ts";
 import { validateBoolean } from "../node/arguments.ts";
 import { later } from "../node/loading.ts";
-import { parseFlags, parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
 import { type CacheUse, isBypass, limitsIn } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 
 export { FileHandle };
 
-const FILE_MODE = 0o666;
 const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_EXCL, O_NOFOLLOW, O_RDWR, O_TRUNC, O_WRONLY } = {
   ...constants,
   O_ACCMODE: 0b11,

@@ -10,7 +10,7 @@ import { validateReadFileBuffer } from "../handle/contents.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
 import { later } from "../node/loading.ts";
-import { parseFlags, parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
 import {
   type DataPieces,
   type FileOptions,
@@ -35,8 +35,6 @@ interface WriteOptions extends ReadOptions {
   mode?: Mode | undefined;
   flush?: boolean | undefined;
 }
-
-const FILE_MODE = 0o666;
 
 type Opening = typeof import("./open.ts");
 /** Handles, when there is one or one is needed: most files are read and written by path. */

@@ -2,15 +2,12 @@
 // Assumes that whoever calls keeps the descriptor open meanwhile. Arguments come straight from the user.
 
 import type * as fs from "node:fs";
-import { validateInteger } from "../node/arguments.ts";
+import { validateIds } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { parseMode } from "../node/open-flags.ts";
 import { called } from "../node/set-attributes.ts";
 import { bunTimes } from "../node/times.ts";
-
-/** The largest uid_t and gid_t. */
-const MAX_ID = 2 ** 32 - 1;
 
 /** Throws if `mode` is no number and no string of octal digits. */
 export function fchmod(fd: number, mode: fs.Mode): Promise<void> {
@@ -20,8 +17,7 @@ export function fchmod(fd: number, mode: fs.Mode): Promise<void> {
 
 /** Throws if one is no integer from -1 to 2^32 - 1. */
 export function fchown(fd: number, uid: number, gid: number): Promise<void> {
-  validateInteger(uid, "uid", -1, MAX_ID);
-  validateInteger(gid, "gid", -1, MAX_ID);
+  validateIds(uid, gid);
   return called("fchown", (done) => bunFs.fchown(fd, uid, gid, done));
 }
 

@@ -10,13 +10,13 @@ import { codedError, validateBoolean, validateObject } from "../node/arguments.t
 import { clockMs } from "../node/clock.ts";
 import { EAGAIN, EINTR, ENOSYS } from "../node/errno.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
+import { FILE_MODE } from "../node/open-flags.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 
 const [LOCK_SH, LOCK_EX, LOCK_UN] = [1, 2, 8];
 /** Pauses between two tries, in milliseconds. */
 const [FIRST_PAUSE_MS, LAST_PAUSE_MS] = [1, 50];
-const FILE_MODE = 0o666;
 
 /** What kind of lock, and how long to wait for it. */
 export interface LockOptions {

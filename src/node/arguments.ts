@@ -174,6 +174,12 @@ export function validateUint32(value: unknown, name: string, positive = false): 
   validateInteger(value, name, positive ? 1 : 0, 4294967295);
 }
 
+/** Owner and group: -1 leaves one as it is. */
+export function validateIds(uid: unknown, gid: unknown): void {
+  validateInteger(uid, "uid", -1, 2 ** 32 - 1);
+  validateInteger(gid, "gid", -1, 2 ** 32 - 1);
+}
+
 export function validateBoolean(value: unknown, name: string): asserts value is boolean {
   if (typeof value !== "boolean") throw invalidArgType(name, "boolean", value);
 }

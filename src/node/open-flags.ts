@@ -7,6 +7,10 @@ import { invalidArgValue, validateInt32, validateUint32 } from "./arguments.ts";
 
 const { O_APPEND, O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } = constants;
 
+/** Permissions of what is made where nobody says else, less the umask. */
+export const FILE_MODE = 0o666;
+export const FOLDER_MODE = 0o777;
+
 const named: Map<unknown, number> = new Map();
 function name(flags: number, ...spellings: string[]): void {
   for (const spelling of spellings) named.set(spelling, flags);

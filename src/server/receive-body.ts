@@ -18,13 +18,13 @@ import {
   validateInteger,
   validateObject,
 } from "../node/arguments.ts";
+import { FILE_MODE } from "../node/open-flags.ts";
 import { writeChunks } from "./chunk-writer.ts";
 import { announcedLength, BodyReader, mustBeUnread, ReceiveError, received, wholeBody } from "./intake.ts";
 
 /** A body that is announced as at most this long is taken at once. */
 const SMALL_BYTES = 1024 * 1024;
 const DEFAULT_MAX_BYTES = 1024 * 1024 * 1024;
-const FILE_MODE = 0o666;
 
 /** How `receive` writes a body, and what it refuses. */
 export interface ReceiveOptions extends Omit<AtomicOptions, "encoding"> {
@@ -110,7 +110,7 @@ const tooLong = (maxBytes: number): ReceiveError =>
 async function publish(path: string, options: Replacing, intake: Intake, isSmall: boolean): Promise<number> {
   const { announced, request, signal } = intake;
   // Said before the body is taken; a name that is taken meanwhile is refused at the end.
-  if (!options.overwrite && (await isTaken(path)))
+  if (!options.overwrite && typeof (await currentBackend().lookup(path, true)) !== "number")
     throw new ReceiveError("EEXIST", 409, "There is a file of that name");
   if (isSmall) {
     const whole = await wholeBody(request, signal);
@@ -127,15 +127,6 @@ async function publish(path: string, options: Replacing, intake: Intake, isSmall
     bytes = await fill(handle, 0, intake, false);
   });
   return bytes;
-}
-
-async function isTaken(path: string): Promise<boolean> {
-  try {
-    await currentBackend().lstat(path, false);
-    return true;
-  } catch {
-    return false; // what else is wrong is said by opening
-  }
 }
 
 async function goOn(path: string, offset: number, options: Replacing, intake: Intake): Promise<number> {

@@ -2,7 +2,7 @@
 // Assumes a checked name. A descriptor or functions of the user's in the options are passed over: the name is what counts.
 
 import type { OpenFile } from "../backend/interface.ts";
-import { parseFlags, parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
 import type { FileStreamOptions } from "../streams/file-stream.ts";
 
 interface Opening {
@@ -25,7 +25,7 @@ export function streamBeneath<S, O extends object>(
   stream.open = () => {
     // Wrong flags reject here as they do by a path.
     new Promise<OpenFile>((resolve) =>
-      resolve(open(parseFlags(stream.flags as string), parseMode(stream.mode, "mode", 0o666))),
+      resolve(open(parseFlags(stream.flags as string), parseMode(stream.mode, "mode", FILE_MODE))),
     ).then(
       (file) => {
         stream.fd = file.fd;

@@ -26,7 +26,7 @@ import {
 import { invalidArgValue, validateObject, validateOneOf } from "../node/arguments.ts";
 import { EINVAL } from "../node/errno.ts";
 import { retold, systemError } from "../node/errors.ts";
-import { parseFlags, parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, FOLDER_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
 import type { DataPieces, HandleReadOptions, WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { createReadStream, createWriteStream } from "../streams/node-stream.ts";
@@ -44,7 +44,6 @@ import type {
 import { streamBeneath } from "./root-streams.ts";
 
 const { COPYFILE_EXCL, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
-const [FILE_MODE, FOLDER_MODE] = [0o666, 0o777];
 /** How often a look-up that raced with a rename is repeated before EAGAIN is the answer. */
 const MAX_RACES = 16;
 

@@ -17,7 +17,7 @@ import {
   validateInteger,
   validateObject,
 } from "../node/arguments.ts";
-import { parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, FOLDER_MODE, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { files } from "../streams/files.ts";
 import { type ChunkSink, writeChunks } from "./chunk-writer.ts";
@@ -46,9 +46,6 @@ export interface Sink extends ChunkSink {
   sync(): Promise<void>;
   close(): Promise<void>;
 }
-
-const FILE_MODE = 0o666;
-const FOLDER_MODE = 0o777;
 
 /** Writes `data` to a file. Resolves to the bytes written. */
 export async function write(dest: Destination, data: Writable, options: WriteOptions = {}): Promise<number> {

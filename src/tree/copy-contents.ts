@@ -2,10 +2,10 @@
 // O_DIRECT copy padded and cut. Assumes both files are open and the target is empty; closes and removes nothing.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { writeAll } from "../backend/loops.ts";
 import type { BufferPool } from "../memory/pool.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { ENXIO } from "../node/errno.ts";
-import { errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isRegular } from "../node/file-info.ts";
 import { later } from "../node/loading.ts";
 
@@ -78,25 +78,9 @@ async function copyStream(
     throwIfAborted(signal);
     const { bytesRead } = await backend.read(source, buffer, 0, chunk, OWN_POSITION);
     if (bytesRead === 0) return at;
-    await writeWhole(backend, target, buffer, bytesRead, positioned ? at : OWN_POSITION);
+    await writeAll(backend, target, buffer.subarray(0, bytesRead), null, undefined, positioned ? at : OWN_POSITION);
     at += bytesRead;
     onProgress?.({ bytesCopied: at, totalBytes: at });
-  }
-}
-
-async function writeWhole(
-  backend: Backend,
-  target: OpenFile,
-  buffer: Buffer,
-  length: number,
-  position: number,
-): Promise<void> {
-  for (let done = 0; done < length; ) {
-    const at = position === OWN_POSITION ? OWN_POSITION : position + done;
-    const { bytesWritten } = await backend.write(target, buffer, done, length - done, at);
-    // The kernel gives 0 for nothing but a device that is full without saying so.
-    if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write");
-    done += bytesWritten;
   }
 }
 
@@ -250,7 +234,7 @@ class Pipeline {
       padded = roundUp(length, DIRECT_UNIT);
       buffer.fill(0, length, padded);
     }
-    await writeWhole(this.#backend, this.#target, buffer, padded, start);
+    await writeAll(this.#backend, this.#target, buffer.subarray(0, padded), null, undefined, start);
     this.#written = Math.max(this.#written, start + padded);
   }
 

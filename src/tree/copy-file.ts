@@ -42,6 +42,7 @@ export interface CopyFileOptions extends Limits {
 export interface CopyRequest {
   mode: number;
   signal: AbortSignal | null;
+  timeoutMs: number | undefined;
   onProgress: ((progress: CopyProgress) => void) | null;
   direct: boolean;
   bypass: boolean;
@@ -76,6 +77,7 @@ export const NOT_A_FILE = -3;
 export const DEFAULT_REQUEST: CopyRequest = {
   mode: 0,
   signal: null,
+  timeoutMs: undefined,
   onProgress: null,
   direct: false,
   bypass: false,
@@ -89,24 +91,24 @@ function copyRequest(options: unknown): CopyRequest {
     const mode = lowMode(options);
     return mode === 0 ? DEFAULT_REQUEST : { ...DEFAULT_REQUEST, mode };
   }
-  const { mode, signal, onProgress, direct, cache, queueDepth, chunkSize } = options as CopyFileOptions;
-  if (mode !== undefined) validateInteger(mode, "options.mode", 0, 7);
-  validateLimits(options as CopyFileOptions);
+  const { mode = 0, signal, timeoutMs, onProgress, direct = false, cache } = options as CopyFileOptions;
+  const { queueDepth = DEFAULT_DEPTH, chunkSize = DEFAULT_CHUNK } = options as CopyFileOptions;
+  validateInteger(mode, "options.mode", 0, 7);
+  validateLimits({ signal, timeoutMs });
   if (onProgress !== undefined) validateFunction(onProgress, "options.onProgress");
-  if (direct !== undefined) validateBoolean(direct, "options.direct");
-  if (queueDepth !== undefined) validateInteger(queueDepth, "options.queueDepth", 1, 64);
-  if (chunkSize !== undefined) {
-    validateInteger(chunkSize, "options.chunkSize", 4096, MAX_CHUNK);
-    if (chunkSize % 4096 !== 0) throw invalidArgValue("options.chunkSize", chunkSize, "must be a multiple of 4096");
-  }
+  validateBoolean(direct, "options.direct");
+  validateInteger(queueDepth, "options.queueDepth", 1, 64);
+  validateInteger(chunkSize, "options.chunkSize", 4096, MAX_CHUNK);
+  if (chunkSize % 4096 !== 0) throw invalidArgValue("options.chunkSize", chunkSize, "must be a multiple of 4096");
   return {
-    mode: mode ?? 0,
+    mode,
     signal: signal ?? null,
+    timeoutMs,
     onProgress: onProgress ?? null,
-    direct: direct ?? false,
+    direct,
     bypass: isBypass(cache),
-    depth: queueDepth ?? DEFAULT_DEPTH,
-    chunk: chunkSize ?? DEFAULT_CHUNK,
+    depth: queueDepth,
+    chunk: chunkSize,
     within: null,
   };
 }
@@ -124,15 +126,14 @@ export async function copyFile(
   const to = toPath(dest, "dest");
   const request = copyRequest(options);
   throwIfAborted(request.signal);
-  const limits = options as CopyFileOptions | null | undefined;
-  if (typeof limits !== "object" || limits?.timeoutMs === undefined) {
+  const { signal, timeoutMs, onProgress, mode } = request;
+  if (timeoutMs === undefined) {
     const work = copyPath(currentBackend(), from, to, request);
-    await (request.onProgress === null && request.signal === null
-      ? finishAtExit(work, () => copyHere(from, to, request.mode))
-      : work);
+    await (onProgress === null && signal === null ? finishAtExit(work, () => copyHere(from, to, mode)) : work);
   } else {
-    const copy = (signal: AbortSignal): Promise<number> => copyPath(currentBackend(), from, to, { ...request, signal });
-    await limited(limits, "copyfile", copy, from, to);
+    const copy = (until: AbortSignal): Promise<number> =>
+      copyPath(currentBackend(), from, to, { ...request, signal: until });
+    await limited({ signal: signal ?? undefined, timeoutMs }, "copyfile", copy, from, to);
   }
 }
 

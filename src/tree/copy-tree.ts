@@ -14,6 +14,7 @@ import { ENOENT } from "../node/errno.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
+import { FOLDER_MODE } from "../node/open-flags.ts";
 import { validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { timesOf } from "../node/set-attributes.ts";
@@ -47,7 +48,6 @@ export interface CopyTreeOptions extends Limits {
 }
 
 const PROGRESS_EVERY_MS = 20;
-const FOLDER_MODE = 0o777;
 const HOW: CopyHow = { follow: false, overwrite: true, times: true, accessed: false, dropSetId: true };
 
 /**

@@ -216,6 +216,12 @@ const list: readonly Mutant[] = [
   ]),
   ...inFile("backend/loops.ts", { tests: ["server/root"] }, [
     ["the parent stays open", "  } finally {\n    await backend.close(file);\n  }", "  } finally {\n  }"],
+    [
+      "a short write of a copy is not gone on with",
+      "    at += bytesWritten;\n    landed",
+      "    at = byteLength;\n    landed",
+      { tests: ["unit/loops", "fault/told"] },
+    ],
   ]),
   ...inFile("server/root.ts", { tests: ["server/root"] }, [
     ["magic links lead out", "RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |", "RESOLVE_NO_MAGICLINKS |"],

@@ -98,18 +98,6 @@ const list: readonly Mutant[] = [
       { tests: ["unit/changing-files"] },
     ],
     [
-      "a short write of a copy is not gone on with",
-      "    done += bytesWritten;\n",
-      "    done = length;\n",
-      { tests: ["fault/told", ...COPY] },
-    ],
-    [
-      "a device that takes nothing is tried for ever",
-      'if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write");',
-      "",
-      { tests: ["fault/told"], on: ["ring"] },
-    ],
-    [
       "a short read of a copy is not gone on with",
       "if (bytesRead === 0 || (this.#source.direct && filled % DIRECT_UNIT !== 0)) break;",
       "break;",
