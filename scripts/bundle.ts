@@ -22,6 +22,9 @@ const CORE = join(src, "promises.ts");
 /** What reaches all of the second chunk. */
 const BASE = join(src, "fs/whole-file.ts");
 
+/** What needs nothing of that. */
+const EARLY = join(src, "backend/early-tree.ts");
+
 /** The files that are loaded by a function's first call. */
 const deferred = new Set<string>();
 for (const name of readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".ts"))) {
@@ -51,7 +54,7 @@ const deferredOutside: Bun.BunPlugin = {
       const added = deferred.has(path)
         ? [
             `export { default as core } from ${JSON.stringify(CORE)};`,
-            ...(path === BASE ? [] : [`export { readFile as base } from ${JSON.stringify(BASE)};`]),
+            ...(path === BASE || path === EARLY ? [] : [`export { readFile as base } from ${JSON.stringify(BASE)};`]),
           ]
         : [
             `import core from ${JSON.stringify(CORE)};`,

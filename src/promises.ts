@@ -163,7 +163,7 @@ export const chown: Delegated["chown"] = deferred(delegated, "chown", 3);
  */
 export const copyFile: CopyFile["copyFile"] = quick(copyFileCode, "copyFile", 3, early.copyFile);
 /** Copies files and, with `recursive`, trees. */
-export const cp: Cp["cp"] = deferred(cpCode, "cp", 3);
+export const cp: Cp["cp"] = quick(cpCode, "cp", 3, early.cp);
 /** Async iterator of the paths below `cwd` that match a pattern, or any of several. */
 export const glob: Directory["glob"] = iterating(directory, "glob", 2);
 /** As in Node: rejects on Linux, where links have no mode. */

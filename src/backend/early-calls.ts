@@ -9,6 +9,7 @@ import { systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { copyHere, isFreeOrFile } from "../node/exit-calls.ts";
 import { late } from "../node/late-error.ts";
+import { later } from "../node/loading.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { byteLengthOf, isView } from "../node/views.ts";
 import { begin, end, isEarly, isPlain } from "./early.ts";
@@ -327,6 +328,33 @@ export function copyFile(long: Long, from: unknown, to: unknown, mode: unknown):
     return again();
   });
   return finishAtExit(copying, atEnd);
+}
+
+type Tree = typeof import("./early-tree.ts");
+const treeCode = later(() => require("./early-tree.ts") as Tree);
+
+/** What cp's options are if they are not given. */
+const COPY_DEFAULTS: Given = {
+  dereference: false,
+  errorOnExist: false,
+  force: true,
+  mode: 0,
+  preserveTimestamps: false,
+  verbatimSymlinks: false,
+};
+
+/** A small tree, or a file, to where nothing is; anything else in the long way. */
+export function cp(long: Long, from: unknown, to: unknown, options: unknown): Result<void> {
+  let own = NONE;
+  if (options !== undefined) {
+    if (!isObject(options)) return null;
+    own = { ...options }; // its own, as Node takes them; read once
+  }
+  for (const name in own)
+    if (own[name] !== COPY_DEFAULTS[name] && !(name === "recursive" && own[name] === true)) return long(from, to, own);
+  if (!isPlain(to) || !isEarly(from)) return long(from, to, own);
+  const copying = treeCode().copyTree(from, to, own["recursive"] === true);
+  return copying.then((isDone) => (isDone ? undefined : long(from, to, own)));
 }
 
 export function chmod(_: Long, path: unknown, mode: unknown): Result<void> {

@@ -23,6 +23,17 @@ const block = (ms: number): void => {
   for (const until = performance.now() + ms; performance.now() < until; );
 };
 
+/** What a path is and what lies below it: names as bytes, types and permissions, contents and links' texts. */
+function manifest(path: Buffer | string): unknown {
+  const { mode } = sync.lstatSync(path);
+  const type = mode & 0o170000;
+  if (type === 0o120000) return [mode, sync.readlinkSync(path)];
+  if (type !== 0o040000) return [mode, sync.readFileSync(path, "utf8")];
+  const names = sync.readdirSync(path, { encoding: "buffer" }).map((name) => name.toString("latin1"));
+  const at = (name: string): Buffer => Buffer.concat([Buffer.from(path as string), Buffer.from(`/${name}`, "latin1")]);
+  return [mode, names.sort().map((name) => [name, manifest(at(name))])];
+}
+
 await runCases({
   /** Calls that are not plain, which Bun's own functions would do otherwise than Node, are none of backend/early-calls.ts's. */
   async notPlain(dir: string) {
@@ -70,9 +81,97 @@ await runCases({
     const loaded = Object.keys(require.cache).map((path) => path.replace(/.*\/src\//, ""));
     return [
       sync.readFileSync(`${dir}/tree/b/one`, "utf8").slice(0, 4),
-      loaded.includes("tree/copy-contents.ts"),
+      loaded.includes("tree/walk.ts"),
       loaded.filter((path) => /^(ring\/ring|memory\/pool|kernel\/shim|handle\/core)\.ts$/.test(path)),
     ];
+  },
+
+  /** Trees copied early and in the long way: which differ, and which were not copied early at all. */
+  async trees(dir: string) {
+    process.umask(0o027);
+    const { cp } = await import("../../src/tree/cp.ts");
+    const trees: Record<string, (root: string) => void> = {
+      file: (root) => sync.writeFileSync(root, "text", { mode: 0o755 }),
+      modes(root) {
+        for (const [i, mode] of [0o600, 0o666, 0o4755, 0o2711, 0o444].entries()) {
+          sync.writeFileSync(`${root}${i}`, `${mode}`);
+          sync.chmodSync(`${root}${i}`, mode);
+          sync.mkdirSync(`${root}d${i}`);
+          sync.chmodSync(`${root}d${i}`, mode | 0o100);
+        }
+      },
+      links(root) {
+        sync.mkdirSync(`${root}in`);
+        for (const [i, to] of ["/etc/hosts", "in", "./in/../in", "../x", "nothing", "."].entries())
+          sync.symlinkSync(to, `${root}l${i}`);
+        sync.symlinkSync("../in", `${root}in/up`);
+      },
+      deep: (root) => sync.mkdirSync(`${root}${"d/".repeat(12)}`, { recursive: true }),
+      many(root) {
+        for (let i = 0; i < 120; i++) sync.writeFileSync(`${root}${i}`, "x".repeat(i * 100));
+      },
+      tooMany(root) {
+        for (let i = 0; i < 401; i++) sync.writeFileSync(`${root}${i}`, "");
+      },
+      tooDeep: (root) => sync.mkdirSync(`${root}${"d/".repeat(20)}`, { recursive: true }),
+      hole(root) {
+        sync.writeFileSync(`${root}a`, "text");
+        sync.truncateSync(`${root}a`, 100_000);
+      },
+      bytes: (root) => sync.writeFileSync(Buffer.concat([Buffer.from(`${root}n`), Buffer.of(0xff)]), "text"),
+    };
+    const late: string[] = [];
+    for (const [name, make] of Object.entries(trees)) {
+      const root = `${dir}/${name}`;
+      if (name !== "file") sync.mkdirSync(root);
+      make(name === "file" ? root : `${root}/`);
+      const long = async (): Promise<void> => void late.push(name);
+      await early.cp(long, root, `${dir}/${name}.early`, { recursive: true });
+    }
+    const isEarly = !hasRing(); // the long way may make one
+    const differ: string[] = [];
+    for (const name of Object.keys(trees).filter((name) => !late.includes(name))) {
+      await cp(`${dir}/${name}`, `${dir}/${name}.long`, { recursive: true });
+      const [ours, wanted] = ["early", "long"].map((how) => JSON.stringify(manifest(`${dir}/${name}.${how}`)));
+      if (ours !== wanted) differ.push(`${name}: ${ours} ${wanted}`);
+    }
+    return [isEarly, differ, late];
+  },
+
+  /** What cp refuses, and what it meets: early as ever. Gives what is there afterwards, too. */
+  async copyRefused(dir: string) {
+    const { cp } = await import("../../src/tree/cp.ts");
+    const told: unknown[] = [];
+    for (const [i, copy] of [cp, ours.cp].entries()) {
+      const root = `${dir}/${i}`;
+      sync.mkdirSync(`${root}/a/b`, { recursive: true });
+      sync.writeFileSync(`${root}/a/b/file`, "text");
+      sync.mkdirSync(`${root}/there/b`, { recursive: true });
+      sync.writeFileSync(`${root}/there/b/file`, "old");
+      sync.symlinkSync("a", `${root}/alias`);
+      sync.symlinkSync("../..", `${root}/a/b/up`);
+      const calls: [string, string, object?][] = [
+        ["a", "a/b/c", { recursive: true }],
+        ["a", "alias/c", { recursive: true }],
+        ["a", "a/b/up/a/c", { recursive: true }],
+        ["a", "one"],
+        ["none", "one", { recursive: true }],
+        ["a/b/file", "missing/x/file"],
+        ["a/b/file", "there"],
+        ["a", "there/b/file", { recursive: true }],
+        ["a", "there", { recursive: true }],
+        ["a", "two", { recursive: true, force: undefined }],
+        ["a", "two", { recursive: 1 }],
+      ];
+      const outcomes: unknown[] = [];
+      for (const [from, to, options] of calls)
+        await copy(`${root}/${from}`, `${root}/${to}`, options as never).then(
+          () => outcomes.push("done"),
+          (error) => outcomes.push(error.code, error.message.replaceAll(root, "")),
+        );
+      told.push(JSON.stringify([outcomes, manifest(root)]).replaceAll(root, ""));
+    }
+    return told;
   },
 
   /** Modes as Stats have them, with the type of the file, and those with special bits. */

@@ -49,8 +49,17 @@ describe("the beginning of a process", () => {
     expect(await run("notPlain")).toEqual({ taken: [], plain: "content", made: ["file"] });
   });
 
-  test("a small tree is copied without the code of rings and handles", async () => {
-    expect(await run("copied")).toEqual(["text", true, []]);
+  test("a small tree is copied without the code of rings, handles and walks", async () => {
+    expect(await run("copied")).toEqual(["text", false, []]);
+  });
+
+  test("a small tree is copied as any other", async () => {
+    expect(await run("trees")).toEqual([true, [], ["tooMany", "tooDeep", "hole", "bytes"]]);
+  });
+
+  test("what cp refuses it refuses early, too", async () => {
+    const [wanted, early] = await run("copyRefused");
+    expect(early).toBe(wanted);
   });
 
   test("a mode that comes from Stats is as plain as any", async () => {
