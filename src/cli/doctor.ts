@@ -20,15 +20,8 @@ interface Report extends Capabilities {
   advice: string[];
 }
 
-/** The kernel that brought what is missing, for opcodes that the package has another way for. */
-const OPTIONAL_OPCODES: Record<string, string> = {
-  RENAMEAT: "5.11",
-  UNLINKAT: "5.11",
-  MKDIRAT: "5.15",
-  SYMLINKAT: "5.15",
-  LINKAT: "5.15",
-  FTRUNCATE: "6.9",
-};
+/** Opcodes that the package has another way for. */
+const OPTIONAL_OPCODES = ["RENAMEAT", "UNLINKAT", "MKDIRAT", "SYMLINKAT", "LINKAT", "FTRUNCATE"] as const;
 const WISHED_SQ_ENTRIES = 256;
 const WISHED_NOFILE = 4096;
 
@@ -41,7 +34,7 @@ export async function examine(library: Library, version: string): Promise<Report
     platform: `${process.platform}-${process.arch}`,
     ...found,
     selfTest,
-    advice: adviceOn(found, selfTest),
+    advice: adviceOn(library, found, selfTest),
   };
 }
 
@@ -65,7 +58,7 @@ async function tryFile(library: Library): Promise<Report["selfTest"]> {
   }
 }
 
-function adviceOn(found: Capabilities, selfTest: Report["selfTest"]): string[] {
+function adviceOn(library: Library, found: Capabilities, selfTest: Report["selfTest"]): string[] {
   const { backend, reason, setupFlags, features, opcodes, limits, doorbell } = found;
   const advice: string[] = [];
   if (limits.nofile !== null && limits.nofile < WISHED_NOFILE)
@@ -75,9 +68,9 @@ function adviceOn(found: Capabilities, selfTest: Report["selfTest"]): string[] {
   if (!selfTest.ok) advice.unshift("io_uring does not work here: set BUN_URING_BACKEND=node, and report this, please.");
   if (!setupFlags.includes("COOP_TASKRUN"))
     advice.push("The kernel has no COOP_TASKRUN: Linux 5.19 or newer makes completions cheaper.");
-  const missing = Object.keys(OPTIONAL_OPCODES).filter((name) => !opcodes.includes(name));
+  const missing = OPTIONAL_OPCODES.filter((name) => !opcodes.includes(name));
   if (missing.length > 0) {
-    const since = missing.map((name) => `${name} (Linux ${OPTIONAL_OPCODES[name]})`).join(", ");
+    const since = missing.map((name) => `${name} (Linux ${library.OPCODE_SINCE[name]})`).join(", ");
     advice.push(`The kernel lacks ${since}: these go through node:fs.`);
   }
   if (!found.restricted)

@@ -85,21 +85,12 @@ export interface LogStats {
 }
 
 /** The options with defaults, in memory of its own. */
-export interface Checked {
+export interface Checked
+  extends Readonly<Required<Omit<AppendLogOptions, "cache" | "mode" | "rotate" | "onSegment">>>,
+    Readonly<Required<RotateOptions>> {
   readonly path: string;
-  readonly durability: Durability;
-  readonly framing: Framing;
-  readonly maxPendingBytes: number;
-  readonly onFull: "wait" | "drop" | "reject";
-  readonly flushIntervalMs: number;
-  readonly preallocate: number;
   readonly mode: number;
   readonly bypass: boolean;
-  readonly recover: "truncate" | "error";
-  readonly maxBytes: number;
-  readonly maxAgeMs: number;
-  readonly keep: number;
-  readonly compress: boolean;
   readonly onSegment: AppendLogOptions["onSegment"];
 }
 

@@ -6,7 +6,7 @@ import { constants, readFileSync } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { sleep, throwIfAborted } from "../node/abort.ts";
-import { codedError, validateBoolean, validateObject } from "../node/arguments.ts";
+import { codedError, validateBoolean, validateEach, validateObject } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
 import { EAGAIN, EINTR, ENOSYS } from "../node/errno.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
@@ -86,8 +86,7 @@ interface Checked {
 function lockOptions(options: LockOptions): Checked {
   validateObject(options, "options");
   const { exclusive = true, wait = true, signal, timeoutMs } = options;
-  validateBoolean(exclusive, "options.exclusive");
-  validateBoolean(wait, "options.wait");
+  validateEach(validateBoolean, { exclusive, wait });
   validateLimits({ signal, timeoutMs });
   return { exclusive, wait, signal, until: timeoutMs === undefined ? Number.POSITIVE_INFINITY : clockMs() + timeoutMs };
 }

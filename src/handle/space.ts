@@ -7,6 +7,7 @@ import {
   invalidArgValue,
   outOfRange,
   validateBoolean,
+  validateEach,
   validateInteger,
   validateObject,
   validateOneOf,
@@ -42,9 +43,7 @@ export async function allocate(
   validateInteger(length, "length", 1);
   validateObject(options, "options");
   const { keepSize = false, punchHole = false, zeroRange = false } = options;
-  validateBoolean(keepSize, "options.keepSize");
-  validateBoolean(punchHole, "options.punchHole");
-  validateBoolean(zeroRange, "options.zeroRange");
+  validateEach(validateBoolean, { keepSize, punchHole, zeroRange });
   if (punchHole && zeroRange) throw invalidArgValue("options", options, "can't have both punchHole and zeroRange");
   return currentBackend().allocate(file, offset, length, { keepSize, punchHole, zeroRange });
 }
@@ -87,8 +86,7 @@ export async function rename(from: PathLike, to: PathLike, options: RenameOption
   const newPath = toPath(to, "newPath");
   validateObject(options, "options");
   const { noReplace = false, exchange = false } = options;
-  validateBoolean(noReplace, "options.noReplace");
-  validateBoolean(exchange, "options.exchange");
+  validateEach(validateBoolean, { noReplace, exchange });
   if (noReplace && exchange) throw outOfRange("options", "one of noReplace and exchange", options);
   if (!noReplace && !exchange) return currentBackend().rename(oldPath, newPath);
   return currentBackend().renameWith(oldPath, newPath, noReplace ? "noReplace" : "exchange");

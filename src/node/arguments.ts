@@ -192,6 +192,11 @@ export function validateFunction(value: unknown, name: string): asserts value is
   if (typeof value !== "function") throw invalidArgType(name, "Function", value);
 }
 
+/** Checks options all in the same way, each by its name; what is absent is nobody's mistake. */
+export function validateEach(check: (value: unknown, name: string) => void, options: object): void {
+  for (const [name, value] of Object.entries(options)) if (value !== undefined) check(value, `options.${name}`);
+}
+
 /** An object that is no array and no function; null only with `nullable`. */
 export function validateObject(value: unknown, name: string, nullable = false): asserts value is object {
   if (value === null ? nullable : typeof value === "object" && !Array.isArray(value)) return;

@@ -4,7 +4,7 @@
 
 import { open } from "../fs/open.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
-import { invalidArgType, validateBoolean, validateInteger, validateObject } from "../node/arguments.ts";
+import { invalidArgType, validateBoolean, validateEach, validateInteger, validateObject } from "../node/arguments.ts";
 import { piecesOf } from "./pieces.ts";
 import { type Sink, sinkOf, writePiece } from "./write.ts";
 
@@ -37,8 +37,7 @@ export class FileWriter implements AsyncDisposable {
   constructor(target: string | number | FileHandle, options: FileWriterOptions) {
     validateObject(options, "options");
     const { append = false, highWaterMark = HIGH_WATER_MARK, flush = false } = options;
-    validateBoolean(append, "options.append");
-    validateBoolean(flush, "options.flush");
+    validateEach(validateBoolean, { append, flush });
     validateInteger(highWaterMark, "options.highWaterMark", 1);
     this.#highWaterMark = highWaterMark;
     this.#syncs = flush;

@@ -107,13 +107,9 @@ export class BodyReader {
 
   /** The next chunk, or null at the body's end. */
   async read(): Promise<Uint8Array | null> {
-    let next: Awaited<ReturnType<StreamReader["next"]>>;
-    try {
-      next = await this.#reader.next();
-    } catch (error) {
+    const { done, value } = await this.#reader.next().catch((error: unknown) => {
       throw this.#reader.isAborted ? error : brokenOff(error);
-    }
-    const { done, value } = next;
+    });
     if (done) return null;
     // A stream that the program made itself may give anything.
     if (!(value instanceof Uint8Array)) throw invalidArgType("chunk", ["Uint8Array"], value);

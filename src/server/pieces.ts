@@ -4,6 +4,7 @@
 
 import { abortable } from "../node/abort.ts";
 import { invalidArgType } from "../node/arguments.ts";
+import { isView, bytesOf as viewed } from "../node/views.ts";
 import { mustBeUnread } from "./intake.ts";
 import { StreamReader } from "./stream-reader.ts";
 
@@ -27,7 +28,7 @@ const encoder = new TextEncoder();
 /** Checks the kind at the call, so that a wrong one rejects before anything is opened. */
 export function piecesOf(data: Writable, signal?: AbortSignal): AsyncIterable<Uint8Array> {
   if (typeof data === "string") return one(encoder.encode(data));
-  if (ArrayBuffer.isView(data)) return one(taken(new Uint8Array(data.buffer, data.byteOffset, data.byteLength)));
+  if (isView(data)) return one(taken(viewed(data)));
   if (data instanceof ArrayBuffer || data instanceof SharedArrayBuffer) return one(taken(new Uint8Array(data)));
   if (Array.isArray(data)) return chained(data.map((part: Writable) => piecesOf(part, signal)));
   if (data instanceof Response || data instanceof Request) {
@@ -89,6 +90,6 @@ async function* iterated(source: AsyncIterable<unknown>, signal: AbortSignal | u
 
 function bytesOf(chunk: unknown): Uint8Array {
   if (typeof chunk === "string") return encoder.encode(chunk);
-  if (ArrayBuffer.isView(chunk)) return new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+  if (isView(chunk)) return viewed(chunk);
   throw invalidArgType("chunk", ["string", "Uint8Array"], chunk);
 }

@@ -2,7 +2,16 @@
 // Assumes nothing of what it is given. A user's callbacks run here, in the request's own turn, and nowhere else.
 
 import type { Stats } from "node:fs";
-import { invalidArgType, validateBoolean, validateInteger, validateObject, validateOneOf } from "../node/arguments.ts";
+import {
+  invalidArgType,
+  validateBoolean,
+  validateEach,
+  validateFunction,
+  validateInteger,
+  validateObject,
+  validateOneOf,
+  validateString,
+} from "../node/arguments.ts";
 import { epochMs } from "../node/clock.ts";
 import { SENDFILE_BYTES } from "./body.ts";
 import type { Entry, EntryHeaders } from "./entry.ts";
@@ -52,22 +61,17 @@ export interface ServeOptions {
 /** Set by the faces whose server does not find out how long a body is: node:http's. */
 export const kLengths: unique symbol = Symbol("lengths");
 
+type AsGiven = "name" | "cacheControl" | "immutable" | "headers" | "fallback" | "notFound" | "onError";
+
 /** The options as they were at the call, with their defaults. */
-export interface Checked {
+export interface Checked
+  extends Readonly<Required<Pick<ServeOptions, "prefix" | "revalidateMs">>>,
+    Readonly<Pick<ServeOptions, AsGiven>> {
   readonly lengths: boolean;
-  readonly prefix: string;
-  readonly name: string | undefined;
-  readonly cacheControl: string | undefined;
-  readonly immutable: RegExp | undefined;
-  readonly headers: ServeOptions["headers"];
   readonly index: string | false;
-  readonly fallback: string | undefined;
   readonly dotfiles: boolean;
   readonly disposition: string;
   readonly encodings: readonly Encoding[];
-  readonly revalidateMs: number;
-  readonly notFound: ServeOptions["notFound"];
-  readonly onError: ServeOptions["onError"];
 }
 
 const DEFAULTS: Checked = check({});
@@ -95,14 +99,12 @@ function check(options: ServeOptions): Checked {
     notFound,
     onError,
   } = options;
-  for (const [key, value] of Object.entries({ prefix, name, cacheControl, fallback }))
-    if (value !== undefined && typeof value !== "string") throw invalidArgType(`options.${key}`, ["string"], value);
+  validateEach(validateString, { prefix, name, cacheControl, fallback });
   if (cacheControl !== undefined) new Headers({ "cache-control": cacheControl }); // throws for what no header can be
   if (maxAge !== undefined) validateInteger(maxAge, "options.maxAge", 0);
   if (immutable !== undefined && !(immutable instanceof RegExp))
     throw invalidArgType("options.immutable", ["RegExp"], immutable);
-  for (const [key, value] of Object.entries({ headers, notFound, onError }))
-    if (value !== undefined && typeof value !== "function") throw invalidArgType(`options.${key}`, ["Function"], value);
+  validateEach(validateFunction, { headers, notFound, onError });
   if (index !== false && typeof index !== "string") throw invalidArgType("options.index", ["string", "false"], index);
   validateOneOf(dotfiles, "options.dotfiles", ["deny", "allow"]);
   if (typeof download !== "string") validateBoolean(download, "options.download");

@@ -14,6 +14,7 @@ import {
   invalidArgValue,
   validateAbortSignal,
   validateBoolean,
+  validateEach,
   validateInteger,
   validateObject,
 } from "../node/arguments.ts";
@@ -52,8 +53,7 @@ export async function write(dest: Destination, data: Writable, options: WriteOpt
   const target = targetOf(dest);
   validateObject(options, "options");
   const { createPath = true, mode, flush = false, atomic = false, append = false, signal } = options;
-  for (const [key, value] of Object.entries({ createPath, flush, atomic, append }))
-    validateBoolean(value, `options.${key}`);
+  validateEach(validateBoolean, { createPath, flush, atomic, append });
   if (atomic && append) throw invalidArgValue("options.append", append, "can't be true together with atomic");
   validateAbortSignal(signal, "options.signal");
   const permissions = parseMode(mode, "options.mode", FILE_MODE);

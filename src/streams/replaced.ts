@@ -6,6 +6,7 @@
 import { nextTick } from "../node/clock.ts";
 import { byteLengthOf } from "../node/views.ts";
 import type { OpenedFile, StreamHandle } from "./files.ts";
+import type { ReadAheadOptions } from "./read-ahead.ts";
 
 const NAMES = ["open", "close", "read", "write", "writev", "fsync"] as const;
 type Name = (typeof NAMES)[number];
@@ -97,15 +98,7 @@ export class ReplacedRead {
   #chunk: Buffer | null | undefined;
   #failure: Error | null = null;
 
-  constructor(
-    fd: number,
-    {
-      position,
-      byteLimit,
-      chunkBytes,
-      onReady,
-    }: { position: number; byteLimit: number; chunkBytes: number; onReady: () => void },
-  ) {
+  constructor(fd: number, { position, byteLimit, chunkBytes, onReady }: ReadAheadOptions) {
     this.#fd = fd;
     this.#position = position < 0 ? null : position;
     this.#left = byteLimit;
