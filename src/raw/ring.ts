@@ -108,7 +108,8 @@ export class Ring {
   /**
    * Lends a direct descriptor: an empty slot of the ring's own file table, for `fileIndex` and, with
    * SqeFlag.FIXED_FILE, for `fd`. At most half of the table can be lent: then it rejects with ENFILE. Waits where the
-   * package's own functions have all; rejects with an AbortError, ETIMEDOUT, or ECANCELED when the ring ends.
+   * package's own functions have all; rejects with an AbortError, ETIMEDOUT, or ECANCELED when the ring ends. Before
+   * Linux 5.15 there is no table, and it rejects with ERR_FEATURE_UNAVAILABLE_ON_PLATFORM, as `openDirect()` of a chain does.
    */
   async acquireDirect(options: RunOptions = {}): Promise<number> {
     const limits = limitsOf(options);

@@ -2,6 +2,7 @@
 // staged and is free again only when the CLOSE's own CQE has come (docs/architecture.md D8: earlier reuse reads other files).
 // The package's own chains and the user's requests wait in one line; at most half of the slots are the user's.
 
+import { unavailable } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
 import { ENFILE } from "../node/errno.ts";
 import { systemError } from "../node/errors.ts";
@@ -95,9 +96,12 @@ export class DirectTable {
 
   /**
    * The same for the user, who gets `count` slots at once. A request for several is passed by such as need fewer. Throws
-   * ENFILE for more than the user can ever hold; with `now`, also for more than is left of that.
+   * ENFILE for more than the user can ever hold; with `now`, also for more than is left of that. Where there is no table it
+   * throws that it is unavailable.
    */
   acquireForUser(count: number, now: boolean, then: (slots: number[]) => void, refused: (error: Error) => void): void {
+    if (this.size === 0)
+      throw unavailable("a direct descriptor", "this ring has no table for them (Linux 5.15 and newer)");
     const held = now ? this.users.size + this.#wantedByUsers : 0;
     if (count > this.usersLimit - held) throw systemError(ENFILE, "direct descriptors");
     const waiter: Waiter = { count, isUser: true, serve: then, refused };

@@ -116,6 +116,11 @@ test("the end of the ring refuses who waits, each once, and who comes later", ()
 describe("the user's requests", () => {
   const ignore = (): void => {};
 
+  test("say what is missing where there is no table", () => {
+    const ask = (): void => new DirectTable(0).acquireForUser(1, false, ignore, ignore);
+    expect(ask).toThrow("a direct descriptor is unavailable: this ring has no table");
+  });
+
   test("get all of their slots at once or none, and at most half of the table", () => {
     const table = new DirectTable(8);
     const got: number[][] = [];
