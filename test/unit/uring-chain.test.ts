@@ -192,6 +192,50 @@ describe("a ring without a direct table", () => {
       expect(result).toMatchObject({ status: "rejected", reason: { code: "ENOENT", syscall: "open" } });
     expect(openFiles()).toEqual([]);
   });
+
+  test("reads a large file into memory of its size; a small one is not looked at", async () => {
+    const { native } = thread();
+    const { fstat, regionNew, readCached } = native;
+    const seen: unknown[] = [];
+    Object.assign(native, {
+      readCached: () => -11, // not cached
+      regionNew: (...args: Parameters<typeof regionNew>) => {
+        if (args[1] === 3_000_000) seen.push(args[1]);
+        return regionNew(...args);
+      },
+      fstat: (...args: Parameters<typeof fstat>) => {
+        seen.push("fstat");
+        return fstat(...args);
+      },
+    });
+    try {
+      for (const length of [0, 5000, 60_000, 3_000_000]) {
+        const data = patternBytes(length);
+        expect((await read(file(data))).equals(data)).toBe(true);
+      }
+    } finally {
+      Object.assign(native, { fstat, regionNew, readCached });
+    }
+    expect(seen).toEqual(["fstat", 3_000_000]);
+  });
+
+  test("reads from a remote file system by threads, into memory of the ring's", async () => {
+    const t = thread();
+    const { mounts } = t;
+    Object.defineProperty(mounts, "any", { value: true, configurable: true });
+    Object.assign(mounts, { holdsFile: () => true, holdsPath: () => true });
+    try {
+      for (const length of [5000, 300_000]) {
+        const data = patternBytes(length);
+        const path = file(data);
+        const { asyncForced } = t.ring.stats();
+        expect((await read(path)).equals(data)).toBe(true);
+        expect(t.ring.stats().asyncForced - asyncForced).toBeGreaterThan(3); // OPENAT, READ, READ at the end, CLOSE
+      }
+    } finally {
+      for (const name of ["any", "holdsFile", "holdsPath"]) Reflect.deleteProperty(mounts, name);
+    }
+  });
 });
 
 test("data that is taken away while a large file is written rejects: nothing short passes for whole", async () => {

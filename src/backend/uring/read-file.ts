@@ -232,7 +232,7 @@ function readOpened(
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
-  const content = closing(file, readAll(t, { fd: file.fd, sqeFlag: 0 }, size, encoding, signal));
+  const content = closing(file, readAll(t, file, size, encoding, signal));
   return signal === null ? content : abortable(content, signal);
 }
 

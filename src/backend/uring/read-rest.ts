@@ -25,20 +25,29 @@ const MAPPED_BYTES = 1024 * 1024;
 /** Looking for the end of a file takes a small piece first (over 1000 bytes: it doesn't move). */
 const FIRST_LOOK_BYTES = 4096;
 
-/** Reads all of an open file that nothing was read from yet. */
+/** Reads all of an open file that nothing was read from yet. `size`: 0 where nobody has looked, or there is none (/proc). */
 export async function readAll(
   t: RingThread,
-  source: Source,
+  file: OpenFile,
   size: number,
   encoding: BufferEncoding | null,
   signal: AbortSignal | null,
 ): Promise<Buffer | string> {
+  const source: Source = { fd: file.fd, sqeFlag: file.remote ? SqeFlag.ASYNC : 0 };
   if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
   if (size > 0) return readSized(t, source, [], 0, size, encoding, signal);
-  if (t.native.seekable(source.fd) !== 0) return readToEnd(t, source, [], 0, encoding, signal);
-  const parts: Buffer[] = [];
-  const length = await readOn(t, source, parts, 0, signal);
-  return present(Buffer.concat(parts, length), encoding);
+  if (t.native.seekable(file.fd) !== 0) return readToEnd(t, source, [], 0, encoding, signal);
+  // A small file needs no look at its size, which costs as much as a read.
+  const first = await readPiece(t, source, 0, LANE_BYTES, signal);
+  const head = first === null ? [] : [first];
+  const have = first === null ? 0 : first.length;
+  if (have === LANE_BYTES) {
+    const known = regularSize(await fstat(file, false));
+    if (known > MAX_FILE_BYTES) throw fileTooLarge(known);
+    if (known > have) return readSized(t, source, head, have, known, encoding, signal);
+  }
+  const length = have === 0 ? 0 : await readOn(t, source, head, have, signal);
+  return present(Buffer.concat(head, length), encoding);
 }
 
 /**
