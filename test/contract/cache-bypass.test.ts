@@ -31,8 +31,9 @@ function cachedBytes(path: string): number {
   return Number(stdout.toString().trim());
 }
 
-const taken = library.backend === "io_uring" && takesFlag(tmpDir()) && Bun.which("fincore") !== null;
-const why = taken ? "" : " [skipped: no ring, no RWF_DONTCACHE, or no fincore]";
+const tools = ["python3", "fincore"].every((tool) => Bun.which(tool) !== null);
+const taken = library.backend === "io_uring" && tools && takesFlag(tmpDir());
+const why = taken ? "" : " [skipped: no ring, no RWF_DONTCACHE, no fincore or no python3]";
 
 /** Folders of two file systems: one that takes the flag on new kernels, one that never does. */
 const folders: [string, () => string][] = [["the temporary folder", () => tmpDir()]];

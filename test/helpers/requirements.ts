@@ -40,7 +40,7 @@ const reasons: Record<Need, () => string | null> = {
   musl: () => (inPath("musl-gcc") ? null : "no musl-gcc"),
   strace: () => (inPath("strace") ? null : "no strace"),
   prlimit: () => (inPath("prlimit") ? null : "no prlimit"),
-  fuse: () => (!isRoot() ? "not root" : canOpen("/dev/fuse") ? null : "no /dev/fuse"),
+  fuse: () => (!isRoot() ? "not root" : !canOpen("/dev/fuse") ? "no /dev/fuse" : reasons.gcc()), // for its server
   tmpfs: () => (isRoot() ? null : "not root"),
   loop: () => (!isRoot() ? "not root" : !existsSync("/dev/loop-control") ? "no loop devices" : needMkfs()),
   xfs: () => needFileSystem("xfs"),

@@ -2,7 +2,7 @@
 # Runs the tour, and test files if any are named, in a guest with another kernel, processor or libc, without /dev/kvm:
 #
 #   test/kernels/guest.sh GUEST [TEST FILE OR FOLDER]…
-#     x64-6.1, x64-6.12   Debian 12's cloud kernels in QEMU (emulated: some twenty times slower)
+#     x64-6.1, x64-6.12   Debian 12's cloud kernels in QEMU (emulated: three to ten times slower)
 #     arm64-6.1           the same for arm64, the library cross-compiled (make prebuild-arm64)
 #     uml-6.1             User-Mode Linux: near native speed, so that whole suites can run
 #     arm64-user          qemu-user on this kernel: io_uring is ENOSYS there, so the node backend is what is seen
@@ -76,16 +76,25 @@ root_of() {
   echo "$tests" >"$1/tests"
   cat >"$1/init" <<'INIT'
 #!/bin/sh
-export PATH=/bin:/usr/bin HOME=/ TMPDIR=/tmp CI=true NO_COLOR=1 LIMIT_MS=60000 BUN_URING_BACKEND=auto
+export PATH=/usr/bin:/bin HOME=/ TMPDIR=/tmp CI=true NO_COLOR=1 LIMIT_MS=60000 BUN_URING_BACKEND=auto
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>/dev/null
-mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm; ip link set lo up; ulimit -n 65536
+mkdir -p /dev/shm /dev/pts; mount -t tmpfs shm /dev/shm; mount -t devpts pts /dev/pts; ip link set lo up; ulimit -n 65536
 cd /app
 for backend in auto node; do BUN_URING_BACKEND=$backend bun test/kernels/tour.ts 2>&1 </dev/null | cat; done
 export BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1
-[ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | grep -E '^.(fail|skip).|^ *[0-9]+ pass$|^Ran' | cat
+[ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | grep -v '^.pass.' | cat
 sync; poweroff -f
 INIT
   chmod +x "$1/init"
+}
+
+# tools ROOT: this machine's own, where busybox's know too little, with their libraries
+tools() {
+  local name library
+  for name in setpriv prlimit touch find dd script; do
+    cp -L "$(command -v "$name")" "$1/usr/bin/"
+    for library in $(ldd "$1/usr/bin/$name" | grep -o '/lib/[^ ]*'); do cp -L "$library" "$1/lib/x86_64-linux-gnu/"; done
+  done
 }
 
 # initrd FOLDER BUSYBOX MODULES: loads the drivers of the disk and moves to it; makes FOLDER.gz
@@ -122,6 +131,7 @@ x64() {
   packages qemu-system-x86 seabios busybox-static cpio xz-utils e2fsprogs kmod
   case $1 in 6.1) unpacked linux-image-cloud-amd64 x64-6.1 ;; 6.12) unpacked linux-image-6.12-cloud-amd64 x64-6.12 ;; esac
   root_of "root-$guest" /bin/busybox "$bun" /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu /lib/x86_64-linux-gnu "$project/build/liburing-shim.so"
+  tools "root-$guest"
   image "root-$guest" "$guest.ext4"
   initrd "initrd-$guest" /bin/busybox "x64-$1/lib/modules"
   timeout --foreground "${GUEST_SECONDS:-600}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \

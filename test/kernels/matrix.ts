@@ -27,25 +27,11 @@ const SOME = files(
   "contract",
   "read-file write-file errors stat-lstat mkdir rename-unlink-rmdir handle-write handle-read copy-file odd-files readdir-opendir",
 );
-/** Where a system call is slow, but not a processor: nothing that starts many processes. */
-const MORE = [
-  ...SOME,
-  // Busybox's touch and find are not up to copy-tree.
-  ...files(
-    "contract",
-    "copy-tree in-place open paths metadata limits direct copy rm-cp-mkdtemp streams shared-position ring-opcodes",
-  ),
-  ...files("contract", "handle-readv-writev handle-readfile-writefile handle-stat-truncate-sync-close"),
-  ...files("unit", "ring loop chain uring-chain uring-whole descriptor"),
-  "test/model",
-];
-
 /** The longest first, so that none is left alone at the end. */
 const ROWS: readonly Row[] = [
-  { name: "host", what: "this machine", suites: ["test/kernels/file-systems.test.ts"] },
-  { name: "uml-6.1", what: "User-Mode Linux", suites: MORE },
+  { name: "x64-6.12", what: "Debian 12 backports, QEMU", suites: WHOLE },
+  { name: "uml-6.1", what: "User-Mode Linux", suites: WHOLE },
   { name: "x64-6.1", what: "Debian 12, QEMU", suites: SOME },
-  { name: "x64-6.12", what: "Debian 12 backports, QEMU", suites: SOME },
   { name: "arm64-6.1", what: "Debian 12 arm64, QEMU", suites: SOME },
   { name: "sim-5.6", what: "simulated 5.6", suites: WHOLE },
   { name: "sim-5.10", what: "simulated 5.10", suites: WHOLE },
@@ -53,6 +39,7 @@ const ROWS: readonly Row[] = [
   { name: "sim-6.1", what: "simulated 6.1", suites: WHOLE },
   { name: "sim-6.8", what: "simulated 6.8", suites: WHOLE },
   { name: "arm64-user", what: "arm64 Bun in qemu-user: no io_uring", suites: [] },
+  { name: "host", what: "this machine", suites: ["test/kernels/file-systems.test.ts"] },
   { name: "musl", what: "Bun's musl build", suites: SOME },
 ];
 const HEAD = [

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { ABI, LAYOUT } from "../../src/kernel/abi.ts";
 import { loadNative } from "../../src/kernel/shim.ts";
 import { run } from "../helpers/mounts.ts";
+import { missing } from "../helpers/requirements.ts";
+import { testUnless } from "../helpers/skip.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 const dir = tmpDir();
@@ -22,6 +24,8 @@ function load(path: string): ReturnType<typeof loadNative> {
   process.env["BUN_URING_LIB"] = path;
   return loadNative();
 }
+
+const noCompiler = missing(["gcc"]);
 
 function compile(source: string): string {
   const c = join(dir, `fake-${names++}.c`);
@@ -56,9 +60,13 @@ test("the built shim is found and is the right one", () => {
   expect("path" in loaded && loaded.path).toEndWith(process.env["BUN_URING_LIB"] ?? "liburing-shim.so");
 });
 
-test("a library with the right number and sizes is taken: the fakes below fail for what they say", () => {
-  expect(load(fake(ABI, sizes)).failure).toBeUndefined();
-});
+testUnless(
+  noCompiler,
+  "a library with the right number and sizes is taken: the fakes below fail for what they say",
+  () => {
+    expect(load(fake(ABI, sizes)).failure).toBeUndefined();
+  },
+);
 
 describe("a library that can't be used", () => {
   test("missing", () => {
@@ -77,13 +85,13 @@ describe("a library that can't be used", () => {
     expect(failure!.remedy).toContain("make");
   });
 
-  test("of another program: its functions are missing", () => {
+  testUnless(noCompiler, "of another program: its functions are missing", () => {
     const { failure } = load(compile("int something_else(void) { return 1; }"));
     expect(failure).toMatchObject({ code: "DLOPEN" });
     expect(failure!.remedy).toContain("another version");
   });
 
-  test("of another ABI", () => {
+  testUnless(noCompiler, "of another ABI", () => {
     const { failure } = load(fake(ABI + 1, sizes));
     expect(failure).toMatchObject({ code: "ABI" });
     expect(failure!.message).toContain(`its ABI is ${ABI + 1}, ${ABI} is expected`);
@@ -91,14 +99,14 @@ describe("a library that can't be used", () => {
   });
 
   for (const at of [0, 4, LAYOUT.length - 1])
-    test(`where ${LAYOUT[at]![0]} differs`, () => {
+    testUnless(noCompiler, `where ${LAYOUT[at]![0]} differs`, () => {
       const [name, value] = LAYOUT[at]!;
       const { failure } = load(fake(ABI, sizes.with(at, value + 8)));
       expect(failure).toMatchObject({ code: "ABI" });
       expect(failure!.message).toContain(`${name} is ${value + 8}, ${value} is expected`);
     });
 
-  test("that reports another number of sizes", () => {
+  testUnless(noCompiler, "that reports another number of sizes", () => {
     expect(load(fake(ABI, sizes.slice(0, -1))).failure).toMatchObject({ code: "ABI" });
     expect(load(fake(ABI, [...sizes, 1])).failure).toMatchObject({ code: "ABI" });
   });
