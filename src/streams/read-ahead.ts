@@ -25,7 +25,7 @@ export interface StreamSource {
   turns: Order;
 }
 
-export interface ReadAheadOptions {
+interface ReadAheadOptions {
   /** Where to begin; -1 for the file's own position, which then goes along. */
   position: number;
   /** Bytes to read at most; Infinity for all. */

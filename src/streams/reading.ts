@@ -6,7 +6,7 @@ import type { ReadStream } from "node:fs";
 import { nextTick } from "../node/clock.ts";
 import { type Callback, closed, type OpenedFile } from "./files.ts";
 import { ReadAhead } from "./read-ahead.ts";
-import { ReplacedRead, replaced } from "./replaced.ts";
+import { readByReplaced, replaced } from "./replaced.ts";
 
 /** What of a ReadStream is set here, though others only read it. */
 type Target = Omit<ReadStream, "bytesRead"> & {
@@ -21,7 +21,7 @@ export class Reading {
   readonly #start: number | undefined;
   readonly #end: number;
   #opened: OpenedFile | null = null;
-  #ahead: ReadAhead | ReplacedRead | null = null;
+  #ahead: ReadAhead | null = null;
   #release: (() => void) | null = null;
   /** The stream has asked for data and has none yet. */
   #asked = false;
@@ -45,7 +45,7 @@ export class Reading {
       onReady: () => this.#deliverSoon(),
     };
     const isReplaced = opened.disown !== undefined && replaced("read") !== null;
-    this.#ahead = isReplaced ? new ReplacedRead(handle.fd, options) : new ReadAhead(source, options);
+    this.#ahead = new ReadAhead(isReplaced ? readByReplaced(source, handle.fd) : source, options);
     this.#release = source.turns.keepOpen(() => void this.#stream.destroy());
     this.#stream.fd = handle.fd;
   }

@@ -3,10 +3,9 @@
 // Assumes that a module is watched before anybody changes it, and that they take and call back what Node's functions do.
 // They are called from the stream's user or from promise reactions, never from a ring's loop.
 
-import { nextTick } from "../node/clock.ts";
-import { byteLengthOf } from "../node/views.ts";
+import type { Backend, OpenFile } from "../backend/interface.ts";
 import type { OpenedFile, StreamHandle } from "./files.ts";
-import type { ReadAheadOptions } from "./read-ahead.ts";
+import type { StreamSource } from "./read-ahead.ts";
 
 const NAMES = ["open", "close", "read", "write", "writev", "fsync"] as const;
 type Name = (typeof NAMES)[number];
@@ -87,57 +86,16 @@ export function replaceable(opened: OpenedFile): OpenedFile {
   return watched.length === 0 ? opened : { ...opened, handle: new Replaceable(opened) };
 }
 
-/** Reads by the function that stands in the place of fs.read, one chunk after the other; else as ReadAhead. */
-export class ReplacedRead {
-  readonly #fd: number;
-  readonly #chunkBytes: number;
-  readonly #onReady: () => void;
-  #position: number | null;
-  #left: number;
-  #reading: Promise<void> | null = null;
-  #chunk: Buffer | null | undefined;
-  #failure: Error | null = null;
-
-  constructor(fd: number, { position, byteLimit, chunkBytes, onReady }: ReadAheadOptions) {
-    this.#fd = fd;
-    this.#position = position < 0 ? null : position;
-    this.#left = byteLimit;
-    this.#chunkBytes = chunkBytes;
-    this.#onReady = onReady;
-  }
-
-  take(): Buffer | null | undefined {
-    if (this.#failure !== null) throw this.#failure;
-    const chunk = this.#chunk;
-    if (chunk !== null) this.#chunk = undefined;
-    if (chunk === undefined && this.#reading === null) this.#read();
-    return chunk;
-  }
-
-  #read(): void {
-    const chunk = Buffer.allocUnsafeSlow(Math.min(this.#chunkBytes, this.#left));
-    if (byteLengthOf(chunk) === 0) {
-      this.#chunk = null;
-      return nextTick(this.#onReady);
-    }
-    const read = replaced("read") ?? watched[0]!.own["read"];
-    const done = (bytesRead: number): void => {
-      this.#left -= bytesRead;
-      if (this.#position !== null) this.#position += bytesRead;
-      this.#chunk = bytesRead > 0 ? chunk.subarray(0, bytesRead) : null;
-    };
-    this.#reading = called<number>(read as Call, this.#fd, chunk, 0, byteLengthOf(chunk), this.#position)
-      .then(done, (error) => {
-        this.#failure = error;
-      })
-      .then(() => {
-        this.#reading = null;
-        this.#onReady();
-      });
-  }
-
-  /** Settles when nothing is read any more. */
-  stop(): Promise<unknown> {
-    return Promise.resolve(this.#reading);
-  }
+/**
+ * The same file for who reads ahead, read by the function that stands in the place of fs.read; it is told to be none with a
+ * size, so that one chunk is read after the other.
+ */
+export function readByReplaced(source: StreamSource, fd: number): StreamSource {
+  const read = async (_: OpenFile, buffer: View, offset: number, length: number, position: number): Promise<object> => {
+    const call = (replaced("read") ?? watched[0]!.own["read"]) as Call;
+    const bytesRead = await called<number>(call, fd, buffer, offset, length, position < 0 ? null : position);
+    return { bytesRead, buffer };
+  };
+  const backend = { read, fstat: async () => ({ isFile: () => false }), seek: null };
+  return { ...source, backend: backend as unknown as Backend };
 }

@@ -20,9 +20,7 @@ export interface CopyProgress {
   totalBytes: number;
 }
 
-interface PipelineOptions {
-  /** Buffers of one piece each, made when they are asked for first. */
-  pool: () => BufferPool;
+interface ContentOptions {
   /** Bytes of a piece. */
   chunk: number;
   /** Pieces in flight. */
@@ -31,9 +29,14 @@ interface PipelineOptions {
   onProgress: ((progress: CopyProgress) => void) | null;
 }
 
+interface PipelineOptions extends ContentOptions {
+  /** Buffers of one piece each, made when they are asked for first. */
+  pool: () => BufferPool;
+}
+
 export const DEFAULT_CHUNK: number = 256 * 1024;
 /** Copies with pieces of that size and no more in flight share one pool. */
-export const SHARED_BUFFERS = 16;
+const SHARED_BUFFERS = 16;
 const OWN_POSITION = -1;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -49,20 +52,41 @@ let kernelCopies = false;
 
 const roundUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
 
-/** Copies everything; the target has the source's length afterwards. Resolves to the bytes copied. */
+/** Copies everything; the target has the source's length afterwards. Resolves to the bytes copied, of which `onProgress` is told. */
 export async function copyContents(
   backend: Backend,
   source: OpenFile,
   target: OpenFile,
   sourceInfo: FileInfo,
   targetInfo: FileInfo,
-  options: PipelineOptions,
+  { chunk, depth, signal, onProgress }: ContentOptions,
 ): Promise<number> {
+  const isOwn = chunk !== DEFAULT_CHUNK || depth > SHARED_BUFFERS;
+  let made: BufferPool | null = null;
+  const pool = (): BufferPool => {
+    made ??= isOwn ? poolOf(chunk, depth) : sharedPool();
+    return made;
+  };
+  let told = -1;
+  const tell =
+    onProgress === null
+      ? null
+      : (progress: CopyProgress) => {
+          told = progress.bytesCopied;
+          if (!signal?.aborted) onProgress(progress);
+        };
+  const options = { pool, chunk, depth, signal, onProgress: tell };
   const seekable = isRegular(sourceInfo) && isRegular(targetInfo);
-  // Without a size: pipes, devices, /proc. In order, until the end.
-  if (!seekable || sourceInfo.size === 0) return copyStream(backend, source, target, seekable, options);
-  const pipeline = new Pipeline(backend, source, target, sourceInfo, options);
-  return pipeline.run();
+  try {
+    // Without a size: pipes, devices, /proc. In order, until the end.
+    const bytes = await (!seekable || sourceInfo.size === 0
+      ? copyStream(backend, source, target, seekable, options)
+      : new Pipeline(backend, source, target, sourceInfo, options).run());
+    if (told !== bytes) tell?.({ bytesCopied: bytes, totalBytes: bytes });
+    return bytes;
+  } finally {
+    if (isOwn) (made as BufferPool | null)?.close();
+  }
 }
 
 async function copyStream(
@@ -250,12 +274,12 @@ function isZero(buffer: Buffer, length: number): boolean {
 }
 
 /** Buffers for one copy, or more. */
-export const poolOf = (size: number, count: number): BufferPool => new (memory().BufferPool)({ size, count }, false);
+const poolOf = (size: number, count: number): BufferPool => new (memory().BufferPool)({ size, count }, false);
 
 let shared: BufferPool | null = null;
 
 /** The pool of all copies with the default chunk: 4 MiB, made at the first and kept; a new ring gets a new one. */
-export function sharedPool(): BufferPool {
+function sharedPool(): BufferPool {
   if (shared === null || shared.orphaned) {
     shared?.close();
     shared = poolOf(DEFAULT_CHUNK, SHARED_BUFFERS);

@@ -4,8 +4,7 @@
 
 import { constants } from "node:fs";
 import { bypassCache, cancelling, currentBackend } from "../backend/choose.ts";
-import { type Backend, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
-import type { BufferPool } from "../memory/pool.ts";
+import { type Backend, type CopyHow, INCOMPLETE, type OpenFile, type Path } from "../backend/interface.ts";
 import { type Limits, limited, soonAfterAbort, throwIfAborted } from "../node/abort.ts";
 import { invalidArgValue, lowMode, validateBoolean, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bun } from "../node/bun-fs.ts";
@@ -13,12 +12,12 @@ import { ENOENT } from "../node/errno.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { copyHere } from "../node/exit-calls.ts";
-import { copiedPermissions, type FileInfo, isDirectory, isRegular, permissions } from "../node/file-info.ts";
+import { copiedPermissions, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { late, rejection } from "../node/late-error.ts";
 import { type CacheUse, isBypass, validateLimits } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { chmodOpen } from "../node/set-attributes.ts";
-import { type CopyProgress, copyContents, DEFAULT_CHUNK, poolOf, SHARED_BUFFERS, sharedPool } from "./copy-contents.ts";
+import { type CopyProgress, copyContents, DEFAULT_CHUNK } from "./copy-contents.ts";
 
 export type { CopyProgress } from "./copy-contents.ts";
 
@@ -53,16 +52,7 @@ export interface CopyRequest {
 }
 
 /** How a file of a tree is copied: what was no link when it was listed is none when it is opened. */
-interface Within {
-  /** Follows a link of the source. */
-  follow: boolean;
-  /** Overwrites a regular file that is there, and replaces what else is, unless it is a folder; else that is EEXIST. */
-  overwrite: boolean;
-  times: boolean;
-  /** With the access time that the source has after it was read. */
-  accessed: boolean;
-  /** Without set-id bits unless the copy belongs to whom the source does. */
-  dropSetId: boolean;
+interface Within extends CopyHow {
   /** Anything but a regular file is refused: NOT_A_FILE. */
   regularOnly: boolean;
 }
@@ -274,7 +264,7 @@ async function copyBetween(
   }
   throwIfAborted(signal);
   if (request.bypass) for (const file of [source, target]) bypassCache(file);
-  const bytes = await copyWithPool(cancelling(backend, signal), source, target, info, before, request);
+  const bytes = await copyContents(cancelling(backend, signal), source, target, info, before, request);
   // Writing clears them.
   if (isRegular(before) && (mode & SET_ID) !== 0) await chmodOpen(target.fd, mode);
   if (within?.times) await backend.setAttributes(target, within.accessed ? await backend.info(source) : info, null);
@@ -348,37 +338,5 @@ async function openMaybeDirect(
     // A file system without O_DIRECT says EINVAL; with O_CREAT the file may be there by now, and is ours.
     if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;
     return backend.open(path, flags & ~O_EXCL, mode);
-  }
-}
-
-async function copyWithPool(
-  backend: Backend,
-  source: OpenFile,
-  target: OpenFile,
-  sourceInfo: FileInfo,
-  targetInfo: FileInfo,
-  { chunk, depth, signal, onProgress }: CopyRequest,
-): Promise<number> {
-  const isOwn = chunk !== DEFAULT_CHUNK || depth > SHARED_BUFFERS;
-  let made: BufferPool | null = null;
-  const pool = (): BufferPool => {
-    made ??= isOwn ? poolOf(chunk, depth) : sharedPool();
-    return made;
-  };
-  let told = -1;
-  const tell =
-    onProgress === null
-      ? null
-      : (progress: CopyProgress) => {
-          told = progress.bytesCopied;
-          if (!signal?.aborted) onProgress(progress);
-        };
-  try {
-    const options = { pool, chunk, depth, signal, onProgress: tell };
-    const bytes = await copyContents(backend, source, target, sourceInfo, targetInfo, options);
-    if (told !== bytes) tell?.({ bytesCopied: bytes, totalBytes: bytes });
-    return bytes;
-  } finally {
-    if (isOwn) (made as BufferPool | null)?.close();
   }
 }

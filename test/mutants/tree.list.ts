@@ -66,14 +66,14 @@ const list: readonly Mutant[] = [
     ],
     ["a folder is copied as a file", 'if (isDirectory(info)) throw systemError(errnoOf("EISDIR"), "copyfile");', ""],
     ["errors are not copyfile's", '? systemError(errno, "copyfile", from, to) : error', "? error : error"],
+  ]),
+  ...inFile("tree/copy-contents.ts", { tests: COPY }, [
     [
       "a pool of one copy is not closed",
       "    if (isOwn) (made as BufferPool | null)?.close();\n",
       "",
       { tests: ["fault/told"], on: ["ring"] },
     ],
-  ]),
-  ...inFile("tree/copy-contents.ts", { tests: COPY }, [
     [
       "holes become zeros where they can't be asked for",
       "const hole = this.#sparse && !this.#seeks && isZero(buffer, filled);",
