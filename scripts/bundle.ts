@@ -20,7 +20,7 @@ const PUBLIC = ["index.ts", "promises.ts", "fs.ts", "register.ts", "server.ts", 
 const NAMED = ["index.ts", "server.ts", "durable.ts"].map((name) => join(src, name));
 const CORE = join(src, "promises.ts");
 /** What reaches all of the second chunk. */
-const BASE = join(src, "fs/whole-file.ts");
+const BASE = join(src, "backend/choose.ts");
 
 /** What needs nothing of that. */
 const EARLY = join(src, "backend/early-tree.ts");
@@ -54,11 +54,13 @@ const deferredOutside: Bun.BunPlugin = {
       const added = deferred.has(path)
         ? [
             `export { default as core } from ${JSON.stringify(CORE)};`,
-            ...(path === BASE || path === EARLY ? [] : [`export { readFile as base } from ${JSON.stringify(BASE)};`]),
+            ...(path === BASE || path === EARLY
+              ? []
+              : [`export { currentBackend as base } from ${JSON.stringify(BASE)};`]),
           ]
         : [
             `import core from ${JSON.stringify(CORE)};`,
-            `import { readFile as base } from ${JSON.stringify(BASE)};`,
+            `import { currentBackend as base } from ${JSON.stringify(BASE)};`,
             "core.constants;",
             "base.name;",
             ...(NAMED.includes(path) ? naming(path) : []),

@@ -35,8 +35,6 @@ import {
 } from "./interface.ts";
 import { writeThenSync } from "./loops.ts";
 import { type AtEnd, attempt, type Done, onFile, openAtEnd } from "./node-pool.ts";
-import { copySmallFile, list, removeTree } from "./node-tree.ts";
-import { readAtOnce, readWhole, writeWhole } from "./node-whole-file.ts";
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
@@ -47,6 +45,8 @@ type View = NodeJS.ArrayBufferView;
 type Rarely = typeof import("./node-direct.ts");
 const rarely = later(() => require("./node-direct.ts") as Rarely);
 const copying = later(() => require("../kernel/copy.ts") as typeof import("../kernel/copy.ts"));
+const trees = later(() => require("./node-tree.ts") as typeof import("./node-tree.ts"));
+const wholeFiles = later(() => require("./node-whole-file.ts") as typeof import("./node-whole-file.ts"));
 const shim = later(() => require("../kernel/shim.ts") as typeof import("../kernel/shim.ts"));
 
 const refuse = async (what: string): Promise<never> => {
@@ -340,12 +340,13 @@ class NodeBackend implements Backend {
   readonly readBatch = (file: OpenFile, reads: Reads, signal: AbortSignal | null): Promise<Int32Array> =>
     rarely().readEach(this, file, reads, signal);
 
-  readonly removeTree = removeTree;
-  readonly list = list;
+  readonly removeTree: Backend["removeTree"] = async (path) => trees().removeTree(path);
+  readonly list: Backend["list"] = async (where, recursive, namesAs, visit) =>
+    trees().list(where, recursive, namesAs, visit);
   readonly copyNames = null;
   readonly kernelCopyBytes = 1024 * 1024;
-  readonly copySmall = (from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number> =>
-    noLinks ? Promise.resolve(ANOTHER_WAY) : copySmallFile(this, from, to, exclusive);
+  readonly copySmall = async (from: Path, to: Path, exclusive: boolean, noLinks: boolean): Promise<number> =>
+    noLinks ? ANOTHER_WAY : trees().copySmallFile(this, from, to, exclusive);
   readonly setAttributes = (file: OpenFile, info: FileInfo, mode: number | null): Promise<void> =>
     setOpenAttributes(file.fd, info, mode);
   readonly preallocate = async (): Promise<boolean> => false;
@@ -380,16 +381,16 @@ class NodeBackend implements Backend {
   }
 
   readFile(path: Path, flags: number, { signal, encoding }: ReadFileOptions): Promise<Buffer | string> {
-    return readWhole(this, path, flags, signal, encoding && encoding !== "buffer" ? encoding : null);
+    return wholeFiles().readWhole(this, path, flags, signal, encoding && encoding !== "buffer" ? encoding : null);
   }
 
   /** Not of the interface: for a process's first operations, whose files are nearly always small and regular. */
   readFileAtOnce(path: Path, flags: number, { encoding }: ReadFileOptions): Promise<Buffer | string> {
-    return readAtOnce(path, flags, encoding && encoding !== "buffer" ? encoding : null);
+    return wholeFiles().readAtOnce(path, flags, encoding && encoding !== "buffer" ? encoding : null);
   }
 
   writeFile(path: Path, data: View, flags: number, mode: number, options: WriteFileOptions): Promise<void> {
-    return writeWhole(this, path, data, flags, mode, options);
+    return wholeFiles().writeWhole(this, path, data, flags, mode, options);
   }
 }
 

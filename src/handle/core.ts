@@ -11,6 +11,7 @@ import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAbo
 import { bufferList, invalidArgType, validateInteger } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";
 import { closedError, errnoOf, notAHandleError, systemError } from "../node/errors.ts";
+import { later } from "../node/loading.ts";
 import { type HandleReadRange as ReadRange, statOptions, stringBytes, type TransferOptions } from "../node/options.ts";
 import {
   isPlain,
@@ -24,12 +25,14 @@ import {
 import { bytesOf, isView, totalLength } from "../node/views.ts";
 import type { StreamSource } from "../streams/read-ahead.ts";
 import type { BunHandle } from "./bun-class.ts";
-import { Coalescer } from "./coalesce.ts";
+import type { Coalescer } from "./coalesce.ts";
 import { collected, disown } from "./finalizer.ts";
 import { Syncs } from "./group-commit.ts";
 import { Turns } from "./order.ts";
 
 type View = NodeJS.ArrayBufferView;
+
+const coalescing = later(() => require("./coalesce.ts") as typeof import("./coalesce.ts"));
 
 /** A durable write up to this length takes little more time than its sync. */
 const SHORT_WRITE_BYTES = 256 * 1024;
@@ -228,7 +231,7 @@ export class OpenHandle extends EventEmitter {
   /** For a write that has to wait for its turn and may do so in company; else null. */
   #coalescerFor(position: number, length: number): Coalescer | null {
     if (position !== -1 || this.#turns.isIdle) return null;
-    this.#coalescer ??= new Coalescer(this.#backend, this.#file, this.#turns, this.#syncs);
+    this.#coalescer ??= new (coalescing().Coalescer)(this.#backend, this.#file, this.#turns, this.#syncs);
     return this.#coalescer.takes(length) ? this.#coalescer : null;
   }
 

@@ -34,7 +34,7 @@ import { isBunClassLinked } from "./bun-class.ts";
 import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
 import { bunHandleOf, fileOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
 import { collected, disown } from "./finalizer.ts";
-import { type FileLock, type LockOptions, lockFile } from "./lock.ts";
+import type { FileLock, LockOptions } from "./lock.ts";
 import type { ReadBatchOptions } from "./read-batch.ts";
 import type { Advice, AllocateOptions } from "./space.ts";
 import type { SetXattrOptions } from "./xattr.ts";
@@ -47,6 +47,7 @@ type View = NodeJS.ArrayBufferView;
 const batches = later(() => require("./read-batch.ts") as typeof import("./read-batch.ts"));
 const streams = later(() => require("../streams/node-stream.ts") as typeof import("../streams/node-stream.ts"));
 const webStreams = later(() => require("../streams/web-stream.ts") as typeof import("../streams/web-stream.ts"));
+const locks = later(() => require("./lock.ts") as typeof import("./lock.ts"));
 const extras = later(() => require("./space.ts") as typeof import("./space.ts"));
 const xattr = later(() => require("./xattr.ts") as typeof import("./xattr.ts"));
 
@@ -156,7 +157,7 @@ export class FileHandle extends OpenHandle {
   async lock(options?: LockOptions): Promise<FileLock> {
     mustBeOpen(this, "flock");
     const { backend, file } = sourceOf(this);
-    return lockFile(backend, file, options);
+    return locks().lockFile(backend, file, options);
   }
 
   /** Changes the permissions: a number or a string of octal digits. */
