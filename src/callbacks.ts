@@ -9,7 +9,7 @@ import { currentBackend } from "./backend/choose.ts";
 import { type Backend, OpenFile, type ReadResult } from "./backend/interface.ts";
 import { MAX_VECTOR } from "./backend/loops.ts";
 import { nodeBackend } from "./backend/node.ts";
-import { fchmod, fchown, futimes } from "./handle/attributes.ts";
+import * as attributes from "./handle/attributes.ts";
 import "./handle/file-handle.ts"; // says to the streams how files are opened
 import {
   bufferList,
@@ -144,12 +144,19 @@ const onFile =
   };
 
 const fstat = onFile((file, options) => currentBackend().fstat(file, statOptions(options).bigint));
+const fchmod = onFile(({ fd }, mode) => attributes.fchmod(fd, mode));
+const fchown = onFile(({ fd }, uid, gid) => attributes.fchown(fd, uid, gid));
+const futimes = onFile(({ fd }, atime, mtime) => attributes.futimes(fd, atime, mtime));
 const fsync = onFile((file) => currentBackend().fsync(file));
 const fdatasync = onFile((file) => currentBackend().fdatasync(file));
 const ftruncate = onFile((file, length = 0) => {
   validateInteger(length, "len");
   return currentBackend().ftruncate(file, Math.max(0, length));
 });
+
+function truncate(path: unknown, ...length: unknown[]): Promise<void> {
+  return typeof path === "number" ? ftruncate(path, ...length) : promises.truncate(path as string, ...(length as []));
+}
 
 function read(fd: unknown, ...given: any[]): void {
   const file = fileOf(fd);
@@ -250,26 +257,14 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
   copyFile: withCallback(promises.copyFile, 2, 3),
   cp: withCallback(promises.cp, 2, 3),
   exists: promisified(existsThen, exists),
-  fchmod: withCallback(
-    onFile((file, mode) => fchmod(file.fd, mode)),
-    2,
-    2,
-  ),
-  fchown: withCallback(
-    onFile((file, uid, gid) => fchown(file.fd, uid, gid)),
-    3,
-    3,
-  ),
+  fchmod: withCallback(fchmod, 2, 2),
+  fchown: withCallback(fchown, 3, 3),
   fdatasync: withCallback(fdatasync, 1, 1),
   fstat: withCallback(telling(fstat), 1, 2, result),
   fstatSync: rounded("fstatSync"),
   fsync: withCallback(fsync, 1, 1),
   ftruncate: withCallback(ftruncate, 1, 2),
-  futimes: withCallback(
-    onFile((file, atime, mtime) => futimes(file.fd, atime, mtime)),
-    3,
-    3,
-  ),
+  futimes: withCallback(futimes, 3, 3),
   glob,
   lchown: withCallback(promises.lchown, 3, 3),
   link: withCallback(promises.link, 2, 2),
@@ -293,11 +288,7 @@ const functions: Partial<Record<keyof NodeFs, Function>> = {
   statSync: rounded("statSync"),
   statfs: withCallback(telling(promises.statfs), 1, 2, result),
   symlink: withCallback(promises.symlink, 2, 3, nothing, LAST),
-  truncate: withCallback(
-    (path, ...length) => (typeof path === "number" ? ftruncate(path, ...length) : promises.truncate(path, ...length)),
-    1,
-    2,
-  ),
+  truncate: withCallback(truncate, 1, 2),
   unlink: withCallback(promises.unlink, 1, 1),
   utimes: withCallback(promises.utimes, 3, 3),
   write: withBoth(write, "bytesWritten", "buffer"),

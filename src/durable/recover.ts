@@ -166,7 +166,7 @@ async function openRecords(
   next: () => Promise<SegmentStart>,
   size: number,
 ): Promise<Opened> {
-  const window = Window.of(backend, file);
+  const window = new Window(async (into, at) => (await backend.read(file, into, 0, into.length, at)).bytesRead);
   const scan = newScan();
   for await (const _ of framesOf(window, scan));
   // Before its header was whole nothing can have been acknowledged; else it is somebody else's file.

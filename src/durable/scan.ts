@@ -3,7 +3,6 @@
 // stands behind the damage, something that was acknowledged is damaged, and nobody may cut it off.
 // Never writes.
 
-import type { Backend, OpenFile } from "../backend/interface.ts";
 import { pause, SLICE_MS } from "../backend/loops.ts";
 import { clockMs } from "../node/clock.ts";
 import {
@@ -34,13 +33,6 @@ export class Window {
 
   constructor(read: (into: Buffer, position: number) => Promise<number>) {
     this.#read = read;
-  }
-
-  static of(backend: Backend, file: OpenFile): Window {
-    return new Window(async (into, position) => {
-      const { bytesRead } = await backend.read(file, into, 0, into.length, position);
-      return bytesRead;
-    });
   }
 
   /** Forgets what was read: it may have been written over since. */

@@ -27,43 +27,42 @@ export interface Listing {
   recursive: boolean;
 }
 
+const shown = (name: string | Buffer, encoding: Listing["encoding"]): string | Buffer =>
+  typeof name === "string" ? name : asEncoded(name, encoding);
+
+function beneath(folder: string | Buffer, name: string | Buffer): string | Buffer {
+  if (folder.length === 0) return name;
+  return typeof name === "string" ? `${folder}/${name}` : Buffer.concat([folder as Buffer, SLASH, name]);
+}
+
+type Visit = (folder: string | Buffer, names: (string | Buffer)[], types: Uint8Array) => void;
+
+/** Names as text where that is asked for, else as bytes. */
+function list(where: Path | OpenFile, recursive: boolean, encoding: Listing["encoding"], visit: Visit): Promise<void> {
+  const backend = currentBackend();
+  return isUtf8(encoding)
+    ? backend.list(where, recursive, "text", visit)
+    : backend.list(where, recursive, "bytes", visit);
+}
+
 /** The Dirents of a folder given by its path, or open; with `recursive` of those below it, too. */
 export async function direntsOf(where: Path | OpenFile, { path, encoding, recursive }: Listing): Promise<Dirent[]> {
   const entries: Dirent[] = [];
   const top = path.toString();
-  const backend = currentBackend();
-  const parentOf = (folder: string): string => (folder === "" ? top : join(top, folder));
-  const add = (folder: string, names: readonly (string | Buffer)[], types: Uint8Array): void => {
-    const parent = parentOf(folder);
+  await list(where, recursive, encoding, (folder, names, types) => {
+    const parent = folder.length === 0 ? top : join(top, folder.toString());
     for (let i = 0; i < names.length; i++)
-      entries.push(new DirentClass(names[i]!, DIRENT_TYPES[types[i]!] ?? 0, parent));
-  };
-  if (isUtf8(encoding)) await backend.list(where, recursive, "text", add);
-  else
-    await backend.list(where, recursive, "bytes", (folder, names, types) =>
-      add(
-        folder.toString(),
-        names.map((name) => asEncoded(name, encoding)),
-        types,
-      ),
-    );
+      entries.push(new DirentClass(shown(names[i]!, encoding), DIRENT_TYPES[types[i]!] ?? 0, parent));
+  });
   return entries;
 }
 
 /** The paths from the folder of all that is in it and below. */
 export async function pathsBelow(path: Path, encoding: string | null | undefined): Promise<(string | Buffer)[]> {
   const paths: (string | Buffer)[] = [];
-  const backend = currentBackend();
-  if (isUtf8(encoding))
-    await backend.list(path, true, "text", (folder, names) => {
-      const prefix = folder === "" ? "" : `${folder}/`;
-      for (const name of names) paths.push(prefix + name);
-    });
-  else
-    await backend.list(path, true, "bytes", (folder, names) => {
-      const prefix = folder.length === 0 ? [] : [folder, SLASH];
-      for (const name of names) paths.push(asEncoded(Buffer.concat([...prefix, name]), encoding));
-    });
+  await list(path, true, encoding, (folder, names) => {
+    for (const name of names) paths.push(shown(beneath(folder, name), encoding));
+  });
   return paths;
 }
 
@@ -83,8 +82,7 @@ export function direntsOfSync(fd: number, { path, encoding, recursive }: Listing
       const stats = lstatSync(Buffer.concat([real, SLASH, name]), { throwIfNoEntry: false });
       const type = stats === undefined ? 0 : (stats.mode & bunFs.constants.S_IFMT) >>> 12;
       entries.push(new DirentClass(asEncoded(name, encoding), DIRENT_TYPES[type] ?? 0, parent));
-      if (recursive && stats?.isDirectory())
-        folders.push(folder.length === 0 ? name : Buffer.concat([folder, SLASH, name]));
+      if (recursive && stats?.isDirectory()) folders.push(beneath(folder, name) as Buffer);
     }
   }
   return entries;

@@ -25,25 +25,13 @@ interface Validators {
 /** Decides for GET and HEAD, in the order of RFC 9110 section 13.2.2. A range is `end`-exclusive; HEAD has none (14.2). */
 export function decide(headers: Headers, { etag, modified, size }: Validators, isHead: boolean): Decision {
   const ifMatch = headers.get("if-match");
-  if (ifMatch !== null) {
-    if (!matches(ifMatch, etag, false)) return FAILED;
-  } else {
-    const unmodifiedSince = headers.get("if-unmodified-since");
-    if (unmodifiedSince !== null) {
-      const since = secondsOf(unmodifiedSince);
-      if (since !== null && modified > since) return FAILED;
-    }
-  }
+  const unmodifiedSince = ifMatch === null ? secondsOf(headers.get("if-unmodified-since")) : null;
+  if (ifMatch !== null && !matches(ifMatch, etag, false)) return FAILED;
+  if (unmodifiedSince !== null && modified > unmodifiedSince) return FAILED;
   const ifNoneMatch = headers.get("if-none-match");
-  if (ifNoneMatch !== null) {
-    if (matches(ifNoneMatch, etag, true)) return NOT_MODIFIED;
-  } else {
-    const modifiedSince = headers.get("if-modified-since");
-    if (modifiedSince !== null) {
-      const since = secondsOf(modifiedSince);
-      if (since !== null && modified <= since) return NOT_MODIFIED;
-    }
-  }
+  const modifiedSince = ifNoneMatch === null ? secondsOf(headers.get("if-modified-since")) : null;
+  if (ifNoneMatch !== null && matches(ifNoneMatch, etag, true)) return NOT_MODIFIED;
+  if (modifiedSince !== null && modified <= modifiedSince) return NOT_MODIFIED;
   const range = isHead ? null : headers.get("range");
   if (range === null) return WHOLE;
   const ifRange = headers.get("if-range");
@@ -67,9 +55,9 @@ function isSameVersion(value: string, etag: string, modified: number): boolean {
 }
 
 /** An HTTP date in seconds since 1970; null if it is none. */
-function secondsOf(date: string): number | null {
+function secondsOf(date: string | null): number | null {
   // All three forms of RFC 9110 5.6.7 begin with a letter; Date.parse also takes what is no HTTP date.
-  if (!/^[A-Z]/.test(date)) return null;
+  if (date === null || !/^[A-Z]/.test(date)) return null;
   // asctime's form names no zone; it is UTC.
   const ms = Date.parse(/\d{4}$/.test(date) ? `${date} GMT` : date);
   return Number.isNaN(ms) ? null : Math.floor(ms / 1000);

@@ -64,8 +64,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
 
   /** Bytes now, by a call that may wait for a file server (`stat()` does not); 0 where there is none. */
   get size(): number {
-    const whole = this.#statNow()?.size ?? 0;
-    return Math.max(0, Math.min(whole, this.#end) - this.#start);
+    return this.#within(this.#statNow()?.size ?? 0);
   }
 
   /** Milliseconds since 1970, in the same way. */
@@ -101,7 +100,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   /** The part that a Range header asks for (RFC 9110 14.2); null: all of it is to be sent. Rejects with RangeError for 416. */
   async range(header: string | null): Promise<FileRange | null> {
     if (header === null) return null;
-    const { size } = await this.#sized();
+    const size = this.#within((await this.stat()).size);
     const decision = rangeOf(header, size);
     if (decision.status === 416) throw new RangeError(`bytes */${size}`);
     if (decision.status !== 206) return null;
@@ -109,9 +108,9 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     return { file: this.slice(start, end), contentRange: `bytes ${start}-${end - 1}/${size}` };
   }
 
-  async #sized(): Promise<{ size: number }> {
-    const { size } = await this.stat();
-    return { size: Math.max(0, Math.min(size, this.#end) - this.#start) };
+  /** Bytes that it has of so many. */
+  #within(size: number): number {
+    return Math.max(0, Math.min(size, this.#end) - this.#start);
   }
 
   /** Opens nothing: of a FIFO or device, too. */
@@ -132,7 +131,8 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
 
   /** Removes the name; a descriptor or handle has none: ERR_INVALID_ARG_TYPE. */
   async delete(): Promise<void> {
-    await currentBackend().unlink(this.#path("delete"));
+    if (typeof this.#source !== "string") throw invalidArgType("target", ["a path, for delete"], this.#source);
+    await currentBackend().unlink(this.#source);
   }
 
   /** The whole contents, or those of the slice. */
@@ -221,11 +221,6 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
     const source = this.#source;
     if (source instanceof FileHandle) return source;
     return open(this.#place);
-  }
-
-  #path(method: string): string {
-    if (typeof this.#source === "string") return this.#source;
-    throw invalidArgType("target", [`a path, for ${method}`], this.#source);
   }
 }
 

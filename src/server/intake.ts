@@ -2,9 +2,8 @@
 // answer. An abort or a client that went away ends a read that is waiting.
 // Assumes that nobody else reads the body.
 
-import { throwIfAborted } from "../node/abort.ts";
+import { abortable } from "../node/abort.ts";
 import { codedError, invalidArgType } from "../node/arguments.ts";
-import { offAbort, onAbort } from "../node/signal.ts";
 import { bytesOf } from "../node/views.ts";
 import { OwnChunks, ownChunks } from "./own-chunks.ts";
 import { StreamReader } from "./stream-reader.ts";
@@ -82,19 +81,7 @@ export async function wholeBody(
     // A stream of the program's own that somebody reads.
     throw (error as { code?: string } | null)?.code === "ERR_INVALID_STATE" ? alreadyUsed() : brokenOff(error);
   });
-  if (signal === undefined) return bytes;
-  const { promise, reject } = Promise.withResolvers<never>();
-  const stop = (): void => reject(undefined);
-  onAbort(signal, stop);
-  try {
-    return await Promise.race([bytes, promise]);
-  } catch (error) {
-    throwIfAborted(signal);
-    throw error;
-  } finally {
-    offAbort(signal, stop);
-    bytes.catch(() => {}); // who aborted does not wait for it
-  }
+  return signal === undefined ? bytes : abortable(bytes, signal);
 }
 
 /** A body's chunks. */

@@ -81,8 +81,6 @@ export async function copyTree(
   return timeoutMs === undefined ? run(signal) : limited({ signal, timeoutMs }, "cp", run, from, to);
 }
 
-const text = (path: Path): string => (typeof path === "string" ? path : path.toString());
-
 type Callbacks = Pick<CopyTreeOptions, "onProgress" | "filter"> & { concurrency: number };
 
 class TreeCopy implements Plan {
@@ -106,7 +104,7 @@ class TreeCopy implements Plan {
     this.concurrency = concurrency;
     this.request = { ...request, signal };
     this.alone = request.direct;
-    this.filter = filter === undefined ? null : (from, to) => filter(text(from), text(to));
+    this.filter = filter === undefined ? null : (from, to) => filter(String(from), String(to));
   }
 
   async run(from: Path, to: Path): Promise<TreeCounts> {
