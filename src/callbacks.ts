@@ -48,8 +48,8 @@ const telling =
   (path, options) =>
     call(path, typeof options === "object" && !Array.isArray(options) ? (options ?? {}) : {});
 
-/** Those that write a file take it whole, where the promise functions take it piece by piece, too. */
-function refusePieces(data: unknown): void {
+/** Those that write a file take it whole, where the promise functions take it chunk by chunk, too. */
+function refuseChunks(data: unknown): void {
   if (typeof data !== "string" && !isView(data)) {
     throw invalidArgType("data", ["string", "Buffer", "TypedArray", "DataView"], data);
   }
@@ -89,7 +89,7 @@ async function lookAlong(path: string): Promise<void> {
 /** The functions that take a path or, as a number, a descriptor: then they are Bun's own. */
 function orDescriptor(name: "readFile" | "writeFile" | "appendFile", call: Function): Function {
   return (path: unknown, ...rest: unknown[]) => {
-    if (name !== "readFile") refusePieces(rest[0]);
+    if (name !== "readFile") refuseChunks(rest[0]);
     if (typeof path !== "number") return call(path, ...rest);
     return new Promise((resolve, reject) => {
       const done = (error: Error | null, value: unknown): void => (error ? reject(error) : resolve(value));

@@ -190,7 +190,7 @@ export const mkdtempDisposable: Disposable["mkdtempDisposable"] = deferred(dispo
  * file that is created. The descriptor is close-on-exec.
  */
 export const open: Opening["openAsNode"] = deferred(handles, "openAsNode", 3);
-/** Opens a folder to be read piece by piece. */
+/** Opens a folder to be read entry by entry. */
 export const opendir: Opendir["opendir"] = deferred(opendirCode, "opendir", 3);
 /**
  * Reads a whole file, up to 2 GiB - 1: as a Buffer, or as a string if an encoding is given. `flag` is "r" by default.

@@ -1,5 +1,6 @@
 // bun-uring/server: files in a Bun server. A list of what there is.
 
+export type { Writable } from "./server/chunks.ts";
 export { type FileRange, file, UringFile } from "./server/file.ts";
 export { FileWriter, type FileWriterOptions } from "./server/file-writer.ts";
 export { ReceiveError } from "./server/intake.ts";
@@ -13,7 +14,6 @@ export {
   multipart,
 } from "./server/multipart.ts";
 export { OutsideRootError } from "./server/names.ts";
-export type { Writable } from "./server/pieces.ts";
 export { receive, type Target } from "./server/receive.ts";
 export type { Received, ReceiveOptions } from "./server/receive-body.ts";
 export { openRoot, Root } from "./server/root.ts";

@@ -148,8 +148,8 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     if (group.used === 0 || this.#failure !== null) return;
     const ahead = this.pendingBytes - group.used;
     try {
-      if (this.#flying !== null) this.#file.putAgain(this.#flying.pieces);
-      if (!this.#file.putSync(group.pieces, group.used, ahead)) return;
+      if (this.#flying !== null) this.#file.putAgain(this.#flying.chunks);
+      if (!this.#file.putSync(group.chunks, group.used, ahead)) return;
     } catch (error) {
       // A write can be tried again, unless it may have mixed with another; a sync can't.
       if ((error as NodeJS.ErrnoException).syscall === "write" && ahead === 0) throw error;
@@ -262,7 +262,7 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     group.base = this.#file.end;
     const landed = { bytes: 0 };
     try {
-      await this.#file.put(group.pieces, group.used, landed);
+      await this.#file.put(group.chunks, group.used, landed);
       // A sync beside it has failed: the kernel says so to one of the two.
       if (this.#failure !== null) throw this.#failure;
     } catch (error) {

@@ -16,7 +16,7 @@ import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
 import { FILE_MODE, parseMode } from "../node/open-flags.ts";
-import { type DataPieces, fileOptions, isPieces, viewOf, type WholeData } from "../node/options.ts";
+import { type DataChunks, fileOptions, isChunks, viewOf, type WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { bytesOf } from "../node/views.ts";
 import { writeAllSync } from "./at-exit.ts";
@@ -83,13 +83,13 @@ interface Progress {
 /** Writes a whole file in one step: see the file's head. Follows no link at the target: a link is replaced. */
 export async function writeFileAtomic(
   path: string | Uint8Array | URL,
-  data: WholeData | DataPieces,
+  data: WholeData | DataChunks,
   options: AtomicOptions = {},
 ): Promise<void> {
   const target = fromHere(toPath(path));
   validateObject(options, "options");
   const { encoding } = fileOptions({ encoding: options.encoding });
-  const bytes = isPieces(data) ? null : bytesOf(viewOf(data, "data", encoding));
+  const bytes = isChunks(data) ? null : bytesOf(viewOf(data, "data", encoding));
   const length = bytes?.length;
   const checked = atomicOptions(options);
   const progress: Progress = { temporary: null };

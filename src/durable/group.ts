@@ -8,10 +8,10 @@ import type { Framing } from "./log-options.ts";
 /** Text is written as UTF-8. */
 export type LogRecord = string | Uint8Array;
 
-/** A group is gathered in pieces of this length, so that one that grows is never copied. */
-const PIECE_BYTES = 256 * 1024;
-/** Pieces that are kept for the next groups of any log: their pages are there already. */
-const SPARE_PIECES = 16;
+/** A group is gathered in chunks of this length, so that one that grows is never copied. */
+const CHUNK_BYTES = 256 * 1024;
+/** Chunks that are kept for the next groups of any log: their pages are there already. */
+const SPARE_CHUNKS = 16;
 export const NEWLINE = 0x0a;
 
 /** `write` without looking at its arguments, at half its price for a short line; Node and Bun have it, the types don't. */
@@ -20,16 +20,16 @@ interface Utf8Buffer extends Buffer {
 }
 
 /** Memory that records are gathered in. */
-interface Piece {
+interface Chunk {
   bytes: Utf8Buffer;
   view: DataView;
   /** Bytes that records have. */
   used: number;
 }
 
-const spare: Piece[] = [];
+const spare: Chunk[] = [];
 
-function newPiece(length: number): Piece {
+function newChunk(length: number): Chunk {
   const bytes = Buffer.allocUnsafeSlow(length) as Buffer as Utf8Buffer;
   return { bytes, view: new DataView(bytes.buffer), used: 0 };
 }
@@ -47,13 +47,13 @@ export class Group {
   readonly done: Promise<void>;
   resolve!: () => void;
   reject!: (error: unknown) => void;
-  /** Pieces that are full, and the one that is being filled; none holds part of a record. */
-  readonly #full: Piece[] = [];
+  /** Chunks that are full, and the one that is being filled; none holds part of a record. */
+  readonly #full: Chunk[] = [];
   #fullBytes = 0;
-  #piece: Piece = spare.pop() ?? newPiece(PIECE_BYTES);
-  #bytes: Utf8Buffer = this.#piece.bytes;
+  #chunk: Chunk = spare.pop() ?? newChunk(CHUNK_BYTES);
+  #bytes: Utf8Buffer = this.#chunk.bytes;
   #at = 0;
-  /** Up to where `addLine` fills the piece. */
+  /** Up to where `addLine` fills the chunk. */
   #limit = 0;
 
   constructor(framing: Framing, first: number, salt: number) {
@@ -83,9 +83,9 @@ export class Group {
   }
 
   /** The records as they are to be on disk. */
-  get pieces(): Buffer[] {
-    this.#piece.used = this.#at;
-    return [...this.#full, this.#piece].map(({ bytes, used }) => bytes.subarray(0, used));
+  get chunks(): Buffer[] {
+    this.#chunk.used = this.#at;
+    return [...this.#full, this.#chunk].map(({ bytes, used }) => bytes.subarray(0, used));
   }
 
   /** Adds a line, which gets its newline, as far as `allowLines` has said: false where it has to be added by `add`. */
@@ -102,7 +102,7 @@ export class Group {
     return true;
   }
 
-  /** Lets `addLine` take so many bytes, in this piece. */
+  /** Lets `addLine` take so many bytes, in this chunk. */
   allowLines(bytes: number): void {
     this.#limit = Math.min(this.#at + bytes, this.#bytes.length);
   }
@@ -116,7 +116,7 @@ export class Group {
     let most = isText ? record.length * 3 : byteLengthOf(record);
     if (most > room && isText) most = Buffer.byteLength(record);
     if (most > room) {
-      this.#nextPiece(head + most + 1);
+      this.#nextChunk(head + most + 1);
       room = this.#bytes.length - head - 1;
     }
     const bytes = this.#bytes;
@@ -125,7 +125,7 @@ export class Group {
     if (isText) length = bytes.utf8Write(record, start + head, room);
     else bytes.set(record, start + head);
     if (head > 0)
-      sealFrame(bytes, this.#piece.view, start, length, this.#first + this.records, this.records, this.#salt);
+      sealFrame(bytes, this.#chunk.view, start, length, this.#first + this.records, this.records, this.#salt);
     else if (this.#framing === "lines" && (length === 0 || bytes[start + length - 1] !== NEWLINE))
       bytes[start + length++] = NEWLINE;
     this.#at = start + head + length;
@@ -138,9 +138,9 @@ export class Group {
     this.#first = first;
     this.#salt = salt;
     if (this.#framing !== "records") return;
-    this.#piece.used = this.#at;
+    this.#chunk.used = this.#at;
     let index = 0;
-    for (const { bytes, view, used } of [...this.#full, this.#piece]) {
+    for (const { bytes, view, used } of [...this.#full, this.#chunk]) {
       for (let at = 0; at < used; index++) {
         const length = frameLength(bytes, at);
         sealFrame(bytes, view, at, length, first + index, index, salt);
@@ -151,18 +151,18 @@ export class Group {
 
   /** After it was written: nobody looks at its bytes any more. */
   release(): void {
-    for (const piece of [...this.#full, this.#piece])
-      if (spare.length < SPARE_PIECES && piece.bytes.length === PIECE_BYTES) spare.push(piece);
+    for (const chunk of [...this.#full, this.#chunk])
+      if (spare.length < SPARE_CHUNKS && chunk.bytes.length === CHUNK_BYTES) spare.push(chunk);
   }
 
-  #nextPiece(needed: number): void {
+  #nextChunk(needed: number): void {
     if (this.#at > 0) {
-      this.#piece.used = this.#at;
-      this.#full.push(this.#piece);
+      this.#chunk.used = this.#at;
+      this.#full.push(this.#chunk);
       this.#fullBytes += this.#at;
     }
-    this.#piece = (needed <= PIECE_BYTES && spare.pop()) || newPiece(Math.max(needed, PIECE_BYTES));
-    this.#bytes = this.#piece.bytes;
+    this.#chunk = (needed <= CHUNK_BYTES && spare.pop()) || newChunk(Math.max(needed, CHUNK_BYTES));
+    this.#bytes = this.#chunk.bytes;
     this.#at = 0;
     this.#limit = 0;
   }

@@ -65,11 +65,11 @@ export class LogFile {
   }
 
   /** Writes a group, and syncs it if the log is durable. Where it fails the position stays; `landed` tells what is there. */
-  async put(pieces: readonly Buffer[], length: number, landed: { bytes: number }): Promise<void> {
+  async put(chunks: readonly Buffer[], length: number, landed: { bytes: number }): Promise<void> {
     if (this.#zeros !== null) await this.#zeros.before(this.#position + length);
     const position = this.#isPlaced ? this.#position : -1;
-    if (this.#isDurable) await this.#backend.writeSynced(this.file, pieces, position, landed);
-    else await writeThenSync(this.#backend, this.file, pieces, position, landed, async () => {});
+    if (this.#isDurable) await this.#backend.writeSynced(this.file, chunks, position, landed);
+    else await writeThenSync(this.#backend, this.file, chunks, position, landed, async () => {});
     this.#position += length;
   }
 
@@ -84,10 +84,10 @@ export class LogFile {
   }
 
   /** Writes what is under way a second time, holding the thread: no crash leaves a hole in its place, before what `putSync` puts. */
-  putAgain(pieces: readonly Buffer[]): void {
+  putAgain(chunks: readonly Buffer[]): void {
     if (!this.#isPlaced || this.file.fd < 0 || this.isClosedOff) return;
     let position = this.#position;
-    for (const bytes of pieces) {
+    for (const bytes of chunks) {
       writeAllSync(this.file.fd, bytes, position);
       position += bytes.length;
     }
@@ -97,12 +97,12 @@ export class LogFile {
    * Writes bytes `ahead` of the position, holding the thread; false where somebody else writes there now. What fails throws with
    * its syscall.
    */
-  putSync(pieces: readonly Buffer[], length: number, ahead: number): boolean {
+  putSync(chunks: readonly Buffer[], length: number, ahead: number): boolean {
     const start = this.#position + ahead;
     if (this.file.fd < 0 || this.isClosedOff || this.#zeros?.overlaps(start + length)) return false;
     let done = 0;
     try {
-      for (const bytes of pieces)
+      for (const bytes of chunks)
         for (let at = 0, count = 0; at < bytes.length; at += count, done += count)
           count = writeSync(this.file.fd, bytes, at, bytes.length - at, this.#isPlaced ? start + done : null);
     } catch (error) {

@@ -12,12 +12,12 @@ import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAbo
 import { later } from "../node/loading.ts";
 import { FILE_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
 import {
-  type DataPieces,
+  type DataChunks,
   type FileOptions,
   fileOptions,
   flushOption,
+  isChunks,
   isLimited,
-  isPieces,
   viewOf,
   type WholeData,
 } from "../node/options.ts";
@@ -117,7 +117,7 @@ function openFor(path: string | Buffer, flags: number, mode: number, signal?: Ab
 
 export function writeFile(
   file: FileLike,
-  data: WholeData | DataPieces,
+  data: WholeData | DataChunks,
   options?: WriteOptions | BufferEncoding | null,
 ): Promise<void> {
   return write(file, data, options, "w");
@@ -125,7 +125,7 @@ export function writeFile(
 
 export function appendFile(
   file: FileLike,
-  data: WholeData | DataPieces,
+  data: WholeData | DataChunks,
   options?: WriteOptions | BufferEncoding | null,
 ): Promise<void> {
   return write(file, data, options, "a");
@@ -137,22 +137,22 @@ function write(file: unknown, data: unknown, options: unknown, defaultFlag: stri
     const checked = fileOptions(options);
     const flush = flushOption(checked);
     const mode = parseMode(checked.mode, "mode", FILE_MODE);
-    const whole = isPieces(data) ? null : viewOf(data, "data", checked.encoding);
+    const whole = isChunks(data) ? null : viewOf(data, "data", checked.encoding);
     throwIfAborted(checked.signal);
     const isOwned = typeof data === "string";
     const path = toPath(file);
     const flags = parseFlags(checked.flag || defaultFlag, "options.flag");
     const backend = currentBackend();
-    const pieces = data as DataPieces;
+    const chunks = data as DataChunks;
     if (!isLimited(checked)) {
       return whole === null
-        ? writePieces(path, pieces, flags, mode, checked)
+        ? writeChunks(path, chunks, flags, mode, checked)
         : backend.writeFile(path, whole, flags, mode, { flush, isOwned });
     }
     const landed: Landed = { bytes: 0 };
     const save = (signal: AbortSignal): Promise<void> =>
       whole === null
-        ? writePieces(path, pieces, flags, mode, checked, signal)
+        ? writeChunks(path, chunks, flags, mode, checked, signal)
         : unlessAborted(
             backend.writeFile(path, whole, flags, mode, { signal, flush, landed, isOwned }),
             signal,
@@ -164,14 +164,14 @@ function write(file: unknown, data: unknown, options: unknown, defaultFlag: stri
   }
 }
 
-async function writePieces(
+async function writeChunks(
   path: string | Buffer,
-  pieces: DataPieces,
+  chunks: DataChunks,
   flags: number,
   mode: number,
   options: FileOptions,
   signal?: AbortSignal,
 ): Promise<void> {
   const handle = await openFor(path, flags, mode, signal);
-  await thenClose(handle, handle.writeFile(pieces, { ...options, signal, timeoutMs: undefined } as WriteOptions));
+  await thenClose(handle, handle.writeFile(chunks, { ...options, signal, timeoutMs: undefined } as WriteOptions));
 }

@@ -1,4 +1,4 @@
-// What FileHandle.readFile and writeFile do beyond the backend's loops: a buffer of the caller, data in pieces.
+// What FileHandle.readFile and writeFile do beyond the backend's loops: a buffer of the caller, data in chunks.
 // Assumes that the handle keeps its file open meanwhile and orders these among its other operations.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
@@ -6,7 +6,7 @@ import { readToEnd } from "../backend/loops.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { invalidArgType, invalidArgValue, refuseDetached, validateBuffer } from "../node/arguments.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
-import { type DataPieces, type FileOptions, viewOf } from "../node/options.ts";
+import { type DataChunks, type FileOptions, viewOf } from "../node/options.ts";
 import { bufferOf, byteLengthOf, byteOffsetOf, bytesOf, isView } from "../node/views.ts";
 
 /** Throws unless `options.buffer` is absent, a view, or a function that is to return one. */
@@ -71,15 +71,15 @@ async function hasMore(backend: Backend, file: OpenFile): Promise<boolean> {
   return (await backend.read(file, Buffer.allocUnsafe(1), 0, 1, -1)).bytesRead > 0;
 }
 
-/** Writes one piece after the other, each through `write`. Ends the iteration if one fails. */
-export async function writePieces(
-  pieces: DataPieces,
+/** Writes one chunk after the other, each through `write`. Ends the iteration if one fails. */
+export async function writeChunks(
+  chunks: DataChunks,
   options: FileOptions,
   write: (bytes: Uint8Array) => Promise<void>,
 ): Promise<void> {
-  for await (const piece of pieces) {
+  for await (const chunk of chunks) {
     throwIfAborted(options.signal);
-    await write(bytesOf(viewOf(piece, "data", options.encoding)));
+    await write(bytesOf(viewOf(chunk, "data", options.encoding)));
     throwIfAborted(options.signal);
   }
 }

@@ -14,12 +14,12 @@ import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "
 import { later } from "../node/loading.ts";
 import { withLengths } from "../node/named.ts";
 import {
-  type DataPieces,
+  type DataChunks,
   type FileOptions,
   fileOptions,
   flushOption,
+  isChunks,
   isLimited,
-  isPieces,
   type HandleReadOptions as ReadFileOptions,
   viewOf,
   type WholeData,
@@ -31,7 +31,7 @@ import type { ReadStreamOptions, WriteStreamOptions } from "../streams/node-stre
 import type { WebStreamOptions } from "../streams/web-stream.ts";
 import { fchmod, fchown, futimes } from "./attributes.ts";
 import { isBunClassLinked } from "./bun-class.ts";
-import { readContent, validateReadFileBuffer, writePieces } from "./contents.ts";
+import { readContent, validateReadFileBuffer, writeChunks } from "./contents.ts";
 import { bunHandleOf, fileOf, mustBeOpen, OpenHandle, sourceOf, syncsOf } from "./core.ts";
 import { collected, disown } from "./finalizer.ts";
 import type { FileLock, LockOptions } from "./lock.ts";
@@ -109,17 +109,17 @@ export class FileHandle extends OpenHandle {
    * a view, or anything that is iterated, also asynchronously, and yields those. `flush` syncs afterwards. An abort
    * ends the write that is under way, where it can be; its error's `bytesWritten` says how far it came.
    */
-  writeFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+  writeFile(data: WholeData | DataChunks, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     try {
       mustBeOpen(this, "writeFile");
       const checked = fileOptions(options);
       const flush = flushOption(checked);
-      const bytes = isPieces(data) ? null : bytesOf(viewOf(data, "data", checked.encoding));
+      const bytes = isChunks(data) ? null : bytesOf(viewOf(data, "data", checked.encoding));
       throwIfAborted(checked.signal);
       const landed: Landed = { bytes: 0 };
       const write = (signal?: AbortSignal): Promise<void> =>
         bytes === null
-          ? this.#writePieces(data as DataPieces, { ...checked, signal }, flush, landed)
+          ? this.#writeChunks(data as DataChunks, { ...checked, signal }, flush, landed)
           : this.#writeBytes(bytes, signal, flush, landed);
       if (!isLimited(checked)) return write();
       return limited(checked, "write", (signal) => unlessAborted(write(signal), signal, landed));
@@ -135,10 +135,10 @@ export class FileHandle extends OpenHandle {
     );
   }
 
-  #writePieces(pieces: DataPieces, options: FileOptions, flush: boolean, landed: Landed): Promise<void> {
-    // Each piece takes its own turn: the source may itself read from this handle.
+  #writeChunks(chunks: DataChunks, options: FileOptions, flush: boolean, landed: Landed): Promise<void> {
+    // Each chunk takes its own turn: the source may itself read from this handle.
     const write = (bytes: Uint8Array): Promise<void> => this.#writeBytes(bytes, options.signal, false, landed);
-    return sourceOf(this).turns.hold(() => this.#flushed(writePieces(pieces, options, write), flush));
+    return sourceOf(this).turns.hold(() => this.#flushed(writeChunks(chunks, options, write), flush));
   }
 
   #flushed(written: Promise<void>, flush: boolean): Promise<void> {
@@ -146,7 +146,7 @@ export class FileHandle extends OpenHandle {
   }
 
   /** The same as writeFile: it is opening with "a" that makes writes append. */
-  appendFile(data: WholeData | DataPieces, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
+  appendFile(data: WholeData | DataChunks, options?: WriteFileOptions | BufferEncoding | null): Promise<void> {
     return this.writeFile(data, options);
   }
 

@@ -143,11 +143,11 @@ export function statOptions(options: unknown): StatOptions {
 
 /** Data that writeFile and appendFile take as a whole. */
 export type WholeData = string | View;
-/** Data that they take piece by piece. */
-export type DataPieces = Iterable<WholeData> | AsyncIterable<WholeData>;
+/** Data that they take chunk by chunk. */
+export type DataChunks = Iterable<WholeData> | AsyncIterable<WholeData>;
 
 /** Arrays, sets, generators, streams: what is iterated, and neither a string nor a view. */
-export function isPieces(data: unknown): data is DataPieces {
+export function isChunks(data: unknown): data is DataChunks {
   if (data === null || typeof data !== "object" || isView(data)) return false;
   const { [Symbol.iterator]: iterator, [Symbol.asyncIterator]: asyncIterator } = data as Record<symbol, unknown>;
   return typeof iterator === "function" || typeof asyncIterator === "function";

@@ -1,7 +1,7 @@
-// Pieces of any size to an open file: gathered until a write is worth its while, a few of which are under way at a time through the
+// Chunks of any size to an open file: gathered until a write is worth its while, a few of which are under way at a time through the
 // ring, never on the JavaScript thread. What all writers of the thread hold together is bounded, however many there are (rooms.ts).
-// Assumes an open file that nobody else writes. Every piece is copied when it comes: while it is warm a copy costs a tenth of what it
-// costs to keep the piece, which is new memory each time, until it is written; and its owner may use it again.
+// Assumes an open file that nobody else writes. Every chunk is copied when it comes: while it is warm a copy costs a tenth of what it
+// costs to keep the chunk, which is new memory each time, until it is written; and its owner may use it again.
 
 import { acquireRoom, areScarce, releaseRoom, turn } from "./rooms.ts";
 
@@ -16,7 +16,7 @@ export interface ChunkSink {
 interface ChunkOptions {
   /**
    * One write after another (default false), so that the file holds all that came before its end whenever it is looked at: for
-   * what is appended, and for what is gone on with after a crash. Pieces that came before an error are then written, too.
+   * what is appended, and for what is gone on with after a crash. Chunks that came before an error are then written, too.
    */
   inOrder?: boolean | undefined;
 }
@@ -24,19 +24,19 @@ interface ChunkOptions {
 /** Writers with a room that is not full: whoever lacks one has them write what they have. */
 const gathering = new Set<ChunkWriter>();
 
-/** Writes all pieces from a position on. Resolves to their bytes, rejects with the first error of a write or of the source. */
+/** Writes all chunks from a position on. Resolves to their bytes, rejects with the first error of a write or of the source. */
 export async function writeChunks(
   sink: ChunkSink,
   position: number,
-  pieces: AsyncIterable<Uint8Array>,
+  chunks: AsyncIterable<Uint8Array>,
   options: ChunkOptions = {},
 ): Promise<number> {
   const writer = new ChunkWriter(sink, position, options);
   let bytes = 0;
   try {
-    for await (const piece of pieces) {
-      bytes += piece.byteLength;
-      await writer.add(piece);
+    for await (const chunk of chunks) {
+      bytes += chunk.byteLength;
+      await writer.add(chunk);
     }
     await writer.end();
     return bytes;

@@ -1,12 +1,12 @@
-// FileWriter: pieces one after another to a file, each with a promise. The promises are its backpressure: who does not wait for them
+// FileWriter: chunks one after another to a file, each with a promise. The promises are its backpressure: who does not wait for them
 // fills memory.
 // Assumes that nobody else writes at the same position. A descriptor or handle stays the caller's.
 
 import { open } from "../fs/open.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
 import { invalidArgType, validateBoolean, validateEach, validateInteger, validateObject } from "../node/arguments.ts";
-import { piecesOf } from "./pieces.ts";
-import { type Sink, sinkOf, writePiece } from "./write.ts";
+import { chunksOf } from "./chunks.ts";
+import { type Sink, sinkOf, writeChunk } from "./write.ts";
 
 const HIGH_WATER_MARK = 1024 * 1024;
 
@@ -20,7 +20,7 @@ export interface FileWriterOptions {
   flush?: boolean | undefined;
 }
 
-/** Writes pieces one after another. Its promises are its backpressure: who does not wait for them fills memory. */
+/** Writes chunks one after another. Its promises are its backpressure: who does not wait for them fills memory. */
 export class FileWriter implements AsyncDisposable {
   readonly #sink: Promise<Sink>;
   readonly #isOwn: boolean;
@@ -53,13 +53,13 @@ export class FileWriter implements AsyncDisposable {
     if (typeof data !== "string" && !isBytes)
       throw invalidArgType("data", ["string", "TypedArray", "ArrayBuffer"], data);
     const length = typeof data === "string" ? Buffer.byteLength(data) : data.byteLength;
-    const pieces = piecesOf(data);
+    const chunks = chunksOf(data);
     this.#waiting += length;
     const done = this.#tail.then(async () => {
       try {
         if (this.#failure !== null) return;
         const sink = await this.#sink;
-        for await (const piece of pieces) this.bytesWritten += await writePiece(sink, piece);
+        for await (const chunk of chunks) this.bytesWritten += await writeChunk(sink, chunk);
       } catch (error) {
         this.#failure = { error };
       } finally {

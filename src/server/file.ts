@@ -11,9 +11,9 @@ import { FileHandle } from "../handle/file-handle.ts";
 import { invalidArgType, validateInteger, validateObject } from "../node/arguments.ts";
 import { toPath } from "../node/path.ts";
 import { writeChunks } from "./chunk-writer.ts";
+import { chunksOf, type Writable } from "./chunks.ts";
 import { rangeOf } from "./conditional.ts";
 import { FileWriter, type FileWriterOptions } from "./file-writer.ts";
-import { piecesOf, type Writable } from "./pieces.ts";
 import { sinkOf, write } from "./write.ts";
 
 const CHUNK_BYTES = 256 * 1024;
@@ -139,9 +139,9 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     const isWhole = this.#start === 0 && this.#end === Number.POSITIVE_INFINITY;
     if (isWhole && typeof this.#source === "string") return readFile(this.#source) as Promise<Buffer<ArrayBuffer>>;
-    const pieces: Uint8Array[] = [];
-    for await (const piece of this) pieces.push(piece);
-    return Buffer.concat(pieces) as Uint8Array<ArrayBuffer>;
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of this) chunks.push(chunk);
+    return Buffer.concat(chunks) as Uint8Array<ArrayBuffer>;
   }
 
   /** The whole contents as an ArrayBuffer of their own. */
@@ -164,8 +164,8 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   async append(data: Writable): Promise<number> {
     const source = this.#source;
     if (typeof source === "string") return write(source, data, { append: true });
-    const pieces = piecesOf(data);
-    return writeChunks(sinkOf(source), (await this.stat()).size, pieces, { inOrder: true });
+    const chunks = chunksOf(data);
+    return writeChunks(sinkOf(source), (await this.stat()).size, chunks, { inOrder: true });
   }
 
   /** A stream of bytes, read as its consumer asks; `start` and `end` (exclusive) are within this file or slice. */

@@ -1,4 +1,4 @@
-// Memory that pieces are gathered in on their way to a file: rooms that are used again while they are warm, and a bound for what all
+// Memory that chunks are gathered in on their way to a file: rooms that are used again while they are warm, and a bound for what all
 // writers of the thread hold together. Beyond it writers take turns; nobody waits long for another, whose disk may be dead.
 // Assumes that a room is given back when the kernel has done with it.
 

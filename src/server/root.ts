@@ -27,7 +27,7 @@ import { invalidArgValue, validateObject, validateOneOf } from "../node/argument
 import { EINVAL } from "../node/errno.ts";
 import { retold, systemError } from "../node/errors.ts";
 import { FILE_MODE, FOLDER_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
-import type { DataPieces, HandleReadOptions, WholeData } from "../node/options.ts";
+import type { DataChunks, HandleReadOptions, WholeData } from "../node/options.ts";
 import { toPath } from "../node/path.ts";
 import { createReadStream, createWriteStream } from "../streams/node-stream.ts";
 import { copyFile } from "../tree/copy-file.ts";
@@ -149,7 +149,7 @@ export class Root {
   /** Writes a whole file, in place of what it had. See `writeFileAtomic` for one that is never half written. */
   async writeFile(
     name: Name,
-    data: WholeData | DataPieces,
+    data: WholeData | DataChunks,
     options: RootWriteOptions | BufferEncoding | null = {},
   ): Promise<void> {
     const given = typeof options === "string" ? { encoding: options } : { ...options };
@@ -161,7 +161,7 @@ export class Root {
   /** Adds to the end of a file, which is made if it is not there; never through a link out of the root. */
   appendFile(
     name: Name,
-    data: WholeData | DataPieces,
+    data: WholeData | DataChunks,
     options: RootWriteOptions | BufferEncoding | null = {},
   ): Promise<void> {
     const given = typeof options === "string" ? { encoding: options } : options;
@@ -169,7 +169,7 @@ export class Root {
   }
 
   /** A whole file in one step: the old one or the new one, at every moment. Options as `writeFileAtomic` of bun-uring/durable. */
-  async writeFileAtomic(name: Name, data: WholeData | DataPieces, options?: AtomicOptions): Promise<void> {
+  async writeFileAtomic(name: Name, data: WholeData | DataChunks, options?: AtomicOptions): Promise<void> {
     await this.#inParent(checkName(name), (path) => writeFileAtomic(path, data, options));
   }
 

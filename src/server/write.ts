@@ -1,6 +1,6 @@
 // write: what Bun.write takes, to a file, through the ring and never on the JavaScript thread. Missing folders are made, unless that
 // is not wanted; with `atomic` the file is the old or the new one at every moment.
-// Opens nothing before the data's first piece has come: a source that can't be read leaves the file as it is.
+// Opens nothing before the data's first chunk has come: a source that can't be read leaves the file as it is.
 
 import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
@@ -22,7 +22,7 @@ import { FILE_MODE, FOLDER_MODE, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { files } from "../streams/files.ts";
 import { type ChunkSink, writeChunks } from "./chunk-writer.ts";
-import { piecesOf, type Writable } from "./pieces.ts";
+import { chunksOf, type Writable } from "./chunks.ts";
 
 /** How `write` makes or replaces its target. */
 export interface WriteOptions {
@@ -58,22 +58,22 @@ export async function write(dest: Destination, data: Writable, options: WriteOpt
   validateAbortSignal(signal, "options.signal");
   const permissions = parseMode(mode, "options.mode", FILE_MODE);
   throwIfAborted(signal);
-  const pieces = await begun(piecesOf(data, signal));
-  if (typeof target !== "string") return writeTo(sinkOf(target), pieces, flush);
+  const chunks = await begun(chunksOf(data, signal));
+  if (typeof target !== "string") return writeTo(sinkOf(target), chunks, flush);
   const isAtomic = atomic || (!append && (await isSourceOf(target, data)));
   let bytes = 0;
   const begin = async (): Promise<void> => {
     if (isAtomic) {
       const own = mode === undefined ? {} : { mode: permissions };
       await replaceBy(target, { durability: flush ? "full" : "none", signal, ...own }, async (handle) => {
-        bytes = await writeChunks(handle, 0, pieces);
+        bytes = await writeChunks(handle, 0, chunks);
       });
       return;
     }
     const handle = await open(target, append ? "a" : "w", permissions);
     try {
       // In order behind what is there: the kernel puts each write at the end.
-      bytes = await writeChunks(handle, 0, pieces, { inOrder: append });
+      bytes = await writeChunks(handle, 0, chunks, { inOrder: append });
       throwIfAborted(signal);
       if (flush) await handle.sync();
     } catch (error) {
@@ -87,7 +87,7 @@ export async function write(dest: Destination, data: Writable, options: WriteOpt
   } catch (error) {
     const { code, syscall } = error as NodeJS.ErrnoException;
     if (!createPath || code !== "ENOENT" || syscall !== "open") {
-      await pieces.return(undefined);
+      await chunks.return(undefined);
       throw error;
     }
     await makePath(currentBackend(), dirname(target), FOLDER_MODE);
@@ -118,23 +118,23 @@ export function sinkOf(target: number | FileHandle): Sink {
   return target instanceof FileHandle ? target : files().adopt(target).handle;
 }
 
-async function writeTo(sink: Sink, pieces: AsyncIterable<Uint8Array>, flush: boolean): Promise<number> {
+async function writeTo(sink: Sink, chunks: AsyncIterable<Uint8Array>, flush: boolean): Promise<number> {
   let bytes = 0;
-  for await (const piece of pieces) bytes += await writePiece(sink, piece);
+  for await (const chunk of chunks) bytes += await writeChunk(sink, chunk);
   if (flush) await sink.sync();
   return bytes;
 }
 
-/** All of a piece, at the sink's own position. */
-export async function writePiece(sink: Sink, piece: Uint8Array): Promise<number> {
-  const length = piece.byteLength;
-  for (let at = 0; at < length; ) at += (await sink.write(piece, at, length - at, null)).bytesWritten;
+/** All of a chunk, at the sink's own position. */
+export async function writeChunk(sink: Sink, chunk: Uint8Array): Promise<number> {
+  const length = chunk.byteLength;
+  for (let at = 0; at < length; ) at += (await sink.write(chunk, at, length - at, null)).bytesWritten;
   return length;
 }
 
-/** The same pieces, of which the first has come. */
-async function begun(pieces: AsyncIterable<Uint8Array>): Promise<AsyncGenerator<Uint8Array>> {
-  const iterator = pieces[Symbol.asyncIterator]();
+/** The same chunks, of which the first has come. */
+async function begun(chunks: AsyncIterable<Uint8Array>): Promise<AsyncGenerator<Uint8Array>> {
+  const iterator = chunks[Symbol.asyncIterator]();
   const first = await iterator.next();
   let isFirst = true;
   const all: AsyncGenerator<Uint8Array> = {

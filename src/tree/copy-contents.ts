@@ -1,4 +1,4 @@
-// The contents of one open file into another: several pieces in flight over pool buffers, holes left out, the tail of an
+// The contents of one open file into another: several chunks in flight over pool buffers, holes left out, the tail of an
 // O_DIRECT copy padded and cut. Assumes both files are open and the target is empty; closes and removes nothing.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
@@ -21,21 +21,21 @@ export interface CopyProgress {
 }
 
 interface ContentOptions {
-  /** Bytes of a piece. */
+  /** Bytes of a chunk. */
   chunk: number;
-  /** Pieces in flight. */
+  /** Chunks in flight. */
   depth: number;
   signal: AbortSignal | null;
   onProgress: ((progress: CopyProgress) => void) | null;
 }
 
 interface PipelineOptions extends ContentOptions {
-  /** Buffers of one piece each, made when they are asked for first. */
+  /** Buffers of one chunk each, made when they are asked for first. */
   pool: () => BufferPool;
 }
 
 export const DEFAULT_CHUNK: number = 256 * 1024;
-/** Copies with pieces of that size and no more in flight share one pool. */
+/** Copies with chunks of that size and no more in flight share one pool. */
 const SHARED_BUFFERS = 16;
 const OWN_POSITION = -1;
 const SEEK_DATA = 3;
@@ -115,7 +115,7 @@ class Pipeline {
   readonly #options: PipelineOptions;
   readonly #size: number;
   readonly #sparse: boolean;
-  /** The next piece starts here, within data that ends at `#dataEnd`. */
+  /** The next chunk starts here, within data that ends at `#dataEnd`. */
   #next = 0;
   #dataEnd: number;
   /** Where the file really ends: less than its size if it shrank meanwhile. */
@@ -135,7 +135,7 @@ class Pipeline {
     this.#dataEnd = this.#sparse && this.#seeks ? 0 : info.size;
   }
 
-  /** Whether holes can be asked for; elsewhere they are seen as pieces of zeros. */
+  /** Whether holes can be asked for; elsewhere they are seen as chunks of zeros. */
   get #seeks(): boolean {
     return !this.#source.remote && this.#backend.seek !== null;
   }
@@ -150,11 +150,11 @@ class Pipeline {
       await this.#backend.ftruncate(this.#target, 0); // from the start: the source has grown or shrunk, or it can't be done
       this.#written = 0;
     }
-    const pieces = Math.ceil(this.#size / this.#options.chunk);
-    const workers = Math.min(this.#options.depth, pieces);
+    const chunks = Math.ceil(this.#size / this.#options.chunk);
+    const workers = Math.min(this.#options.depth, chunks);
     await Promise.all(Array.from({ length: workers }, () => this.#work()));
     if (this.#failure !== null) throw this.#failure.reason;
-    // A hole at the end, or the padding of O_DIRECT's last piece.
+    // A hole at the end, or the padding of O_DIRECT's last chunk.
     if (this.#written !== this.#end) await this.#backend.ftruncate(this.#target, this.#end);
     return this.#end;
   }
@@ -194,24 +194,24 @@ class Pipeline {
     }
   }
 
-  /** One of the pieces in flight. Never rejects: the first failure stops them all, and each ends its own operation. */
+  /** One of the chunks in flight. Never rejects: the first failure stops them all, and each ends its own operation. */
   async #work(): Promise<void> {
     const { pool, signal } = this.#options;
     try {
       using lease = await pool().acquire({ signal: signal ?? undefined });
       while (this.#failure === null) {
         throwIfAborted(signal);
-        const start = this.#nextPiece();
+        const start = this.#nextChunk();
         if (start >= this.#end) return;
-        await this.#copyPiece(lease.bytes, start, this.#next);
+        await this.#copyChunk(lease.bytes, start, this.#next);
       }
     } catch (reason) {
       this.#failure ??= { reason };
     }
   }
 
-  /** Where the next piece starts; `#next` is its end. At or behind `#end` there is none. */
-  #nextPiece(): number {
+  /** Where the next chunk starts; `#next` is its end. At or behind `#end` there is none. */
+  #nextChunk(): number {
     if (this.#next >= this.#dataEnd && this.#next < this.#size && this.#sparse && this.#seeks) this.#seekData();
     const start = this.#next;
     this.#next = Math.min(start + this.#options.chunk, this.#dataEnd);
@@ -235,7 +235,7 @@ class Pipeline {
     return this.#source.direct || this.#target.direct;
   }
 
-  async #copyPiece(buffer: Buffer, start: number, end: number): Promise<void> {
+  async #copyChunk(buffer: Buffer, start: number, end: number): Promise<void> {
     let filled = 0;
     while (filled < end - start) {
       // O_DIRECT takes whole units only; the read that meets the end of the file comes back shorter.
@@ -248,11 +248,11 @@ class Pipeline {
     if (filled < end - start) this.#end = Math.min(this.#end, start + filled); // it shrank
     if (filled === 0) return;
     const hole = this.#sparse && !this.#seeks && isZero(buffer, filled);
-    if (!hole) await this.#writePiece(buffer, filled, start);
+    if (!hole) await this.#writeChunk(buffer, filled, start);
     this.#advance(filled);
   }
 
-  async #writePiece(buffer: Buffer, length: number, start: number): Promise<void> {
+  async #writeChunk(buffer: Buffer, length: number, start: number): Promise<void> {
     let padded = length;
     if (this.#target.direct) {
       padded = roundUp(length, DIRECT_UNIT);

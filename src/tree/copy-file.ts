@@ -25,15 +25,15 @@ export type { CopyProgress } from "./copy-contents.ts";
 export interface CopyFileOptions extends Limits {
   /** COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE. Default 0. */
   mode?: number | undefined;
-  /** Called after each piece, and at least once. It must not throw. */
+  /** Called after each chunk, and at least once. It must not throw. */
   onProgress?: ((progress: CopyProgress) => void) | undefined;
   /** Past the page cache with O_DIRECT, where the file systems take it. Default false. */
   direct?: boolean | undefined;
   /** "bypass": the pages of a large file leave the page cache when they have been copied, as with `open`. Default "keep". */
   cache?: CacheUse | undefined;
-  /** Pieces in flight, 1 to 64. Default 8. */
+  /** Chunks in flight, 1 to 64. Default 8. */
   queueDepth?: number | undefined;
-  /** Bytes of a piece, a multiple of 4096 up to 64 MiB. Default 256 KiB (measured: 4 MiB pieces take twice as long). */
+  /** Bytes of a chunk, a multiple of 4096 up to 64 MiB. Default 256 KiB (measured: 4 MiB chunks take twice as long). */
   chunkSize?: number | undefined;
 }
 

@@ -96,10 +96,10 @@ describe("records", () => {
   test("are numbered anew over all pieces of a group", () => {
     const group = new Group("records", 100, 5);
     for (let i = 0; i < 3; i++) group.add("x".repeat(200_000));
-    expect(frameAt(group.pieces[2]!, 0, 5)).toMatchObject({ sequence: 102, index: 2 });
+    expect(frameAt(group.chunks[2]!, 0, 5)).toMatchObject({ sequence: 102, index: 2 });
     group.renumber(7, 99);
-    expect(frameAt(group.pieces[2]!, 0, 5)).toBe(null);
-    const frames = group.pieces.map((bytes) => frameAt(bytes, 0, 99));
+    expect(frameAt(group.chunks[2]!, 0, 5)).toBe(null);
+    const frames = group.chunks.map((bytes) => frameAt(bytes, 0, 99));
     expect(frames.map((frame) => typeof frame === "object" && frame && [frame.sequence, frame.index])).toEqual([
       [7, 0],
       [8, 1],

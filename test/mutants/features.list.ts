@@ -78,7 +78,7 @@ const list: readonly Mutant[] = [
       "    this.#count(group);\n",
       { survives: "where there is something to flush a group is scheduled or under way, and looks for room by itself" },
     ],
-    ["flushSync leaves a hole", "      if (this.#flying !== null) this.#file.putAgain(this.#flying.pieces);\n", ""],
+    ["flushSync leaves a hole", "      if (this.#flying !== null) this.#file.putAgain(this.#flying.chunks);\n", ""],
   ]),
   ...inFile("durable/append-log.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
     [
@@ -97,8 +97,8 @@ const list: readonly Mutant[] = [
     ['"drain" never comes', 'this.emit("drain");', ""],
     [
       "an acknowledged group is not synced",
-      "await this.#file.put(group.pieces, group.used, landed);",
-      "void this.#file.put(group.pieces, group.used, landed);",
+      "await this.#file.put(group.chunks, group.used, landed);",
+      "void this.#file.put(group.chunks, group.used, landed);",
     ],
   ]),
   ...inFile("durable/scan.ts", { tests: ["durable/append-log", "durable/trouble"] }, [

@@ -1,4 +1,4 @@
-// What can be written, as pieces of bytes one after another: what `Bun.write` takes, and arrays and async iterables of it.
+// What can be written, as chunks of bytes one after another: what `Bun.write` takes, and arrays and async iterables of it.
 // Assumes that streams and bodies are nobody else's. Memory that is small is taken as it is at the call; more must stay as it is
 // until it is written.
 
@@ -26,11 +26,11 @@ const COPIED_BYTES = 1024 * 1024;
 const encoder = new TextEncoder();
 
 /** Checks the kind at the call, so that a wrong one rejects before anything is opened. */
-export function piecesOf(data: Writable, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+export function chunksOf(data: Writable, signal?: AbortSignal): AsyncIterable<Uint8Array> {
   if (typeof data === "string") return one(encoder.encode(data));
   if (isView(data)) return one(taken(viewed(data)));
   if (data instanceof ArrayBuffer || data instanceof SharedArrayBuffer) return one(taken(new Uint8Array(data)));
-  if (Array.isArray(data)) return chained(data.map((part: Writable) => piecesOf(part, signal)));
+  if (Array.isArray(data)) return chained(data.map((part: Writable) => chunksOf(part, signal)));
   if (data instanceof Response || data instanceof Request) {
     mustBeUnread(data);
     return data.body === null ? none() : streamed(data.body, signal);
