@@ -223,7 +223,7 @@ class DirectFile {
     return done;
   }
 
-  /** Reads the blocks that are written in part, changes them and writes all. Returns how many of `bytes` have landed. */
+  /** Reads the blocks that are written in part, changes them and writes all. Returns how many of `bytes` are written. */
   #writeBounced(bytes: Uint8Array, position: number): Promise<number> {
     const block = this.#block;
     const { length } = bytes;
@@ -334,7 +334,7 @@ export function directBackend(base: Backend, file: OpenFile, options: DirectOpti
     writev: (_, views, position, given = views as any) => direct.writev(views, position, given),
     readBatch: (_, reads, signal) =>
       isStraight(options, reads) ? base.readBatch(file, reads, signal) : readEach(made, file, reads, signal),
-    writeSynced: (_, buffers, position, landed) => writeThenSync(made, file, buffers, position, landed),
+    writeSynced: (_, buffers, position, progress) => writeThenSync(made, file, buffers, position, progress),
     ftruncate: (_, length) => direct.ftruncate(length),
     fstat: (_, bigint) => direct.fstat(bigint),
     close: () => direct.close(),

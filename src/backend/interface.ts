@@ -3,7 +3,7 @@
 // with the same results and the same errors, so that nothing above can tell them apart.
 
 import type { BigIntStats, Stats } from "node:fs";
-import type { Landed } from "../node/abort.ts";
+import type { Written } from "../node/abort.ts";
 import type { FileInfo } from "../node/file-info.ts";
 
 /** A validated path: a string without NUL, or raw bytes without NUL (which need not be UTF-8). */
@@ -78,7 +78,7 @@ export interface WriteFileOptions {
   /** fsync before the file is closed. */
   flush?: boolean | undefined;
   /** Counts what is written. */
-  landed?: Landed | undefined;
+  progress?: Written | undefined;
   /** Nobody else has the data. */
   isOwned?: boolean | undefined;
 }
@@ -289,9 +289,9 @@ export interface Backend extends Beyond {
 
   /**
    * Writes all of the buffers, then fdatasync: resolves when everything is on the storage device. A short write is gone
-   * on with before anything is synced. `landed` counts what is written; the error says with its `syscall` what failed.
+   * on with before anything is synced. `progress` counts what is written; the error says with its `syscall` what failed.
    */
-  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Promise<void>;
+  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, progress: Written): Promise<void>;
 
   /**
    * Many positioned reads as one operation: for each the bytes that it brought, or -errno. When the signal fires it rejects with an

@@ -2,7 +2,7 @@
 // Assumes that nobody else uses the file's own position meanwhile; whoever calls has to see to that.
 
 import { constants } from "../kernel/constants.ts";
-import { type Landed, throwIfAborted } from "../node/abort.ts";
+import { throwIfAborted, type Written } from "../node/abort.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
@@ -107,10 +107,10 @@ export function writeAll(
   file: OpenFile,
   bytes: Uint8Array,
   signal?: Signal,
-  landed: Landed = { bytes: 0 },
+  progress: Written = { bytesWritten: 0 },
   position?: number,
 ): Promise<void> {
-  return inSteps(writingAll(backend, file, bytes, signal, landed, position));
+  return inSteps(writingAll(backend, file, bytes, signal, progress, position));
 }
 
 /** `writeAll` as steps of more. */
@@ -119,7 +119,7 @@ export function* writingAll(
   file: OpenFile,
   bytes: Uint8Array,
   signal: Signal,
-  landed: Landed,
+  progress: Written,
   position: number = -1,
 ): Steps<void> {
   const { byteLength } = bytes;
@@ -131,7 +131,7 @@ export function* writingAll(
     const { bytesWritten } = yield* done(backend.write(file, bytes, at, length, position < 0 ? -1 : position + at));
     if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
     at += bytesWritten;
-    landed.bytes += bytesWritten;
+    progress.bytesWritten += bytesWritten;
   }
 }
 
@@ -141,17 +141,17 @@ export function writeThenSync(
   file: OpenFile,
   buffers: readonly Uint8Array[],
   position: number,
-  landed: Landed,
+  progress: Written,
   sync: () => Promise<void> = () => backend.fdatasync(file),
 ): Promise<void> {
   return inSteps(function* (): Steps<void> {
-    const start = landed.bytes;
+    const start = progress.bytesWritten;
     const lengths = buffers.map(({ byteLength }) => byteLength);
     let ahead = 0;
     if (buffers.length > 1) {
       // As far as one call reaches: others who write at the file's own position don't come in between.
       const { bytesWritten } = yield* done(backend.writev(file, buffers.slice(0, MAX_VECTOR), position));
-      landed.bytes += bytesWritten;
+      progress.bytesWritten += bytesWritten;
       ahead = bytesWritten;
       if (buffers.some(({ byteLength }, i) => byteLength !== lengths[i])) throw dataTaken();
     }
@@ -160,11 +160,11 @@ export function writeThenSync(
       ahead -= first;
       for (let from = first; from < lengths[i]!; ) {
         if (bytes.byteLength !== lengths[i]) throw dataTaken();
-        const at = position < 0 ? -1 : position + landed.bytes - start;
+        const at = position < 0 ? -1 : position + progress.bytesWritten - start;
         const { bytesWritten } = yield* done(backend.write(file, bytes, from, bytes.byteLength - from, at));
         if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
         from += bytesWritten;
-        landed.bytes += bytesWritten;
+        progress.bytesWritten += bytesWritten;
       }
     }
     yield* done(sync());

@@ -1,7 +1,7 @@
 // Whole files on the node backend: read and written by Bun's own calls where those can be had, else in steps.
 // Assumes validated arguments, and the node backend; nothing else is given the steps.
 
-import { type Landed, throwIfAborted } from "../node/abort.ts";
+import { throwIfAborted, type Written } from "../node/abort.ts";
 import { dataTaken } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { namingFolder, systemError } from "../node/errors.ts";
@@ -90,7 +90,7 @@ export function writeWhole(
   data: View,
   flags: number,
   mode: number,
-  { signal, flush = false, landed = { bytes: 0 }, isOwned = false }: WriteFileOptions,
+  { signal, flush = false, progress = { bytesWritten: 0 }, isOwned = false }: WriteFileOptions,
 ): Promise<void> {
   return inSteps(function* (): Steps<void> {
     throwIfAborted(signal);
@@ -104,7 +104,7 @@ export function writeWhole(
     try {
       // Taken while the file was being opened: an empty file would be no error.
       if (bytes.byteLength !== byteLength) throw dataTaken();
-      yield* writeOpened(backend, file, bytes, truncates, flush, signal, landed);
+      yield* writeOpened(backend, file, bytes, truncates, flush, signal, progress);
     } catch (error) {
       yield* settled(backend.close(file));
       throw error;
@@ -148,14 +148,14 @@ function* writeOpened(
   truncates: boolean,
   flush: boolean,
   signal: Signal,
-  landed: Landed,
+  progress: Written,
 ): Steps<void> {
   try {
-    yield* writingAll(backend, file, bytes, signal, landed);
-    if (truncates) yield* truncateTo(backend, file, landed.bytes);
+    yield* writingAll(backend, file, bytes, signal, progress);
+    if (truncates) yield* truncateTo(backend, file, progress.bytesWritten);
     if (flush) yield* done(backend.fsync(file));
   } catch (error) {
-    if (truncates) yield* settled(backend.ftruncate(file, landed.bytes));
+    if (truncates) yield* settled(backend.ftruncate(file, progress.bytesWritten));
     throw error;
   }
 }

@@ -4,7 +4,7 @@
 
 import type * as fs from "node:fs";
 import type { Native } from "../kernel/shim.ts";
-import type { Landed } from "../node/abort.ts";
+import type { Written } from "../node/abort.ts";
 import { bufferTaken, unavailable } from "../node/arguments.ts";
 import { bun, bunFs } from "../node/bun-fs.ts";
 import { EINTR, ENOSYS, EPERM } from "../node/errno.ts";
@@ -245,8 +245,8 @@ class NodeBackend implements Backend {
     );
   }
 
-  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, landed: Landed): Promise<void> {
-    return writeThenSync(this, file, buffers, position, landed);
+  writeSynced(file: OpenFile, buffers: readonly Uint8Array[], position: number, progress: Written): Promise<void> {
+    return writeThenSync(this, file, buffers, position, progress);
   }
 
   fsync(file: OpenFile): Promise<void> {

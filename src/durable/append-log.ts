@@ -260,14 +260,14 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
     this.#gather();
     this.#flying = group;
     group.base = this.#file.end;
-    const landed = { bytes: 0 };
+    const progress = { bytesWritten: 0 };
     try {
-      await this.#file.put(group.chunks, group.used, landed);
+      await this.#file.put(group.chunks, group.used, progress);
       // A sync beside it has failed: the kernel says so to one of the two.
       if (this.#failure !== null) throw this.#failure;
     } catch (error) {
       this.#flying = null;
-      return this.#giveUp(group, error as NodeJS.ErrnoException, landed.bytes);
+      return this.#giveUp(group, error as NodeJS.ErrnoException, progress.bytesWritten);
     }
     this.#flying = null;
     this.#count(group);
@@ -286,11 +286,11 @@ export class AppendLog extends EventEmitter implements AsyncDisposable {
   }
 
   /** A group that was not written is cut off; after a failed sync nobody knows what is there, and the log ends. */
-  async #giveUp(group: Group, error: NodeJS.ErrnoException, landed: number): Promise<void> {
+  async #giveUp(group: Group, error: NodeJS.ErrnoException, bytesWritten: number): Promise<void> {
     let isFinal = error.syscall !== "write" || this.#ahead.length > 0 || this.#failure !== null;
     if (!isFinal) {
       try {
-        await this.#file.cut(landed);
+        await this.#file.cut(bytesWritten);
         // What has been gathered meanwhile comes in its place.
         this.#gathering.renumber(group.first, this.#file.salt);
       } catch {

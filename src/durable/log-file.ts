@@ -5,6 +5,7 @@
 import { fdatasyncSync, fstatSync, ftruncateSync, type Stats, writeSync } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { writeThenSync } from "../backend/loops.ts";
+import type { Written } from "../node/abort.ts";
 import { clockMs } from "../node/clock.ts";
 import { writeAllSync } from "./at-exit.ts";
 import { SEGMENT_HEADER_BYTES } from "./frames.ts";
@@ -64,12 +65,12 @@ export class LogFile {
     return this.#position >= this.#maxBytes || clockMs() - this.#openedAt >= this.#maxAgeMs;
   }
 
-  /** Writes a group, and syncs it if the log is durable. Where it fails the position stays; `landed` tells what is there. */
-  async put(chunks: readonly Buffer[], length: number, landed: { bytes: number }): Promise<void> {
+  /** Writes a group, and syncs it if the log is durable. Where it fails the position stays; `progress` tells what is there. */
+  async put(chunks: readonly Buffer[], length: number, progress: Written): Promise<void> {
     if (this.#zeros !== null) await this.#zeros.before(this.#position + length);
     const position = this.#isPlaced ? this.#position : -1;
-    if (this.#isDurable) await this.#backend.writeSynced(this.file, chunks, position, landed);
-    else await writeThenSync(this.#backend, this.file, chunks, position, landed, async () => {});
+    if (this.#isDurable) await this.#backend.writeSynced(this.file, chunks, position, progress);
+    else await writeThenSync(this.#backend, this.file, chunks, position, progress, async () => {});
     this.#position += length;
   }
 
@@ -115,16 +116,16 @@ export class LogFile {
   }
 
   /** Cuts off what a failed write has left behind the position. */
-  async cut(landed: number): Promise<void> {
+  async cut(bytesWritten: number): Promise<void> {
     this.isClosedOff = true;
     const zeros = this.#zeros;
     await zeros?.settle();
     this.#zeros = null; // where there is no room nothing is filled ahead
     if (this.#isPlaced) await this.#backend.ftruncate(this.file, this.#position);
-    else if (landed > 0) {
+    else if (bytesWritten > 0) {
       // Not at the position: lines may have been cut or added from outside.
       const { size } = (await this.#backend.fstat(this.file, false)) as Stats;
-      await this.#backend.ftruncate(this.file, Math.max(0, size - landed));
+      await this.#backend.ftruncate(this.file, Math.max(0, size - bytesWritten));
     }
     this.isClosedOff = false;
   }

@@ -201,7 +201,7 @@ async function beginSegment(backend: Backend, file: OpenFile, options: Checked, 
   const header = segmentHeader(next);
   await backend.ftruncate(file, 0);
   if (options.durability === "none") await backend.write(file, header, 0, header.length, 0);
-  else await backend.writeSynced(file, [header], 0, { bytes: 0 });
+  else await backend.writeSynced(file, [header], 0, { bytesWritten: 0 });
   return {
     file,
     recovered: { records: 0, bytes: 0, cutBytes: 0 },

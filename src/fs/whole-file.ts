@@ -8,7 +8,7 @@ import type { FileHandle as NodeFileHandle } from "node:fs/promises";
 import { currentBackend } from "../backend/choose.ts";
 import { validateReadFileBuffer } from "../handle/contents.ts";
 import type { FileHandle } from "../handle/file-handle.ts";
-import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import { abortable, type Limits, limited, throwIfAborted, unlessAborted, type Written } from "../node/abort.ts";
 import { later } from "../node/loading.ts";
 import { FILE_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
 import {
@@ -149,14 +149,14 @@ function write(file: unknown, data: unknown, options: unknown, defaultFlag: stri
         ? writeChunks(path, chunks, flags, mode, checked)
         : backend.writeFile(path, whole, flags, mode, { flush, isOwned });
     }
-    const landed: Landed = { bytes: 0 };
+    const progress: Written = { bytesWritten: 0 };
     const save = (signal: AbortSignal): Promise<void> =>
       whole === null
         ? writeChunks(path, chunks, flags, mode, checked, signal)
         : unlessAborted(
-            backend.writeFile(path, whole, flags, mode, { signal, flush, landed, isOwned }),
+            backend.writeFile(path, whole, flags, mode, { signal, flush, progress, isOwned }),
             signal,
-            landed,
+            progress,
           );
     return limited(checked, "write", save, path);
   } catch (error) {

@@ -121,8 +121,8 @@ export class Coalescer {
 
   /** The same with a sync. A piece is written whole, or its error says how much of it is. */
   *#writeSynced(pieces: readonly Piece[], bytes: Uint8Array): Steps<number> {
-    const landed = { bytes: 0 };
-    const work = this.#backend.writeSynced(this.#file, [bytes], -1, landed);
+    const progress = { bytesWritten: 0 };
+    const work = this.#backend.writeSynced(this.#file, [bytes], -1, progress);
     const synced = this.#syncs.keepFailure("fdatasync", this.#syncs.include(work));
     try {
       yield* settled(work);
@@ -135,7 +135,7 @@ export class Coalescer {
         return pieces.length;
       }
       // The write has failed: what it had finished of the pieces is synced by itself, and only the next one has failed.
-      let left = landed.bytes;
+      let left = progress.bytesWritten;
       let count = 0;
       for (; left >= pieces[count]!.length; count++) left -= pieces[count]!.length;
       if (count > 0) yield* doneOr(this.#syncAlone(pieces.slice(0, count)), undefined);

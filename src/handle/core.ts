@@ -7,7 +7,7 @@ import type { BigIntStats, ReadPosition, StatOptions, Stats } from "node:fs";
 import { cancellable, currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, ReadResult, ReadvResult, WriteResult, WritevResult } from "../backend/interface.ts";
 import { MAX_VECTOR, writeLongVector, writeThenSync } from "../backend/loops.ts";
-import { abortable, type Landed, type Limits, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import { abortable, type Limits, limited, throwIfAborted, unlessAborted, type Written } from "../node/abort.ts";
 import { bufferList, invalidArgType, validateInteger } from "../node/arguments.ts";
 import { setImmediate } from "../node/clock.ts";
 import { closedError, errnoOf, notAHandleError, systemError } from "../node/errors.ts";
@@ -247,20 +247,20 @@ export class OpenHandle extends EventEmitter {
       const coalescer = this.#coalescerFor(position, bytes.length);
       if (coalescer !== null) return coalescer.write(bytes, 0, bytes.length, true);
     }
-    const landed: Landed = { bytes: 0 };
+    const progress: Written = { bytesWritten: 0 };
     const durable = (): Promise<void> => {
       // Beside a sync that runs, its own would be one more: the write first, then with all others the next one.
       if (limits === null && position >= 0 && buffers.length === 1 && this.#syncs.isBusy) {
         const shared = (): Promise<void> => this.#syncs.sync("fdatasync");
-        return writeThenSync(this.#backend, this.#file, buffers, position, landed, shared);
+        return writeThenSync(this.#backend, this.#file, buffers, position, progress, shared);
       }
-      const written = this.#backend.writeSynced(this.#file, buffers, position, landed);
+      const written = this.#backend.writeSynced(this.#file, buffers, position, progress);
       // A long write is not waited for by those who only want to sync.
       const isShort = totalLength(buffers) <= SHORT_WRITE_BYTES;
       return this.#syncs.keepFailure("fdatasync", isShort ? this.#syncs.include(written) : written);
     };
     const plain = async (): Promise<void> => {
-      if (totalLength(buffers) > 0) landed.bytes = await write();
+      if (totalLength(buffers) > 0) progress.bytesWritten = await write();
     };
     const run = flush ? durable : plain;
     const inTurn = (work: () => Promise<void>): Promise<void> =>
@@ -272,10 +272,10 @@ export class OpenHandle extends EventEmitter {
             unlessAborted(
               inTurn(() => cancellable(run, signal)),
               signal,
-              landed,
+              progress,
             ),
           );
-    return written.then(() => landed.bytes);
+    return written.then(() => progress.bytesWritten);
   }
 
   /** Reads into one buffer after the other, 1024 at most, at `position` or the file's own. */

@@ -10,7 +10,7 @@ import type { ReadableStream } from "node:stream/web";
 import { cancelling, currentBackend } from "../backend/choose.ts";
 import type { OpenFile } from "../backend/interface.ts";
 import { writeAll } from "../backend/loops.ts";
-import { abortable, type Landed, limited, throwIfAborted, unlessAborted } from "../node/abort.ts";
+import { abortable, limited, throwIfAborted, unlessAborted, type Written } from "../node/abort.ts";
 import { later } from "../node/loading.ts";
 import { withLengths } from "../node/named.ts";
 import {
@@ -116,28 +116,28 @@ export class FileHandle extends OpenHandle {
       const flush = flushOption(checked);
       const bytes = isChunks(data) ? null : bytesOf(viewOf(data, "data", checked.encoding));
       throwIfAborted(checked.signal);
-      const landed: Landed = { bytes: 0 };
+      const progress: Written = { bytesWritten: 0 };
       const write = (signal?: AbortSignal): Promise<void> =>
         bytes === null
-          ? this.#writeChunks(data as DataChunks, { ...checked, signal }, flush, landed)
-          : this.#writeBytes(bytes, signal, flush, landed);
+          ? this.#writeChunks(data as DataChunks, { ...checked, signal }, flush, progress)
+          : this.#writeBytes(bytes, signal, flush, progress);
       if (!isLimited(checked)) return write();
-      return limited(checked, "write", (signal) => unlessAborted(write(signal), signal, landed));
+      return limited(checked, "write", (signal) => unlessAborted(write(signal), signal, progress));
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #writeBytes(bytes: Uint8Array, signal: AbortSignal | undefined, flush: boolean, landed: Landed): Promise<void> {
+  #writeBytes(bytes: Uint8Array, signal: AbortSignal | undefined, flush: boolean, progress: Written): Promise<void> {
     const { backend, file, turns } = sourceOf(this);
     return turns.writeInOrder(() =>
-      this.#flushed(writeAll(cancelling(backend, signal), file, bytes, signal, landed), flush),
+      this.#flushed(writeAll(cancelling(backend, signal), file, bytes, signal, progress), flush),
     );
   }
 
-  #writeChunks(chunks: DataChunks, options: FileOptions, flush: boolean, landed: Landed): Promise<void> {
+  #writeChunks(chunks: DataChunks, options: FileOptions, flush: boolean, progress: Written): Promise<void> {
     // Each chunk takes its own turn: the source may itself read from this handle.
-    const write = (bytes: Uint8Array): Promise<void> => this.#writeBytes(bytes, options.signal, false, landed);
+    const write = (bytes: Uint8Array): Promise<void> => this.#writeBytes(bytes, options.signal, false, progress);
     return sourceOf(this).turns.hold(() => this.#flushed(writeChunks(chunks, options, write), flush));
   }
 

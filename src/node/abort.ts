@@ -16,11 +16,11 @@ export interface Limits {
 }
 
 /** Bytes that a write is known to have brought into the file; its error says so. */
-export interface Landed {
-  bytes: number;
+export interface Written {
+  bytesWritten: number;
 }
 
-/** Milliseconds that an ended write waits for what is in the kernel: to say what has landed, and that nothing comes after. */
+/** Milliseconds that an ended write waits for what is in the kernel: to say what is written, and that nothing comes after. */
 const GRACE_MS = 250;
 
 /** Resolves after so many milliseconds, or soon after the signal is aborted, which whoever waits looks at then. */
@@ -72,7 +72,7 @@ export function abortable<T>(operation: Promise<T>, signal: AbortSignal): Promis
  * Settles when a write has ended: with an AbortError if the signal is aborted by then, else as the write did. The error's
  * `bytesWritten` is what is known to be in the file; more may be if the kernel did not answer in time (a file server).
  */
-export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSignal, landed: Landed): Promise<T> {
+export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSignal, progress: Written): Promise<T> {
   try {
     const result = await soonAfterAbort(afterTicks(operation), signal);
     if (!isAborted(signal)) return result;
@@ -80,7 +80,7 @@ export async function unlessAborted<T>(operation: Promise<T>, signal: AbortSigna
     if (!isAborted(signal)) throw error;
   }
   await new Promise((resolve) => setImmediate(resolve)); // as `abortable`
-  return lateRejection(() => Object.assign(abortError(signal), { bytesWritten: landed.bytes }));
+  return lateRejection(() => Object.assign(abortError(signal), { bytesWritten: progress.bytesWritten }));
 }
 
 /** Settles as `operation` does, which obeys the signal itself; but soon after an abort even if a server never answers. */
@@ -106,7 +106,7 @@ function afterTicks<T>(operation: Promise<T>): Promise<T> {
 
 /**
  * Runs an operation that obeys a signal, with a time limit, too, if one is given: then the signal is one that fires for
- * either. A timeout rejects with ETIMEDOUT in the shape of a system call's error, and says what a write had landed.
+ * either. A timeout rejects with ETIMEDOUT in the shape of a system call's error, and says what a write had done.
  *
  * A timer of JavaScript, not IORING_OP_LINK_TIMEOUT: the time a call waits for its turn counts, a call of many operations
  * has one limit, and the node backend has it, too.

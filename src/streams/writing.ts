@@ -90,7 +90,7 @@ export class Writing {
   *#writeBehind(written: Promise<void>, bytes: Buffer): Steps<void> {
     yield* settled(written);
     const { backend, file } = this.#opened!.source;
-    yield* writingAll(backend, file, bytes, null, { bytes: 0 }, this.#stream.pos ?? -1);
+    yield* writingAll(backend, file, bytes, null, { bytesWritten: 0 }, this.#stream.pos ?? -1);
   }
 
   /** All chunks in one; null where one can't be read, and the kernel is to say so. */

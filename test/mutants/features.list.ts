@@ -86,7 +86,7 @@ const list: readonly Mutant[] = [
       'let isFinal = error.syscall !== "write" || this.#ahead.length > 0 || this.#failure !== null;',
       "let isFinal = false;",
     ],
-    ["what a failed write left is not cut", "        await this.#file.cut(landed);\n", ""],
+    ["what a failed write left is not cut", "        await this.#file.cut(bytesWritten);\n", ""],
     ["numbers of a lost group are used up", "        this.#gathering.renumber(group.first, this.#file.salt);\n", ""],
     [
       "a record's offset does not count what is under way",
@@ -97,8 +97,8 @@ const list: readonly Mutant[] = [
     ['"drain" never comes', 'this.emit("drain");', ""],
     [
       "an acknowledged group is not synced",
-      "await this.#file.put(group.chunks, group.used, landed);",
-      "void this.#file.put(group.chunks, group.used, landed);",
+      "await this.#file.put(group.chunks, group.used, progress);",
+      "void this.#file.put(group.chunks, group.used, progress);",
     ],
   ]),
   ...inFile("durable/scan.ts", { tests: ["durable/append-log", "durable/trouble"] }, [
@@ -218,8 +218,8 @@ const list: readonly Mutant[] = [
     ["the parent stays open", "  } finally {\n    await backend.close(file);\n  }", "  } finally {\n  }"],
     [
       "a short write of a copy is not gone on with",
-      "    at += bytesWritten;\n    landed",
-      "    at = byteLength;\n    landed",
+      "    at += bytesWritten;\n    progress",
+      "    at = byteLength;\n    progress",
       { tests: ["unit/loops", "fault/told"] },
     ],
   ]),

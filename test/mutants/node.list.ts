@@ -13,11 +13,11 @@ const list: readonly Mutant[] = [
       ["flush is not heard", "if (flush) yield* done(backend.fsync(file));", ""],
       [
         "a file that failed to be written keeps what was there before",
-        "if (truncates) yield* settled(backend.ftruncate(file, landed.bytes));",
+        "if (truncates) yield* settled(backend.ftruncate(file, progress.bytesWritten));",
         "",
         { tests: ["fault/fuse-told"] },
       ],
-      ["the old end of a file stays", "if (truncates) yield* truncateTo(backend, file, landed.bytes);\n", ""],
+      ["the old end of a file stays", "if (truncates) yield* truncateTo(backend, file, progress.bytesWritten);\n", ""],
       [
         "a device without a length is an error",
         'if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;',
@@ -105,7 +105,7 @@ const list: readonly Mutant[] = [
       ["a durable write is not synced", "    yield* done(sync());\n  });", "  });"],
       [
         "the rest of a short durable write goes to the beginning",
-        "const at = position < 0 ? -1 : position + landed.bytes - start;\n        const { bytesWritten } = yield*",
+        "const at = position < 0 ? -1 : position + progress.bytesWritten - start;\n        const { bytesWritten } = yield*",
         "const at = position;\n        const { bytesWritten } = yield*",
       ],
       ["bytes of a short vector are written twice", "const first = Math.min(ahead, lengths[i]!);", "const first = 0;"],
@@ -131,8 +131,8 @@ const list: readonly Mutant[] = [
         "if (bytes.byteLength !== byteLength) return; // else",
       ],
       [
-        "what has landed is not counted",
-        "    at += bytesWritten;\n    landed.bytes += bytesWritten;\n",
+        "what is written is not counted",
+        "    at += bytesWritten;\n    progress.bytesWritten += bytesWritten;\n",
         "    at += bytesWritten;\n",
         { tests: ["unit/loops", "contract/limits", "contract/write-file"] },
       ],
@@ -206,8 +206,8 @@ const list: readonly Mutant[] = [
   ]),
   ...inFile("node/abort.ts", { tests: ["contract/abort-signal", "contract/limits"] }, [
     [
-      "an aborted write does not say what landed",
-      "return lateRejection(() => Object.assign(abortError(signal), { bytesWritten: landed.bytes }));",
+      "an aborted write does not say what is written",
+      "return lateRejection(() => Object.assign(abortError(signal), { bytesWritten: progress.bytesWritten }));",
       "return lateRejection(() => abortError(signal));",
     ],
     ["a timer outlives its call", "  } finally {\n    clearTimeout(timer);\n", "  } finally {\n"],

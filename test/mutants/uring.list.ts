@@ -20,7 +20,7 @@ const list: readonly Mutant[] = [
         "synced === ECANCELED",
       ],
       ["a sync that failed is not told", 'if (synced < 0) throw systemError(synced, "fdatasync");', ""],
-      ["the rest of a short write goes to the beginning", "position + landed.bytes - start", "position"],
+      ["the rest of a short write goes to the beginning", "position + progress.bytesWritten - start", "position"],
 
       [
         "a write that takes nothing is tried for ever",
@@ -62,7 +62,7 @@ const list: readonly Mutant[] = [
     ],
     [
       "a file that failed to be written keeps what was there before",
-      'if (truncates) yield* done(run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, landed.bytes, 0, 0, null, null));',
+      'if (truncates) yield* done(run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, progress.bytesWritten, 0, 0, null, null));',
       "",
     ],
     [

@@ -20,7 +20,7 @@ interface Call {
   end: (value?: unknown) => void;
   fail: (error: unknown) => void;
   /** Of a durable write: its count of bytes. */
-  landed: { bytes: number };
+  progress: { bytesWritten: number };
 }
 
 /** A handle, and its backend's calls in their order. */
@@ -45,13 +45,13 @@ class Rig {
           bytesWritten,
           buffer,
         })),
-      writeSynced: (_, buffers, position, landed) =>
+      writeSynced: (_, buffers, position, progress) =>
         this.#call(
           `durable ${buffers.map((one) => text(one, 0, one.length)).join("+")}${at(position)}`,
           () => {
-            landed.bytes = buffers.reduce((sum, { length }) => sum + length, 0);
+            progress.bytesWritten = buffers.reduce((sum, { length }) => sum + length, 0);
           },
-          landed,
+          progress,
         ),
       fsync: () => this.#call("fsync"),
       fdatasync: () => this.#call("fdatasync"),
@@ -63,7 +63,7 @@ class Rig {
     this.handle = new OpenHandle(this.file, { ...own, ...other } as Backend);
   }
 
-  #call(what: string, result: (value: any) => unknown = () => undefined, landed = { bytes: 0 }): Promise<any> {
+  #call(what: string, result: (value: any) => unknown = () => undefined, progress = { bytesWritten: 0 }): Promise<any> {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.file.inFlight++;
     const over = (settle: () => void): void => {
@@ -72,7 +72,7 @@ class Rig {
     };
     this.calls.push({
       what,
-      landed,
+      progress,
       end: (value) => over(() => resolve(result(value))),
       fail: (error) => over(() => reject(error)),
     });
@@ -278,7 +278,7 @@ describe("durable writes that wait together", () => {
 
   test("a write that fails in the middle: what is whole is synced, the next one failed, the others go on", async () => {
     const { r, seen } = await three();
-    r.last().landed.bytes = 3;
+    r.last().progress.bytesWritten = 3;
     r.last().fail(systemError(ENOSPC, "write"));
     expect(await r.asked()).toBe("fdatasync");
     expect(seen.map(({ state }) => state)).toEqual(["pending", "pending", "pending"]);
@@ -295,7 +295,7 @@ describe("durable writes that wait together", () => {
 
   test("of what is whole then, a sync that fails is told", async () => {
     const { r, seen } = await three();
-    r.last().landed.bytes = 2;
+    r.last().progress.bytesWritten = 2;
     r.last().fail(systemError(ENOSPC, "write"));
     await r.asked();
     r.last().fail(systemError(EIO, "fdatasync"));

@@ -97,20 +97,20 @@ describe("writing all", () => {
   test("short writes are gone on with, and counted", async () => {
     const memory = new Memory();
     memory.most = [1, 1000, 5];
-    const landed = { bytes: 0 };
-    await writeAll(memory.backend, file, data, null, landed);
-    expect([memory.bytes.equals(data), landed.bytes]).toEqual([true, data.length]);
+    const progress = { bytesWritten: 0 };
+    await writeAll(memory.backend, file, data, null, progress);
+    expect([memory.bytes.equals(data), progress.bytesWritten]).toEqual([true, data.length]);
   });
 
   test("a write that takes nothing is full, and data that is taken away between two writes is told", async () => {
     const full = new Memory();
     full.most = [5, 0, 1];
-    const landed = { bytes: 0 };
-    expect(await rejection(writeAll(full.backend, file, data, null, landed))).toMatchObject({
+    const progress = { bytesWritten: 0 };
+    expect(await rejection(writeAll(full.backend, file, data, null, progress))).toMatchObject({
       code: "ENOSPC",
       syscall: "write",
     });
-    expect(landed.bytes).toBe(5);
+    expect(progress.bytesWritten).toBe(5);
     const memory = new Memory();
     const { write } = memory.backend;
     const view = new Uint8Array(5000);
@@ -129,28 +129,31 @@ describe("writing all", () => {
       test(`durably, at ${at}, the first of ${most.join()} bytes: each byte once, then one sync`, async () => {
         const memory = new Memory();
         memory.most = [...most];
-        const landed = { bytes: 0 };
-        await writeThenSync(memory.backend, file, parts, at, landed);
+        const progress = { bytesWritten: 0 };
+        await writeThenSync(memory.backend, file, parts, at, progress);
         expect(memory.bytes.subarray(Math.max(0, at)).equals(data)).toBe(true);
-        expect([landed.bytes, memory.calls.filter((call) => call === "fdatasync").length]).toEqual([data.length, 1]);
+        expect([progress.bytesWritten, memory.calls.filter((call) => call === "fdatasync").length]).toEqual([
+          data.length,
+          1,
+        ]);
         expect(memory.calls.at(-1)).toBe("fdatasync");
       });
     }
   }
 
-  test("durably, behind what has landed already", async () => {
+  test("durably, behind what is written already", async () => {
     const memory = new Memory();
     memory.most = [10];
-    const landed = { bytes: 500 };
-    await writeThenSync(memory.backend, file, [data.subarray(0, 40)], 20, landed);
+    const progress = { bytesWritten: 500 };
+    await writeThenSync(memory.backend, file, [data.subarray(0, 40)], 20, progress);
     expect(memory.bytes.subarray(20).equals(data.subarray(0, 40))).toBe(true);
-    expect(landed.bytes).toBe(540);
+    expect(progress.bytesWritten).toBe(540);
   });
 
   test("what takes nothing and says nothing is full; it is not synced", async () => {
     const memory = new Memory();
     memory.most = [5, 0];
-    expect(await rejection(writeThenSync(memory.backend, file, [data], 0, { bytes: 0 }))).toMatchObject({
+    expect(await rejection(writeThenSync(memory.backend, file, [data], 0, { bytesWritten: 0 }))).toMatchObject({
       code: "ENOSPC",
       syscall: "write",
     });

@@ -4,7 +4,7 @@
 
 import { stableAddress } from "../../kernel/address.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
-import type { Landed } from "../../node/abort.ts";
+import type { Written } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { EAGAIN, ECANCELED, EINTR, EOPNOTSUPP, ESPIPE } from "../../node/errno.ts";
 import { closedError, errnoOf, systemError } from "../../node/errors.ts";
@@ -41,12 +41,12 @@ export function writeSynced(
   file: OpenFile,
   buffers: readonly Uint8Array[],
   position: number,
-  landed: Landed,
+  progress: Written,
 ): Promise<void> {
   return inSteps(function* (): Steps<void> {
     if (file.fd < 0) throw closedError("write");
     if (!file.seekable && !isSeekable(file) && position !== -1) throw systemError(ESPIPE, "write");
-    const start = landed.bytes;
+    const start = progress.bytesWritten;
     // What can be resized under the kernel's hands is written from a copy.
     let rest = buffers.map((view) => (isResizable(view) ? Buffer.from(view) : view)).filter((view) => view.length > 0);
     let left = lengthOf(rest);
@@ -56,7 +56,7 @@ export function writeSynced(
       if (lengthOf(rest) !== left) throw dataTaken(); // between two chains
       const part = firstPart(rest);
       const total = lengthOf(part);
-      const at = position < 0 ? -1 : position + landed.bytes - start;
+      const at = position < 0 ? -1 : position + progress.bytesWritten - start;
       const outcome = yield* done(runChain(file, part, at, part.length === rest.length, retries > 0));
       const written = honest(outcome.written);
       if (written < 0) {
@@ -67,7 +67,7 @@ export function writeSynced(
         throw systemError(written, "write");
       }
       if (written === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
-      landed.bytes += written;
+      progress.bytesWritten += written;
       left -= written;
       rest = withoutFirst(rest, written);
       if (written === total) synced = outcome.synced;

@@ -9,7 +9,7 @@ import { stableAddress } from "../../kernel/address.ts";
 import { constants } from "../../kernel/constants.ts";
 import { bytesAtCall, copyBytes } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
-import type { Landed } from "../../node/abort.ts";
+import type { Written } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
 import { EAGAIN, ECANCELED, EINTR, EINVAL, ELOOP, ENOSPC } from "../../node/errno.ts";
 import { abortError, systemError } from "../../node/errors.ts";
@@ -47,7 +47,7 @@ interface Work {
   readonly truncates: boolean;
   readonly flush: boolean;
   readonly signal: AbortSignal | null;
-  readonly landed: Landed;
+  readonly progress: Written;
 }
 
 /** Whether a result says that the operation is still to be done: it was interrupted, or never begun. */
@@ -62,7 +62,7 @@ class WriteFile extends Linked<void> implements Work {
   readonly data: Uint8Array;
   readonly truncates: boolean;
   readonly flush: boolean;
-  readonly landed: Landed;
+  readonly progress: Written;
   readonly #length: number;
   readonly #flags: number;
   readonly #mode: number;
@@ -90,7 +90,7 @@ class WriteFile extends Linked<void> implements Work {
     this.#flags = (this.truncates ? flags & ~O_TRUNC : flags) | (ifLink === null ? 0 : O_NOFOLLOW);
     this.#mode = mode;
     this.flush = options.flush === true;
-    this.landed = options.landed ?? { bytes: 0 };
+    this.progress = options.progress ?? { bytesWritten: 0 };
   }
 
   /** As bytesAtCall, in a lane as long as few have one: new memory takes longer than the copying. */
@@ -138,12 +138,12 @@ class WriteFile extends Linked<void> implements Work {
   }
 
   protected ended(): void {
-    const { results, landed } = this;
+    const { results, progress } = this;
     if (results[OPEN] === ELOOP && this.#ifLink !== null && this.error === null)
       return void inSteps(this.#follow(this.#ifLink()));
     if (results[OPEN]! < 0) return this.notOpened(results[OPEN]!);
     this.isOpen = !isClosed(results[CLOSE]!);
-    landed.bytes = Math.max(0, results[WRITE]!);
+    progress.bytesWritten = Math.max(0, results[WRITE]!);
     if (this.data.length !== this.#length) this.error ??= late(dataTaken);
     if (this.isOpen) return void inSteps(this.#goOn());
     // The kernel does not cancel what is linked to a failed FTRUNCATE or FSYNC: the CLOSE has run all the same.
@@ -175,14 +175,14 @@ class WriteFile extends Linked<void> implements Work {
     return isCloseError(results[CLOSE]!) ? late(() => systemError(results[CLOSE]!, "close")) : null;
   }
 
-  /** The chain broke, or was too long for one: the file is open, `landed` says how much is written. */
+  /** The chain broke, or was too long for one: the file is open, `progress` says how much is written. */
   *#goOn(): Steps<void> {
     const { t, slot, results } = this;
     const source = { fd: slot, sqeFlag: SqeFlag.FIXED_FILE };
     try {
       this.error ??= this.#broken(results);
       // Taken before anything was written: the file stays as it was.
-      if (this.data.length !== this.#length && this.landed.bytes === 0) throw this.error;
+      if (this.data.length !== this.#length && this.progress.bytesWritten === 0) throw this.error;
       if (this.error !== null) yield* cutAfterFailure(t, source, this);
       else yield* writeRest(t, source, this);
     } catch (error) {
@@ -236,14 +236,14 @@ function* writeByDescriptor(
   const data = options.isOwned === true ? bytesOf(view) : bytesAtCall(view);
   const { length } = data;
   const lease = acquireLeased(view);
-  const { flush = false, signal = null, landed = { bytes: 0 } } = options;
+  const { flush = false, signal = null, progress = { bytesWritten: 0 } } = options;
   try {
     const truncates = !isRemote && cutsLate(t, flags, length);
     const file = (yield* done(open(path, truncates ? flags & ~O_TRUNC : flags, mode))) as OpenFile;
     try {
       // Taken while the file was being opened: an empty file would be no error.
       if (data.length !== length) throw dataTaken();
-      yield* writeRest(t, { fd: file.fd, sqeFlag: 0 }, { data, truncates, flush, signal, landed });
+      yield* writeRest(t, { fd: file.fd, sqeFlag: 0 }, { data, truncates, flush, signal, progress });
     } catch (error) {
       yield* settled(close(file));
       throw error;
@@ -262,7 +262,9 @@ function* writeRest(t: RingThread, source: Source, work: Work): Steps<void> {
   try {
     yield* writeAll(t, source, work);
     if (work.truncates) {
-      const res = yield* done(run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, work.landed.bytes, 0, 0, null, null));
+      const res = yield* done(
+        run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, work.progress.bytesWritten, 0, 0, null, null),
+      );
       if (isTruncateError(res)) throw systemError(res, "ftruncate");
     }
     if (!work.flush) return;
@@ -274,22 +276,22 @@ function* writeRest(t: RingThread, source: Source, work: Work): Steps<void> {
   }
 }
 
-function* writeAll(t: RingThread, source: Source, { data, signal, landed }: Work): Steps<void> {
+function* writeAll(t: RingThread, source: Source, { data, signal, progress }: Work): Steps<void> {
   const bytes = isResizable(data) ? Buffer.from(data) : data;
   const total = bytes.length;
-  while (landed.bytes < total) {
-    const at = landed.bytes;
+  while (progress.bytesWritten < total) {
+    const at = progress.bytesWritten;
     const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - at);
     const address = stableAddress(bytes, 0) + at;
     const res = yield* done(run(t, Opcode.WRITE, "write", SqeFlag.ASYNC, source, at, address, length, bytes, signal));
     if (bytes.length !== total) throw dataTaken();
     if (res < 0) throw systemError(res, "write");
     if (res === 0) throw systemError(ENOSPC, "write"); // a device that takes nothing, and says nothing, never will
-    landed.bytes += res;
+    progress.bytesWritten += res;
   }
 }
 
 /** A file that failed to be written holds what was written, and nothing of before. */
-function* cutAfterFailure(t: RingThread, source: Source, { truncates, landed }: Work): Steps<void> {
-  if (truncates) yield* done(run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, landed.bytes, 0, 0, null, null));
+function* cutAfterFailure(t: RingThread, source: Source, { truncates, progress }: Work): Steps<void> {
+  if (truncates) yield* done(run(t, Opcode.FTRUNCATE, "ftruncate", 0, source, progress.bytesWritten, 0, 0, null, null));
 }
