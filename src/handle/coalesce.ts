@@ -11,7 +11,7 @@ import { lateRejection, passedOn } from "../node/late-error.ts";
 import { done, doneOr, inSteps, type Steps, settled } from "../node/steps.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
 import type { Syncs } from "./group-commit.ts";
-import type { Turns } from "./order.ts";
+import type { Order } from "./order.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -47,15 +47,15 @@ interface Batch {
 export class Coalescer {
   readonly #backend: Backend;
   readonly #file: OpenFile;
-  readonly #turns: Turns;
+  readonly #order: Order;
   readonly #syncs: Syncs;
   #open: Batch | null = null;
   #holdsData: Promise<boolean> | null = null;
 
-  constructor(backend: Backend, file: OpenFile, turns: Turns, syncs: Syncs) {
+  constructor(backend: Backend, file: OpenFile, order: Order, syncs: Syncs) {
     this.#backend = backend;
     this.#file = file;
-    this.#turns = turns;
+    this.#order = order;
     this.#syncs = syncs;
   }
 
@@ -70,7 +70,7 @@ export class Coalescer {
       const piece = { view, offset, length, byteLength: byteLengthOf(view), failed: false, resolve, reject };
       const batch = this.#open;
       const fits = batch !== null && batch.flush === flush && batch.bytes + length <= BATCH_BYTES;
-      if (fits && this.#turns.isLast(batch.turn!)) {
+      if (fits && this.#order.isLast(batch.turn!)) {
         batch.pieces.push(piece);
         batch.bytes += length;
         void this.#mayJoin(); // asked while the batch waits
@@ -78,7 +78,7 @@ export class Coalescer {
       }
       const opened: Batch = { pieces: [piece], bytes: length, flush, turn: null };
       this.#open = opened;
-      opened.turn = this.#turns.writeInOrder(() => inSteps(this.#run(opened)));
+      opened.turn = this.#order.writeInOrder(() => inSteps(this.#run(opened)));
     });
   }
 

@@ -28,7 +28,7 @@ import type { BunHandle } from "./bun-class.ts";
 import type { Coalescer } from "./coalesce.ts";
 import { collected, disown } from "./finalizer.ts";
 import { Syncs } from "./group-commit.ts";
-import { Turns } from "./order.ts";
+import { Order } from "./order.ts";
 
 type View = NodeJS.ArrayBufferView;
 
@@ -46,7 +46,7 @@ function soon<T>(value: T): Promise<T> {
 export let fileOf: (handle: OpenHandle) => OpenFile;
 
 /** The same with what its operations go through, for the methods that are built of several. */
-export let sourceOf: (handle: OpenHandle) => StreamSource & { turns: Turns };
+export let sourceOf: (handle: OpenHandle) => StreamSource & { order: Order };
 
 /** What Bun's own streams and Workers want of a handle. */
 export let bunHandleOf: (handle: object) => BunHandle;
@@ -61,7 +61,7 @@ export let syncsOf: (handle: OpenHandle) => Syncs;
 export class OpenHandle extends EventEmitter {
   readonly #backend: Backend;
   readonly #file: OpenFile;
-  readonly #turns: Turns;
+  readonly #order: Order;
   readonly #syncs: Syncs;
   /** Made by the first write that has to wait. */
   #coalescer: Coalescer | null = null;
@@ -69,7 +69,7 @@ export class OpenHandle extends EventEmitter {
 
   static {
     fileOf = (handle) => handle.#file;
-    sourceOf = (handle) => ({ backend: handle.#backend, file: handle.#file, turns: handle.#turns });
+    sourceOf = (handle) => ({ backend: handle.#backend, file: handle.#file, order: handle.#order });
     bunHandleOf = (handle) => (handle as OpenHandle).#bunHandle;
     mustBeOpen = (handle, method) => {
       if (!(#file in handle)) throw notAHandleError();
@@ -83,7 +83,7 @@ export class OpenHandle extends EventEmitter {
     super();
     this.#backend = backend;
     this.#file = file;
-    this.#turns = new Turns(backend, file, this);
+    this.#order = new Order(backend, file, this);
     this.#syncs = new Syncs(backend, file);
     collected.register(this, file, file);
   }
@@ -133,10 +133,10 @@ export class OpenHandle extends EventEmitter {
 
   /** A read now or in its turn; within its limits, if it has some. */
   #read<T>(position: number | bigint, length: number, limits: Limits | null, read: () => Promise<T>): Promise<T> {
-    if (limits === null) return this.#turns.read(position, length, read);
+    if (limits === null) return this.#order.read(position, length, read);
     return limited(limits, "read", (signal) =>
       abortable(
-        this.#turns.read(position, length, () => cancellable(read, signal)),
+        this.#order.read(position, length, () => cancellable(read, signal)),
         signal,
       ),
     );
@@ -205,7 +205,7 @@ export class OpenHandle extends EventEmitter {
       if (coalescer !== null) {
         return coalescer.write(view, offset, length, false).then((bytesWritten) => ({ bytesWritten, buffer: view }));
       }
-      return this.#turns.write(at, length, () => this.#backend.write(this.#file, view, offset, length, at));
+      return this.#order.write(at, length, () => this.#backend.write(this.#file, view, offset, length, at));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -223,15 +223,15 @@ export class OpenHandle extends EventEmitter {
       this.#backend.write(this.#file, bytes, 0, bytes.byteLength, at).then(({ bytesWritten }) => bytesWritten);
     const inTurn = (): Promise<number> =>
       this.#coalescerFor(at, bytes.byteLength)?.write(bytes, 0, bytes.byteLength, false) ??
-      this.#turns.write(at, bytes.byteLength, write);
+      this.#order.write(at, bytes.byteLength, write);
     const written = request === null ? inTurn() : this.#writeAsked(request, [bytes], at, write);
     return written.then((bytesWritten) => ({ bytesWritten, buffer: data }));
   }
 
   /** For a write that has to wait for its turn and may do so in company; else null. */
   #coalescerFor(position: number, length: number): Coalescer | null {
-    if (position !== -1 || this.#turns.isIdle) return null;
-    this.#coalescer ??= new (coalescing().Coalescer)(this.#backend, this.#file, this.#turns, this.#syncs);
+    if (position !== -1 || this.#order.isIdle) return null;
+    this.#coalescer ??= new (coalescing().Coalescer)(this.#backend, this.#file, this.#order, this.#syncs);
     return this.#coalescer.takes(length) ? this.#coalescer : null;
   }
 
@@ -264,7 +264,7 @@ export class OpenHandle extends EventEmitter {
     };
     const run = flush ? durable : plain;
     const inTurn = (work: () => Promise<void>): Promise<void> =>
-      position < 0 ? this.#turns.writeInOrder(work) : this.#turns.hold(work);
+      position < 0 ? this.#order.writeInOrder(work) : this.#order.hold(work);
     const written =
       limits === null
         ? inTurn(run)
@@ -313,14 +313,14 @@ export class OpenHandle extends EventEmitter {
       if (request === null && views.length === 0) return Promise.resolve({ bytesWritten: 0, buffers });
       const isLong = views.length > MAX_VECTOR;
       if (request === null && !isLong) {
-        return this.#turns.write(at, totalLength(views), () => this.#backend.writev(this.#file, views, at, buffers));
+        return this.#order.write(at, totalLength(views), () => this.#backend.writev(this.#file, views, at, buffers));
       }
       const write = (): Promise<number> =>
         isLong
           ? writeLongVector(this.#backend, this.#file, views, at)
           : this.#backend.writev(this.#file, views, at).then(({ bytesWritten }) => bytesWritten);
       const written =
-        request === null ? this.#turns.writeInOrder(write) : this.#writeAsked(request, views.map(bytesOf), at, write);
+        request === null ? this.#order.writeInOrder(write) : this.#writeAsked(request, views.map(bytesOf), at, write);
       return written.then((bytesWritten) => ({ bytesWritten, buffers }));
     } catch (error) {
       return Promise.reject(error);
@@ -338,7 +338,7 @@ export class OpenHandle extends EventEmitter {
   }
 
   #synchronize(syscall: "fsync" | "fdatasync"): Promise<void> {
-    return this.#turns.hold(() => this.#syncs.sync(syscall));
+    return this.#order.hold(() => this.#syncs.sync(syscall));
   }
 
   /** The file's Stats; with `bigint: true` BigIntStats. */
@@ -373,8 +373,8 @@ export class OpenHandle extends EventEmitter {
   close(): Promise<void> {
     if (this.#closed !== null || this.#file.fd < 0) return this.#closed ?? Promise.resolve();
     collected.unregister(this.#file);
-    this.#closed = this.#turns.whenUnused(() => this.#backend.close(this.#file));
-    this.#turns.tellUsers();
+    this.#closed = this.#order.whenUnused(() => this.#backend.close(this.#file));
+    this.#order.tellUsers();
     this.emit("close");
     return this.#closed;
   }
@@ -388,9 +388,9 @@ export class OpenHandle extends EventEmitter {
     const file = this.#file;
     return {
       fd: file.fd,
-      inUse: this.#turns.isUsed,
+      inUse: this.#order.isUsed,
       closed: this.#closed,
-      keepOpen: () => this.#turns.keepOpen(),
+      keepOpen: () => this.#order.keepOpen(),
       disown: () => disown(file),
     };
   }

@@ -91,11 +91,11 @@ export class FileHandle extends OpenHandle {
       const checked = fileOptions(options);
       validateReadFileBuffer(checked);
       throwIfAborted(checked.signal);
-      const { backend, file, turns } = sourceOf(this);
-      if (!isLimited(checked)) return turns.readInOrder(() => readContent(backend, file, checked));
+      const { backend, file, order } = sourceOf(this);
+      if (!isLimited(checked)) return order.readInOrder(() => readContent(backend, file, checked));
       return limited(checked, "read", (signal) =>
         abortable(
-          turns.readInOrder(() => readContent(cancelling(backend, signal), file, { ...checked, signal })),
+          order.readInOrder(() => readContent(cancelling(backend, signal), file, { ...checked, signal })),
           signal,
         ),
       );
@@ -129,8 +129,8 @@ export class FileHandle extends OpenHandle {
   }
 
   #writeBytes(bytes: Uint8Array, signal: AbortSignal | undefined, flush: boolean, progress: Written): Promise<void> {
-    const { backend, file, turns } = sourceOf(this);
-    return turns.writeInOrder(() =>
+    const { backend, file, order } = sourceOf(this);
+    return order.writeInOrder(() =>
       this.#flushed(writeAll(cancelling(backend, signal), file, bytes, signal, progress), flush),
     );
   }
@@ -138,7 +138,7 @@ export class FileHandle extends OpenHandle {
   #writeChunks(chunks: DataChunks, options: FileOptions, flush: boolean, progress: Written): Promise<void> {
     // Each chunk takes its own turn: the source may itself read from this handle.
     const write = (bytes: Uint8Array): Promise<void> => this.#writeBytes(bytes, options.signal, false, progress);
-    return sourceOf(this).turns.hold(() => this.#flushed(writeChunks(chunks, options, write), flush));
+    return sourceOf(this).order.hold(() => this.#flushed(writeChunks(chunks, options, write), flush));
   }
 
   #flushed(written: Promise<void>, flush: boolean): Promise<void> {
@@ -178,7 +178,7 @@ export class FileHandle extends OpenHandle {
   #delegate(name: string, call: (fd: number) => Promise<void>): Promise<void> {
     try {
       mustBeOpen(this, name);
-      return sourceOf(this).turns.hold(() => call(fileOf(this).fd));
+      return sourceOf(this).order.hold(() => call(fileOf(this).fd));
     } catch (error) {
       return Promise.reject(error);
     }

@@ -49,7 +49,7 @@ function endOf(operation: Pending): Pending {
   );
 }
 
-export class Turns {
+export class Order {
   readonly #backend: Backend;
   readonly #file: OpenFile;
   readonly #handle: object;

@@ -22,7 +22,7 @@ interface Order {
 export interface StreamSource {
   backend: Backend;
   file: OpenFile;
-  turns: Order;
+  order: Order;
 }
 
 interface ReadAheadOptions {
@@ -267,9 +267,9 @@ export class ReadAhead {
    * operations there: whoever reads next reads behind it.
    */
   #claim(): Promise<void> {
-    const { backend, file, turns } = this.#source;
+    const { backend, file, order } = this.#source;
     const cuts = this.#cuts;
-    return turns.readInOrder(async () => {
+    return order.readInOrder(async () => {
       if (file.fd < 0 || this.#onSettled !== null || this.#cuts !== cuts) return;
       const from = backend.seek!(file, 0, SEEK_CUR);
       const each = this.#window > 0 ? this.#pieceBytes : this.#chunkBytes;
@@ -305,11 +305,11 @@ export class ReadAhead {
 
   /** Reads once where the last read has ended. */
   #readNext(): void {
-    const { backend, file, turns } = this.#source;
+    const { backend, file, order } = this.#source;
     const length = Math.min(this.#chunkBytes, this.#left);
     if (!this.#own) return this.#readAt(this.#next, length, false);
     const piece = this.#newPiece(-1, length, false);
-    const read = turns.read(-1, length, () => {
+    const read = order.read(-1, length, () => {
       if (this.#next < Infinity && backend.seek !== null) piece.start = backend.seek(file, 0, SEEK_CUR);
       return backend.read(file, piece.memory[0]!, 0, length, -1);
     });
@@ -376,8 +376,8 @@ export class ReadAhead {
 
   /** Sets the own position back from what was claimed to what was used, if nobody has moved it since. */
   #stepBack(claimed: number, used: number, stillWanted: () => boolean = () => true): Promise<void> {
-    const { backend, file, turns } = this.#source;
-    return turns.readInOrder(async () => {
+    const { backend, file, order } = this.#source;
+    return order.readInOrder(async () => {
       if (file.fd < 0 || backend.seek === null || backend.seek(file, 0, SEEK_CUR) !== claimed) return;
       if (stillWanted()) backend.seek(file, used, SEEK_SET);
     });

@@ -46,7 +46,7 @@ export class Reading {
     };
     const isReplaced = opened.disown !== undefined && replaced("read") !== null;
     this.#ahead = new ReadAhead(isReplaced ? readByReplaced(source, handle.fd) : source, options);
-    this.#release = source.turns.keepOpen(() => void this.#stream.destroy());
+    this.#release = source.order.keepOpen(() => void this.#stream.destroy());
     this.#stream.fd = handle.fd;
   }
 

@@ -75,7 +75,7 @@ class FileByteSource implements ByteSource {
       chunkBytes: CHUNK_BYTES,
       onReady: () => this.#wakeUp(),
     });
-    this.#release = source.turns.keepOpen(() => this.#handleClosed());
+    this.#release = source.order.keepOpen(() => this.#handleClosed());
   }
 
   start(controller: ReadableByteStreamController): void {
@@ -103,11 +103,11 @@ class FileByteSource implements ByteSource {
   }
 
   async #readInto(controller: ReadableByteStreamController, request: ReadableStreamBYOBRequest): Promise<void> {
-    const { backend, file, turns } = this.#source;
+    const { backend, file, order } = this.#source;
     const view = request.view!;
     const length = view.byteLength;
     try {
-      const { bytesRead } = await turns.read(-1, length, () => backend.read(file, view, 0, length, -1));
+      const { bytesRead } = await order.read(-1, length, () => backend.read(file, view, 0, length, -1));
       if (this.#done !== null) return;
       if (bytesRead === 0) return this.#end(controller);
       request.respond(bytesRead);

@@ -51,7 +51,7 @@ export class Writing {
   /** Here is the file. */
   begin(opened: OpenedFile): void {
     this.#opened = opened;
-    this.#release = opened.source.turns.keepOpen(() => void this.#stream.close());
+    this.#release = opened.source.order.keepOpen(() => void this.#stream.close());
     this.#stream.fd = opened.handle.fd;
   }
 

@@ -8,7 +8,7 @@ const list: readonly Mutant[] = [
   ...inFile("handle/coalesce.ts", { tests: GATHER }, [
     ["a flushed write joins plain ones, and is not synced", "batch.flush === flush && batch.bytes", "batch.bytes"],
     ["what comes late joins a batch that has begun", "if (this.#open === batch) this.#open = null;", ""],
-    ["a batch is joined though others came behind it", "if (fits && this.#turns.isLast(batch.turn!)) {", "if (fits) {"],
+    ["a batch is joined though others came behind it", "if (fits && this.#order.isLast(batch.turn!)) {", "if (fits) {"],
     [
       "a gathered sync that fails is told to the first only",
       "for (const { resolve, length } of pieces) resolve(failedAt(error, length));\n        return pieces.length;",
@@ -165,8 +165,8 @@ const list: readonly Mutant[] = [
       ["flush is not heard", "const run = flush ? durable : plain;", "const run = plain;"],
       [
         "a durable write at the own position is out of turn",
-        "position < 0 ? this.#turns.writeInOrder(work) : this.#turns.hold(work)",
-        "this.#turns.hold(work)",
+        "position < 0 ? this.#order.writeInOrder(work) : this.#order.hold(work)",
+        "this.#order.hold(work)",
       ],
       [
         "a durable write beside a sync has none",
@@ -175,17 +175,17 @@ const list: readonly Mutant[] = [
       ],
       [
         "a sync does not keep the file open",
-        "return this.#turns.hold(() => this.#syncs.sync(syscall));",
+        "return this.#order.hold(() => this.#syncs.sync(syscall));",
         "return this.#syncs.sync(syscall);",
       ],
       [
         "close does not wait",
-        "this.#closed = this.#turns.whenUnused(() => this.#backend.close(this.#file));",
+        "this.#closed = this.#order.whenUnused(() => this.#backend.close(this.#file));",
         "this.#closed = this.#backend.close(this.#file);",
       ],
       [
         "who keeps the file open is not told of the close",
-        "    this.#turns.tellUsers();",
+        "    this.#order.tellUsers();",
         "",
         { tests: ["contract/streams", "contract/streams-left"] },
       ],

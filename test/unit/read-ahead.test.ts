@@ -8,7 +8,7 @@ import { readFileSync } from "node:fs";
 import { currentBackend } from "../../src/backend/choose.ts";
 import type { Backend, OpenFile } from "../../src/backend/interface.ts";
 import { claim, settleClaim } from "../../src/backend/uring/own-position.ts";
-import { Turns } from "../../src/handle/order.ts";
+import { Order } from "../../src/handle/order.ts";
 import { backend } from "../../src/index.ts";
 import { constants } from "../../src/kernel/constants.ts";
 import { existingThread } from "../../src/ring/context.ts";
@@ -101,12 +101,12 @@ for (let seed = 1; seed <= 100; seed++) {
     const below = random(seed * 7919);
     const file = await openFile(path);
     const { source, outstanding } = unsteady(seed, 2 + below(6));
-    const turns = new Turns(currentBackend(), file);
+    const order = new Order(currentBackend(), file);
     const position = seed % 2 === 0 ? -1 : below(MIB);
     const from = Math.max(0, position);
     const byteLimit = seed % 3 === 0 ? Infinity : below(data.length - from);
     const chunkBytes = [1000, 65_536, 100_000, 262_144][seed % 4]!;
-    const { ahead, next } = reader({ backend: source, file, turns }, position, byteLimit, chunkBytes);
+    const { ahead, next } = reader({ backend: source, file, order }, position, byteLimit, chunkBytes);
     const chunks: Buffer[] = [];
     const stopAfter = seed % 5 === 0 ? below(20) : Infinity;
     for (let chunk = await next(); chunk !== null; chunk = await next()) {
@@ -130,7 +130,7 @@ testUnless(
   async () => {
     const file = await openFile(path);
     const native = existingThread()!.native;
-    const turns = new Turns(currentBackend(), file);
+    const order = new Order(currentBackend(), file);
     const seen = new Uint8Array(data.length);
     const account = (bytes: Uint8Array, at: number): void => {
       for (let i = 0; i < bytes.length; i++) seen[at + i]!++;
@@ -143,14 +143,14 @@ testUnless(
       native.seek(file.fd, at + bytesRead, 0);
       account(buffer.subarray(0, bytesRead), at);
     };
-    const pending = [turns.readInOrder(slow)];
-    const { ahead, next } = reader({ backend: currentBackend(), file, turns }, -1, Infinity, 65_536);
+    const pending = [order.readInOrder(slow)];
+    const { ahead, next } = reader({ backend: currentBackend(), file, order }, -1, Infinity, 65_536);
     let first = true;
     for (let chunk = await next(); chunk !== null; chunk = await next()) {
       if (first) expect(data.indexOf(chunk)).toBe(50_000);
       first = false;
       account(chunk, data.indexOf(chunk));
-      pending.push(turns.readInOrder(slow));
+      pending.push(order.readInOrder(slow));
     }
     await Promise.all(pending);
     await ahead.stop();
@@ -163,7 +163,7 @@ test("nothing is taken from a pipe that nobody asked for", async () => {
   const file = await currentBackend().open(fifo(), constants.O_RDWR, 0);
   const write = (text: string): Promise<unknown> => currentBackend().write(file, Buffer.from(text), 0, text.length, -1);
   const { ahead, next } = reader(
-    { backend: currentBackend(), file, turns: new Turns(currentBackend(), file) },
+    { backend: currentBackend(), file, order: new Order(currentBackend(), file) },
     -1,
     99,
     9,
@@ -185,9 +185,9 @@ const KINDS: readonly (readonly [title: string, position: number])[] = [
 for (const [title, position] of KINDS) {
   test(`a reader of ${title} that stalls holds nothing, and misses nothing when it goes on`, async () => {
     const file = await openFile(path);
-    const turns = new Turns(currentBackend(), file);
+    const order = new Order(currentBackend(), file);
     const byteLimit = 2 * MIB + 777;
-    const { ahead, next } = reader({ backend: currentBackend(), file, turns }, position, byteLimit, 65_536);
+    const { ahead, next } = reader({ backend: currentBackend(), file, order }, position, byteLimit, 65_536);
     const chunks: Buffer[] = [];
     for (let i = 0; i < 7; i++) chunks.push((await next())!);
     while (!ahead.isIdle) await Bun.sleep(5); // else this test never ends
@@ -203,8 +203,8 @@ testUnless(
   "an own position that somebody has moved on meanwhile is left where it is",
   async () => {
     const file = await openFile(path);
-    const turns = new Turns(currentBackend(), file);
-    const { ahead, next } = reader({ backend: currentBackend(), file, turns }, -1, Infinity, 65_536);
+    const order = new Order(currentBackend(), file);
+    const { ahead, next } = reader({ backend: currentBackend(), file, order }, -1, Infinity, 65_536);
     await next();
     await next();
     await turnsOfLoop(3); // more has been claimed by now
@@ -237,8 +237,8 @@ test("where a read ahead finds nothing, as the file is cut just then, it is aske
         empty(position) ? Promise.resolve({ bytesRead: 0 }) : real.readv(file, buffers, position),
     },
   });
-  const turns = new Turns(real, file);
-  const { ahead, next } = reader({ backend: source, file, turns }, 0, Infinity, 65_536);
+  const order = new Order(real, file);
+  const { ahead, next } = reader({ backend: source, file, order }, 0, Infinity, 65_536);
   const chunks: Buffer[] = [];
   for (let chunk = await next(); chunk !== null; chunk = await next()) chunks.push(chunk);
   expect(isCut).toBe(false);
