@@ -25,6 +25,6 @@ export type {
   RootWriteStreamOptions,
 } from "./server/root-options.ts";
 export { serveFile } from "./server/serve-file.ts";
-export type { Encoding, FileFacts, ServeOptions } from "./server/serve-options.ts";
+export type { Encoding, ServedFile, ServeOptions } from "./server/serve-options.ts";
 export { type StaticRoutes, type StaticRoutesOptions, staticRoutes } from "./server/static-routes.ts";
 export { type Destination, type WriteOptions, write } from "./server/write.ts";

@@ -108,7 +108,7 @@ function settleAll<T>(
 ): Promise<PromiseSettledResult<T>[]> {
   const results = new Array<PromiseSettledResult<T>>(count);
   let next = 0;
-  const lane = async (signal: AbortSignal | undefined): Promise<void> => {
+  const worker = async (signal: AbortSignal | undefined): Promise<void> => {
     while (next < count && !isAborted(signal)) {
       const i = next++;
       try {
@@ -119,6 +119,6 @@ function settleAll<T>(
     }
   };
   const run = (signal: AbortSignal | undefined): Promise<PromiseSettledResult<T>[]> =>
-    Promise.all(Array.from({ length: Math.min(concurrency, count) }, () => lane(signal))).then(() => results);
+    Promise.all(Array.from({ length: Math.min(concurrency, count) }, () => worker(signal))).then(() => results);
   return limits === null ? run(undefined) : limited(limits, syscall, (signal) => abortable(run(signal), signal));
 }

@@ -64,7 +64,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
 
   /** Bytes now, by a call that may wait for a file server (`stat()` does not); 0 where there is none. */
   get size(): number {
-    return this.#within(this.#statNow()?.size ?? 0);
+    return this.#lengthOf(this.#statNow()?.size ?? 0);
   }
 
   /** Milliseconds since 1970, in the same way. */
@@ -100,7 +100,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   /** The part that a Range header asks for (RFC 9110 14.2); null: all of it is to be sent. Rejects with RangeError for 416. */
   async range(header: string | null): Promise<FileRange | null> {
     if (header === null) return null;
-    const size = this.#within((await this.stat()).size);
+    const size = this.#lengthOf((await this.stat()).size);
     const decision = rangeOf(header, size);
     if (decision.status === 416) throw new RangeError(`bytes */${size}`);
     if (decision.status !== 206) return null;
@@ -109,7 +109,7 @@ export class UringFile implements AsyncIterable<Uint8Array<ArrayBuffer>> {
   }
 
   /** Bytes that it has of so many. */
-  #within(size: number): number {
+  #lengthOf(size: number): number {
     return Math.max(0, Math.min(size, this.#end) - this.#start);
   }
 

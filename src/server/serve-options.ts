@@ -24,7 +24,7 @@ const ENCODINGS = Object.keys(SUFFIXES) as Encoding[];
 const YEAR = 31_536_000;
 
 /** What `headers` is told of a file. */
-export type FileFacts = Pick<Stats, "size" | "mtimeMs">;
+export type ServedFile = Pick<Stats, "size" | "mtimeMs">;
 
 /** How `serveFile` finds a file and answers with it. */
 export interface ServeOptions {
@@ -39,7 +39,7 @@ export interface ServeOptions {
   /** Names that never change their content, as `/-[0-9a-f]{8}\./`: cached for a year and "immutable". */
   immutable?: RegExp | undefined;
   /** Further headers of a file, asked once a version. */
-  headers?: ((name: string, file: FileFacts) => Record<string, string>) | undefined;
+  headers?: ((name: string, file: ServedFile) => Record<string, string>) | undefined;
   /** File of a folder (default "index.html"); false: folders are not found. */
   index?: string | false | undefined;
   /** Name that is answered with where nothing is found and a page is asked for: single-page applications. */

@@ -72,7 +72,7 @@ export class OpenFolders {
   }
 
   /** Acts while the folder is in use. */
-  async within<T>(folder: TreeFolder, act: (file: OpenFile) => Promise<T>): Promise<T> {
+  async whileOpen<T>(folder: TreeFolder, act: (file: OpenFile) => Promise<T>): Promise<T> {
     const file = await this.use(folder);
     try {
       return await act(file);
@@ -118,7 +118,7 @@ export class OpenFolders {
     try {
       file = await (parent === null
         ? this.#backend.open(name, flags, 0)
-        : this.within(parent, () => this.#backend.open(beneath(parent, name), flags, 0)));
+        : this.whileOpen(parent, () => this.#backend.open(beneath(parent, name), flags, 0)));
     } catch (error) {
       const { errno, syscall } = error as NodeJS.ErrnoException;
       throw typeof errno === "number" && syscall === "open" ? systemError(errno, "scandir", shown) : error;

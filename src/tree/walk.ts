@@ -148,7 +148,7 @@ export class Walk {
     if (this.#failure === null && info !== null && target !== null) {
       const given = this.#plan.attributes(pair, copiedPermissions(info, target, this.#plan.how.dropSetId));
       if (given !== null)
-        await this.#open.within(to, (file) =>
+        await this.#open.whileOpen(to, (file) =>
           told(() => this.#backend.setAttributes(file, given.info, given.mode), "utime", to.shown),
         );
       this.#plan.folderDone();
@@ -157,7 +157,7 @@ export class Walk {
   }
 
   #enter(pair: FolderPair): Promise<void> {
-    return this.#open.within(pair.from, async (source) => {
+    return this.#open.whileOpen(pair.from, async (source) => {
       pair.info = await this.#backend.info(source);
       refuseCycle(pair);
       const target = await this.#makeTarget(pair);
@@ -254,7 +254,7 @@ export class Walk {
   }
 
   #withBoth(pair: FolderPair, work: (from: OpenFile, to: OpenFile) => Promise<void>): Promise<void> {
-    return this.#open.within(pair.from, (from) => this.#open.within(pair.to, (to) => work(from, to)));
+    return this.#open.whileOpen(pair.from, (from) => this.#open.whileOpen(pair.to, (to) => work(from, to)));
   }
 
   /** By what the name is now. */

@@ -1,4 +1,4 @@
-// Mutations of room handle: gathered writes, turns at the file's own position, group commit, positions of durable writes.
+// Mutations of room handle: coalesced writes, order at the file's own position, group commit, positions of durable writes.
 
 import { inFile, type Mutant } from "./mutant.ts";
 

@@ -143,8 +143,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "a folder's times are lost",
-      "if (given !== null)\n        await this.#open.within",
-      "if (given === undefined)\n        await this.#open.within",
+      "if (given !== null)\n        await this.#open.whileOpen",
+      "if (given === undefined)\n        await this.#open.whileOpen",
     ],
     ["a tree copied into itself has no end", "      refuseCycle(pair);\n", ""],
     ["the last batch is left out", "if (batch.length > 0) await this.#copy(pair, batch);", ""],
