@@ -1,5 +1,5 @@
 // `make soak SECONDS=600 SEED=1 WORKERS=2`: a mixed load with every byte verified, Workers coming and going with reads that wait and
-// memory of pools that they give away, rings shut down and made anew, and a rest now and then in which nothing may be left: descriptors, threads, slots, cells, lanes, direct descriptors, memory. Prints what it saw and one
+// memory of pools that they give away, rings shut down and made anew, and a rest now and then in which nothing may be left: descriptors, threads, slots, cells, readBuffers, direct descriptors, memory. Prints what it saw and one
 // line of verdict; exits with 1 if that is not "flat and right".
 // Assumes io_uring, and a few hundred megabytes in the temporary folder. Never judges what came before the warm-up's end.
 
@@ -165,7 +165,15 @@ function held(): Record<string, number> {
   const t = thread();
   const { inFlight, queued } = t.ring.stats();
   const [slots, cells] = [t.ring.operations.used, t.cells.used];
-  return { fds: ownFiles().length, inFlight, queued, slots, cells, lanes: t.lanes.used, direct: t.direct.used };
+  return {
+    fds: ownFiles().length,
+    inFlight,
+    queued,
+    slots,
+    cells,
+    readBuffers: t.readBuffers.used,
+    direct: t.direct.used,
+  };
 }
 
 /**

@@ -34,7 +34,7 @@ const SEAM = ["backend/interface", "backend/choose", "backend/loops", "backend/d
 /** What the package and its command are entered by. */
 const ENTRIES = ["index", "promises", "fs", "register", "server", "durable", "cli/main"];
 /** Exported for tests alone. */
-const FOR_TESTS = ["delegateMissing", "explain", "SetupOptions", "SHAPES", "summaryText"];
+const FOR_TESTS = ["CELL_BYTES", "delegateMissing", "explain", "SetupOptions", "SHAPES", "summaryText"];
 /** Negative numbers that are no errno. */
 const NO_ERRNO = ["AT_FDCWD", "INCOMPLETE", "NOT_A_FILE", "WAITS"];
 /** Packages whose command has another name. */

@@ -19,7 +19,7 @@ import type {
   WriteResult,
   WritevResult,
 } from "./interface.ts";
-import { writeThenSync } from "./loops.ts";
+import { asNumber, writeThenSync } from "./loops.ts";
 import { readEach } from "./node-direct.ts";
 import { Ranges } from "./range-lock.ts";
 
@@ -40,8 +40,6 @@ export interface DirectOptions {
   /** Not to be collected, and the file with it closed, while anything is under way. */
   handle: object | null;
 }
-
-const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** Bytes that go through aligned memory at once. */
 const BOUNCE_BYTES = 256 * 1024;
@@ -110,30 +108,42 @@ class DirectFile {
     });
   }
 
-  /** Reads the unaligned head, what is aligned, and the tail, one after another until the file ends. */
+  /** Reads in pieces, what is not aligned through aligned memory. */
   async #readPieces(into: Uint8Array, position: number): Promise<number> {
     const { length } = into;
-    let done = 0;
-    while (done < length) {
-      const at = position + done;
-      const rest = length - done;
-      const straight = at % this.#block === 0 && isAligned(into, done, this.#memory) ? this.#floor(rest) : 0;
-      const wanted = straight > 0 ? straight : Math.min(rest, this.#nextBounce(into, done, at));
-      let got: number;
+    const moved = { bytes: 0 };
+    const straight = async (from: number, bytes: number): Promise<number> =>
+      (await this.#base.read(this.#file, into, from, bytes, position + from)).bytesRead;
+    await this.#inPieces("read", into, position, moved, straight, (piece, at) => this.#readBounced(piece, at));
+    if (into.length !== length) throw bufferTaken("read");
+    return moved.bytes;
+  }
+
+  /** Moves the unaligned head, what is aligned, and the tail, one after another until one is short; counts them in `moved`. */
+  async #inPieces(
+    syscall: string,
+    bytes: Uint8Array,
+    position: number,
+    moved: { bytes: number },
+    straight: (from: number, length: number) => Promise<number>,
+    bounced: (piece: Uint8Array, at: number) => Promise<number>,
+  ): Promise<void> {
+    const { length } = bytes;
+    while (moved.bytes < length) {
+      if (bytes.length !== length) throw bufferTaken(syscall);
+      const from = moved.bytes;
+      const at = position + from;
+      const rest = length - from;
+      const aligned = at % this.#block === 0 && isAligned(bytes, from, this.#memory) ? this.#floor(rest) : 0;
+      const wanted = aligned > 0 ? aligned : Math.min(rest, this.#nextBounce(bytes, from, at));
       try {
-        got =
-          straight > 0
-            ? (await this.#base.read(this.#file, into, done, straight, at)).bytesRead
-            : await this.#readBounced(into.subarray(done, done + wanted), at);
+        moved.bytes += await (aligned > 0 ? straight(from, aligned) : bounced(bytes.subarray(from, from + wanted), at));
       } catch (error) {
-        if (done > 0 && into.length === length) return done; // as the kernel does: the error comes with the next read
-        throw error;
+        if (from === 0 || bytes.length !== length) throw error;
+        return; // as the kernel does: the error comes with the next transfer
       }
-      if (into.length !== length) throw bufferTaken("read");
-      done += got;
-      if (got < wanted) break;
+      if (moved.bytes < from + wanted) return;
     }
-    return done;
   }
 
   /** Bytes of the next piece that goes through aligned memory: only the head, if what follows it can go straight. */
@@ -195,32 +205,19 @@ class DirectFile {
 
   /** Writes in whole blocks; where the file would end in a padded one, it is cut to its true length. */
   async #writePieces(bytes: Uint8Array, position: number): Promise<number> {
-    const { length } = bytes;
-    const end = position + length;
+    const end = position + bytes.length;
     const size = this.#options.sized && end % this.#block !== 0 ? await this.#size() : Number.POSITIVE_INFINITY;
-    let done = 0;
+    const moved = { bytes: 0 };
+    const straight = async (from: number, put: number): Promise<number> =>
+      (await this.#base.write(this.#file, bytes, from, put, position + from)).bytesWritten;
     try {
-      while (done < length) {
-        if (bytes.length !== length) throw bufferTaken("write");
-        const at = position + done;
-        const rest = length - done;
-        const straight = at % this.#block === 0 && isAligned(bytes, done, this.#memory) ? this.#floor(rest) : 0;
-        const wanted = straight > 0 ? straight : Math.min(rest, this.#nextBounce(bytes, done, at));
-        const put =
-          straight > 0
-            ? (await this.#base.write(this.#file, bytes, done, straight, at)).bytesWritten
-            : await this.#writeBounced(bytes.subarray(done, done + wanted), at);
-        done += put;
-        if (put < wanted) break;
-      }
-    } catch (error) {
-      if (done === 0 || bytes.length !== length) throw error; // else as the kernel does: the error comes with the next write
+      await this.#inPieces("write", bytes, position, moved, straight, (piece, at) => this.#writeBounced(piece, at));
     } finally {
       const now = size === Number.POSITIVE_INFINITY ? 0 : await this.#size();
-      const right = Math.max(size, position + done);
+      const right = Math.max(size, position + moved.bytes);
       if (now > right) await this.#base.ftruncate(this.#file, right);
     }
-    return done;
+    return moved.bytes;
   }
 
   /** Reads the blocks that are written in part, changes them and writes all. Returns how many of `bytes` are written. */
@@ -293,11 +290,11 @@ class DirectFile {
     return this.#floor(position + this.#block - 1);
   }
 
-  /** Where a transfer begins, and what it claims. Beyond 2^53 lies the end of every file. */
+  /** Where a transfer begins, and what it claims. */
   #claim(position: number | bigint, length: number, isRead: boolean): Claim {
     const claimed = position === -1 ? this.#base.claim?.(this.#file, length, isRead) : null;
     if (claimed) return { start: claimed.start, claimed };
-    const start = position === -1 ? this.#position : Number(position > MAX_SAFE ? MAX_SAFE : position);
+    const start = position === -1 ? this.#position : asNumber(position);
     return { start, claimed: null };
   }
 

@@ -18,6 +18,12 @@ export const SLICE_MS = 1;
 /** Lets the event loop have its turn. */
 export const pause = (): Promise<void> => new Promise((resume) => void setImmediate(resume));
 
+/** A position as a number: beyond 2^53 lies the end of every file, and its limit for writes. */
+export function asNumber(position: number | bigint): number {
+  if (typeof position === "number") return position;
+  return position > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Number(position);
+}
+
 /** What `act` makes of a file, which is closed then, whatever comes of it. */
 export async function withFile<T>(
   backend: Backend,
@@ -34,24 +40,24 @@ export async function withFile<T>(
 
 /** Most files end within this. */
 const FIRST_BYTES = 16 * 1024;
-/** Further pieces of what doesn't know its size: pipes, /proc, devices. */
-const PIECE_BYTES = 256 * 1024;
+/** Further chunks of what doesn't know its size: pipes, /proc, devices. */
+const CHUNK_BYTES = 256 * 1024;
 
 /**
- * The bytes from the file's own position to its end. Looks at the size only when more than a first piece is there.
+ * The bytes from the file's own position to its end. Looks at the size only when more than a first chunk is there.
  * Rejects with ERR_FS_FILE_TOO_LARGE beyond 2 GiB - 1, and with an AbortError between two reads.
  */
 export async function readToEnd(backend: Backend, file: OpenFile, signal?: Signal): Promise<Buffer> {
   const full: Buffer[] = [];
   let total = 0;
-  let piece = Buffer.allocUnsafe(FIRST_BYTES);
+  let chunk = Buffer.allocUnsafe(FIRST_BYTES);
   for (;;) {
-    const filled = await fill(backend, file, piece, signal);
+    const filled = await fill(backend, file, chunk, signal);
     total += filled;
     if (total > MAX_FILE_BYTES) throw fileTooLarge(total);
-    if (filled < piece.byteLength) return joined(full, piece.subarray(0, filled), total);
-    full.push(piece);
-    piece = Buffer.allocUnsafeSlow(full.length === 1 ? await restOf(backend, file, total) : PIECE_BYTES);
+    if (filled < chunk.byteLength) return joined(full, chunk.subarray(0, filled), total);
+    full.push(chunk);
+    chunk = Buffer.allocUnsafeSlow(full.length === 1 ? await restOf(backend, file, total) : CHUNK_BYTES);
     throwIfAborted(signal);
   }
 }
@@ -70,19 +76,31 @@ async function fill(backend: Backend, file: OpenFile, into: Buffer, signal: Sign
   return filled;
 }
 
-/** Bytes to make room for after the first piece: one more than a regular file has, so that its end is seen in the same piece. */
+/** Bytes to make room for after the first chunk: one more than a regular file has, so that its end is seen in the same chunk. */
 async function restOf(backend: Backend, file: OpenFile, read: number): Promise<number> {
   const stats = await backend.fstat(file, false);
-  if (!stats.isFile()) return PIECE_BYTES;
+  if (!stats.isFile()) return CHUNK_BYTES;
   const size = Number(stats.size);
   if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
-  return size > read ? size - read + 1 : PIECE_BYTES;
+  return size > read ? size - read + 1 : CHUNK_BYTES;
 }
 
 function joined(full: Buffer[], last: Buffer, total: number): Buffer {
   if (full.length > 0) return Buffer.concat([...full, last], total);
   // A result that fills little of its memory would keep the rest of it from being freed.
   return total > FIRST_BYTES / 2 ? last : Buffer.from(last);
+}
+
+/** Closes a file when the work on it has ended; if both fail it is the work's error that is told. */
+export async function closeAfter<T>(work: Promise<T>, close: () => Promise<void>): Promise<T> {
+  try {
+    await work;
+  } catch (error) {
+    await close().catch(() => {});
+    throw error;
+  }
+  await close();
+  return work;
 }
 
 const { O_TRUNC, O_APPEND, O_EXCL, O_CREAT, O_WRONLY, O_RDWR } = constants;

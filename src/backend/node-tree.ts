@@ -136,7 +136,7 @@ export async function list<N extends NamesAs>(
       for (const [i, type] of types.entries()) if (type === DT_DIR) waiting.push(pathIn(folder, names[i]!));
     if (names.length > 0) visit(as(folder, namesAs), names as Named<N>[], Uint8Array.from(types));
   };
-  const lane = async (): Promise<void> => {
+  const worker = async (): Promise<void> => {
     for (let folder = waiting.pop(); folder !== undefined; folder = waiting.pop()) {
       busy++;
       await one(folder).finally(() => busy--);
@@ -144,8 +144,8 @@ export async function list<N extends NamesAs>(
   };
   if (file !== null) file.inFlight++;
   try {
-    // The last lane to find nothing waiting may have been overtaken by one that has found more.
-    while (waiting.length > 0 || busy > 0) await Promise.all(Array.from({ length: FOLDERS }, lane));
+    // The last worker to find nothing waiting may have been overtaken by one that has found more.
+    while (waiting.length > 0 || busy > 0) await Promise.all(Array.from({ length: FOLDERS }, worker));
   } catch (error) {
     return passedOn(error); // between it and who waits stands Promise.all
   } finally {

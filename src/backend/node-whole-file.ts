@@ -12,7 +12,7 @@ import { later } from "../node/loading.ts";
 import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { bytesOf } from "../node/views.ts";
 import type { Backend, OpenFile, Path, WriteFileOptions } from "./interface.ts";
-import { readToEnd, truncatesLate, writingAll } from "./loops.ts";
+import { closeAfter, readToEnd, truncatesLate, writingAll } from "./loops.ts";
 import { enterPool, leavePool } from "./node-pool.ts";
 
 const copying = later(() => require("../kernel/copy.ts") as typeof import("../kernel/copy.ts"));
@@ -55,7 +55,7 @@ async function readInSteps(
 ): Promise<Buffer | string> {
   throwIfAborted(signal);
   const file = await backend.open(path, flags, 0o666);
-  const bytes = await closeAfter(backend, file, namingFolder(readToEnd(backend, file, signal), path));
+  const bytes = await closeAfter(namingFolder(readToEnd(backend, file, signal), path), () => backend.close(file));
   return encoding === null ? bytes : bytes.toString(encoding);
 }
 
@@ -167,16 +167,4 @@ function* truncateTo(backend: Backend, file: OpenFile, length: number): Steps<vo
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EINVAL") throw error;
   }
-}
-
-/** Closes the file when `operation` has ended; the operation's error goes before close's. */
-async function closeAfter<T>(backend: Backend, file: OpenFile, operation: Promise<T>): Promise<T> {
-  try {
-    await operation;
-  } catch (error) {
-    await backend.close(file).catch(() => {});
-    throw error;
-  }
-  await backend.close(file);
-  return operation;
 }

@@ -16,7 +16,7 @@ import { encodePath } from "../node/path.ts";
 import { roundDates } from "../node/rounded-dates.ts";
 import { setOpenAttributes } from "../node/set-attributes.ts";
 import { byteLengthOf, isDetached, totalLength } from "../node/views.ts";
-import { acquireAllLeased, acquireLeased } from "../ring/lease.ts";
+import { acquireLeased, HeldViews } from "../ring/lease.ts";
 import {
   type Alignment,
   ANOTHER_WAY,
@@ -33,13 +33,11 @@ import {
   type WriteResult,
   type WritevResult,
 } from "./interface.ts";
-import { writeThenSync } from "./loops.ts";
+import { asNumber, writeThenSync } from "./loops.ts";
 import { type AtEnd, attempt, type Done, onFile, openAtEnd } from "./node-pool.ts";
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 type View = NodeJS.ArrayBufferView;
-
-/** The shim's plain calls; null where it can't be loaded. */
 
 /** What few programs want, and what loads bun:ffi. */
 type Rarely = typeof import("./node-direct.ts");
@@ -53,6 +51,7 @@ const refuse = async (what: string): Promise<never> => {
   throw unavailable(what, "this process runs on the node backend, and node:fs has no such call");
 };
 
+/** The shim's plain calls; null where it can't be loaded. */
 const loaded = (): Native | null => shim().nativeOrNull();
 
 /** node:fs does not say what may wait for a server, so anything may. */
@@ -76,12 +75,28 @@ function keeping<R>(held: { release(): void } | null, result: Promise<R>): Promi
   return held === null ? result : result.finally(() => held.release());
 }
 
-/** Bun reads a bigint here as "no position". Beyond 2^53 lies the end of every file, and its limit for writes. */
-function positionFor(position: number | bigint): number | null {
-  if (position === -1 || position === -1n) return null;
-  return typeof position === "number" ? position : Number(position > MAX_SAFE ? MAX_SAFE : position);
+function leasesOf(views: readonly View[]): HeldViews | null {
+  const held = new HeldViews(views);
+  return held.leases.length === 0 ? null : held;
 }
-const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** A write of `bytes` by the pool; at the end of the thread it is made here, or counts as made. */
+function writing<R>(
+  file: OpenFile,
+  bytes: number,
+  held: { release(): void } | null,
+  start: (fd: number, done: Done<number>) => void,
+  here: (fd: number) => number,
+  result: (bytesWritten: number) => R,
+): Promise<R> {
+  const work = (fd: number, done: Done<R>): void => start(fd, (error, written) => done(error, result(written!)));
+  const atEnd = (fd: number): AtEnd<R> => ({ here: () => result(here(fd)), assumed: () => result(bytes), bytes });
+  return keeping(held, onFile(file, "write", work, atEnd));
+}
+
+/** Bun reads a bigint here as "no position". */
+const positionFor = (position: number | bigint): number | null =>
+  position === -1 || position === -1n ? null : asNumber(position);
 
 /** Nobody's promise of a sync is kept by the end of the thread. */
 const assumedDone = (): AtEnd<void> => ({ here: null, assumed: () => {} });
@@ -183,21 +198,14 @@ class NodeBackend implements Backend {
     position: number | bigint,
   ): Promise<WriteResult<T>> {
     if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("write"));
-    return keeping(
+    const at = positionFor(position);
+    return writing(
+      file,
+      length,
       acquireLeased(buffer),
-      onFile(
-        file,
-        "write",
-        (fd, done) =>
-          bunFs.write(fd, buffer, offset, length, positionFor(position), (error, bytesWritten) =>
-            done(error, { bytesWritten, buffer }),
-          ),
-        (fd): AtEnd<WriteResult<T>> => ({
-          here: () => ({ bytesWritten: bunFs.writeSync(fd, buffer, offset, length, positionFor(position)), buffer }),
-          assumed: () => ({ bytesWritten: length, buffer }),
-          bytes: length,
-        }),
-      ),
+      (fd, done) => bunFs.write(fd, buffer, offset, length, at, done),
+      (fd) => bunFs.writeSync(fd, buffer, offset, length, at),
+      (bytesWritten) => ({ bytesWritten, buffer }),
     );
   }
 
@@ -210,7 +218,7 @@ class NodeBackend implements Backend {
     if (file.fd < 0) return Promise.reject(closedError("readv"));
     if (views.some(isDetached)) return Promise.reject(bufferTaken("read")); // while it waited for its turn, perhaps
     return keeping(
-      acquireAllLeased(views),
+      leasesOf(views),
       onFile(file, "read", (fd, done) =>
         bunFs.readv(fd, views, positionFor(position) as number, (error, bytesRead) =>
           done(error, { bytesRead, buffers: given }),
@@ -227,21 +235,14 @@ class NodeBackend implements Backend {
   ): Promise<WritevResult<T>> {
     if (file.fd < 0) return Promise.reject(closedError("writev"));
     if (views.some(isDetached)) return Promise.reject(bufferTaken("write"));
-    return keeping(
-      acquireAllLeased(views),
-      onFile(
-        file,
-        "write",
-        (fd, done) =>
-          bunFs.writev(fd, views, positionFor(position) as number, (error, bytesWritten) =>
-            done(error, { bytesWritten, buffers: given }),
-          ),
-        (fd): AtEnd<WritevResult<T>> => ({
-          here: () => ({ bytesWritten: bunFs.writevSync(fd, views, positionFor(position) as number), buffers: given }),
-          assumed: () => ({ bytesWritten: totalLength(views), buffers: given }),
-          bytes: totalLength(views),
-        }),
-      ),
+    const at = positionFor(position) as number;
+    return writing(
+      file,
+      totalLength(views),
+      leasesOf(views),
+      (fd, done) => bunFs.writev(fd, views, at, done),
+      (fd) => bunFs.writevSync(fd, views, at),
+      (bytesWritten) => ({ bytesWritten, buffers: given }),
     );
   }
 

@@ -22,9 +22,9 @@ import {
 import { closedError } from "../node/errors.ts";
 import { toPath } from "../node/path.ts";
 import { byteLengthOf, isResizable } from "../node/views.ts";
-import { acquireLeased, type LeasedMemory } from "../ring/lease.ts";
+import { HeldViews, type LeasedMemory } from "../ring/lease.ts";
 import type { Ring } from "../ring/ring.ts";
-import { CELL_BYTES, CELL_HALF, type Cell, type Cells, ownPath, putPath } from "../ring/scratch.ts";
+import { CELL_HALF, type Cell, type Cells, ownPath, putPath, putVector } from "../ring/scratch.ts";
 import { type Form, formOf, type Sqe, takenOnce } from "./sqe-fields.ts";
 import { offsetOf, putHow, putTime } from "./sqe-values.ts";
 
@@ -46,7 +46,6 @@ export interface DraftContext {
 
 const TWO_32 = 4294967296;
 const IOV_MAX = 1024;
-const IOVEC_BYTES = 16;
 const OPEN_HOW_BYTES = 24;
 /** IORING_ASYNC_CANCEL_ flags. */
 const [CANCEL_FD, CANCEL_FD_FIXED] = [2, 8];
@@ -63,9 +62,7 @@ export class Draft {
   readonly #cells: Cell[] = [];
   /** Memory of our own, and the user's views with the lengths that they had. */
   readonly #kept: unknown[] = [];
-  readonly #views: View[] = [];
-  readonly #byteLengths: number[] = [];
-  readonly #leases: LeasedMemory[] = [];
+  readonly #held = new HeldViews();
   /** Open files that can't be closed before this draft is over. */
   readonly files: OpenFile[] = [];
   /** Direct descriptors that it names: none of them is given back before it is over. */
@@ -188,13 +185,9 @@ export class Draft {
   }
 
   #keep(view: View, name: string): void {
-    const byteLength = byteLengthOf(view);
-    if (byteLength === 0) refuseDetached(view, name);
+    if (byteLengthOf(view) === 0) refuseDetached(view, name);
     if (isResizable(view)) throw invalidArgType(name, "a view of a buffer that can't be resized", view);
-    this.#views.push(view);
-    this.#byteLengths.push(byteLength);
-    this.#lastLease = acquireLeased(view);
-    if (this.#lastLease !== null) this.#leases.push(this.#lastLease);
+    this.#lastLease = this.#held.hold(view);
   }
 
   #address(form: Form, sqe: Sqe, cell: Cell | null, buffer: View | null): number {
@@ -334,40 +327,23 @@ export class Draft {
 
   #vector(buffers: readonly View[], cell: Cell): number {
     if (buffers.length > IOV_MAX) throw outOfRange("sqe.buffers.length", `<= ${IOV_MAX}`, buffers.length);
-    let { words } = cell;
-    let word = cell.offset >>> 2;
-    let { address } = cell;
-    if (buffers.length * IOVEC_BYTES > CELL_BYTES) {
-      const memory = Buffer.alloc(Math.max(1024, buffers.length * IOVEC_BYTES)); // over 1000 bytes: it never moves
-      this.#kept.push(memory);
-      address = stableAddress(memory, 0);
-      words = new Uint32Array(memory.buffer, memory.byteOffset, buffers.length * 4);
-      word = 0;
-    }
-    for (const view of buffers as View[]) {
-      this.#keep(view, "sqe.buffers");
-      const base = startOf(view);
-      words[word] = base;
-      words[word + 1] = Math.floor(base / TWO_32);
-      const length = byteLengthOf(view);
-      words[word + 2] = length;
-      words[word + 3] = Math.floor(length / TWO_32);
-      word += 4;
-    }
+    for (const view of buffers) this.#keep(view, "sqe.buffers");
+    const { address, memory } = putVector(cell, buffers);
+    this.#kept.push(memory);
     return address;
   }
 
   /** Whether the user's memory is still what it was when the SQEs were written. */
   get intact(): boolean {
-    return this.#views.every((view, i) => byteLengthOf(view) === this.#byteLengths[i]);
+    return this.#held.intact;
   }
 
   /** The kernel is done with everything here, or never saw it. */
   release(): void {
     for (const cell of this.#cells) this.#context.cells.release(cell);
-    for (const lease of this.#leases) lease.release();
+    this.#held.release();
     for (const file of this.files.splice(0)) if (--file.inFlight === 0 && file.closing !== null) file.closing();
-    this.#leases.length = this.#cells.length = this.#kept.length = this.#views.length = this.#byteLengths.length = 0;
+    this.#cells.length = this.#kept.length = 0;
   }
 }
 

@@ -9,6 +9,7 @@ import { codedError, invalidArgType, unavailable, validateInteger, validateObjec
 import { closedError, systemError } from "../node/errors.ts";
 import { limitsIn } from "../node/options.ts";
 import { RingThread, ringThread } from "../ring/context.ts";
+import type { WorkerLimits } from "../ring/remote-work.ts";
 import type { RingStats } from "../ring/ring.ts";
 import { type Reason, setUp } from "../ring/setup.ts";
 import { type Tuning, tune } from "../ring/tuning.ts";
@@ -28,12 +29,6 @@ export interface Completion {
 export interface RingOptions {
   /** Entries of the submission queue, a power of two up to 4096 (default 256). The CQ has four times as many. */
   entries?: number;
-}
-
-/** Most io-wq threads of a ring: for what is bounded in time (regular files, block devices), and for the rest. */
-export interface WorkerLimits {
-  bounded: number;
-  unbounded: number;
 }
 
 /** Both cancel what the kernel has not done yet; the promise rejects when it has given everything back. */

@@ -10,12 +10,20 @@ import { ECANCELED } from "../node/errno.ts";
 import { abortError } from "../node/errors.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import type { RingThread } from "../ring/context.ts";
-import { highOfMany, type InFlightOwner, lowOfMany, MAX_MANY, type Operation, promiseFor } from "../ring/operation.ts";
+import {
+  cancelMany,
+  highOfMany,
+  type InFlightOwner,
+  lowOfMany,
+  MAX_MANY,
+  NOT_YET,
+  noteResult,
+  type Operation,
+  promiseFor,
+} from "../ring/operation.ts";
 import { Draft, type DraftContext } from "./encode.ts";
 import type { Sqe } from "./sqe-fields.ts";
 
-/** No CQE has this result. */
-const NOT_YET = -(2 ** 31);
 /** A CLOSE that is cancelled so often, for want of a kernel thread, will not come to pass. */
 const MAX_RETRIES = 16;
 const LINKS = SqeFlag.IO_LINK | SqeFlag.IO_HARDLINK;
@@ -193,8 +201,7 @@ export class Runner {
 
   readonly #finish = (operation: Operation, res: number, flags: number, index: number): void => {
     const run = operation.state as Run;
-    if (run.results[index] !== NOT_YET) return operation.ring.poison(`a second CQE for SQE ${index} of a batch`);
-    run.results[index] = res;
+    if (!noteResult(operation, run.results, index, res)) return;
     run.flags[index] = flags;
     if (operation.pending === 0) this.#end(operation, run);
   };
@@ -228,11 +235,7 @@ export class Runner {
   #watch(operation: Operation, run: Run, signal: AbortSignal): void {
     run.onAbort = () => {
       run.aborted = true;
-      const low = lowOfMany(operation);
-      const high = highOfMany(operation);
-      run.results.forEach((res, i) => {
-        if (res === NOT_YET) this.thread.ring.cancel(low, high + i);
-      });
+      cancelMany(operation, run.results);
     };
     onAbort(signal, run.onAbort);
   }

@@ -10,7 +10,7 @@ import { KernelMemory } from "./kernel-memory.ts";
 import { Loop } from "./loop.ts";
 import { Placement } from "./placement.ts";
 import { presence } from "./presence.ts";
-import { Lanes } from "./read-buffer.ts";
+import { ReadBuffers } from "./read-buffer.ts";
 import { Mounts } from "./remote-mounts.ts";
 import { RemoteWork } from "./remote-work.ts";
 import type { Ring } from "./ring.ts";
@@ -27,7 +27,7 @@ export class RingThread {
   readonly loop: Loop;
   readonly cells: Cells;
   readonly placement: Placement;
-  readonly lanes: Lanes;
+  readonly readBuffers: ReadBuffers;
   readonly memory: KernelMemory;
   readonly direct: DirectTable;
   readonly mounts: Mounts;
@@ -46,7 +46,7 @@ export class RingThread {
     this.loop = new Loop(setup.ring);
     this.cells = new Cells(this.native, this.ring.address);
     this.placement = new Placement(this.ring, this.loop, this.cells);
-    this.lanes = new Lanes(this.native, this.ring.address);
+    this.readBuffers = new ReadBuffers(this.native, this.ring.address);
     this.memory = new KernelMemory(this.native, this.ring);
     this.direct = new DirectTable(setup.directDescriptors, setup.closesAtOnce);
     this.freeFixedBuffers = Array.from({ length: setup.fixedBuffers }, (_, i) => setup.fixedBuffers - 1 - i);

@@ -2,7 +2,7 @@
 // A lease's ArrayBuffer carries its state in a hidden property, so that any view of it is known by one look.
 // Never gives memory out or takes it back: that is memory/pool.ts.
 
-import { bufferOf } from "../node/views.ts";
+import { bufferOf, byteLengthOf } from "../node/views.ts";
 
 /** One piece of memory that several leases share: what the kernel knows it by. */
 export interface LeasedRegion {
@@ -31,23 +31,44 @@ export class LeasedMemory {
   }
 }
 
-/** The state of the leases that a vectored operation reads into or writes from; ends for all at once. */
-export class LeasedVector {
-  readonly #held: LeasedMemory[];
+const NONE: LeasedMemory[] = [];
 
-  constructor(held: LeasedMemory[]) {
-    this.#held = held;
+/** The user's views that an operation has in the kernel, their leases, and the lengths that they had. */
+export class HeldViews {
+  readonly #views: ArrayBufferView[];
+  readonly #lengths: number[];
+  leases: LeasedMemory[] = NONE;
+
+  constructor(views: readonly ArrayBufferView[] = []) {
+    this.#views = views.slice();
+    this.#lengths = views.map(byteLengthOf);
+    for (const view of views) this.#count(view);
+  }
+
+  #count(view: ArrayBufferView): LeasedMemory | null {
+    const lease = acquireLeased(view);
+    if (lease === null) return null;
+    if (this.leases === NONE) this.leases = [lease];
+    else this.leases.push(lease);
+    return lease;
+  }
+
+  /** Holds one more. Returns its lease. */
+  hold(view: ArrayBufferView): LeasedMemory | null {
+    this.#views.push(view);
+    this.#lengths.push(byteLengthOf(view));
+    return this.#count(view);
+  }
+
+  /** Whether no view has been detached, moved or resized since. */
+  get intact(): boolean {
+    return this.#views.every((view, i) => byteLengthOf(view) === this.#lengths[i]);
   }
 
   release(): void {
-    for (const memory of this.#held) memory.release();
+    for (const lease of this.leases) lease.release();
+    this.leases = NONE;
   }
-}
-
-/** `acquireLeased` for several views. */
-export function acquireAllLeased(views: readonly ArrayBufferView[]): LeasedVector | null {
-  const held = views.map(acquireLeased).filter((memory) => memory !== null);
-  return held.length === 0 ? null : new LeasedVector(held);
 }
 
 const { hasOwnProperty: hasOwn } = Object.prototype;

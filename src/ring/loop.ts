@@ -128,13 +128,19 @@ export class Loop {
     return true;
   }
 
-  #run(): void {
+  /** What is staged goes out, what is done comes back. Whether the ring goes on. */
+  #turn(): boolean {
     const ring = this.#ring;
     if (this.#asleep) this.#wake();
     ring.scheduled = true;
     ring.turn(ROUNDS);
     ring.scheduled = false;
-    if (this.#stopped()) return;
+    return !this.#stopped();
+  }
+
+  #run(): void {
+    const ring = this.#ring;
+    if (!this.#turn()) return;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
       this.#doorbell?.rest();
       return;
@@ -153,14 +159,10 @@ export class Loop {
     this.#rounds = 0;
     this.#inlineUs = 0;
     if (this.#stopped()) return;
-    if (this.#asleep) this.#wake();
     const { completed, submitted } = ring;
     const waited = ring.inFlight > 0; // else what completes now has just been submitted, and was not waited for
     ring.spins++;
-    ring.scheduled = true;
-    ring.turn(ROUNDS);
-    ring.scheduled = false;
-    if (this.#stopped()) return;
+    if (!this.#turn()) return;
     const done = ring.completed > completed;
     if (ring.inFlight === 0 && ring.queued === 0 && ring.unsubmitted === 0) {
       if (done && waited) this.#learn(clockMs());
@@ -237,11 +239,7 @@ export class Loop {
 
   /** One turn at the end of the thread, where no further one comes by itself. */
   lastTurn(): void {
-    if (this.#stopped()) return;
-    if (this.#asleep) this.#wake();
-    this.#ring.scheduled = true;
-    this.#ring.turn(ROUNDS);
-    this.#ring.scheduled = false;
+    if (!this.#stopped()) this.#turn();
   }
 
   /** Forgets the doorbell: a better one is to be had, or the ring is about to be closed. */

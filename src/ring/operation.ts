@@ -1,8 +1,9 @@
 // The operation table: one slot for each operation that the kernel owes a completion. A slot holds what must stay
 // alive until then (buffers, paths, the promise) and a generation, so that a late or doubled CQE can't reach its successor.
 
+import { closeSync } from "node:fs";
 import type { KernelBuffer } from "./kernel-memory.ts";
-import type { LeasedMemory, LeasedVector } from "./lease.ts";
+import type { HeldViews, LeasedMemory } from "./lease.ts";
 import type { RemoteWork } from "./remote-work.ts";
 import type { Cell } from "./scratch.ts";
 
@@ -70,7 +71,7 @@ export class Operation {
   /** What the kernel has in the place of the user's view. */
   standIn: KernelBuffer | null = null;
   /** The pools' memory that the operation uses: not lent out again before the CQE. */
-  lease: LeasedMemory | LeasedVector | null = null;
+  lease: LeasedMemory | HeldViews | null = null;
   /**
    * Called when the ring is closed or stopped over the operation, whose promise then rejects: what listens for it ends.
    * `isIdle`: the kernel has given everything back.
@@ -116,6 +117,24 @@ export function highOfMany(operation: Operation): number {
 /** The index that a CQE's high word names. */
 export function indexOfMany(high: number): number {
   return high & INDEX_MASK;
+}
+
+/** What stands in the place of a result of a batch that has not come: no length and no errno. */
+export const NOT_YET: number = -(2 ** 31);
+
+/** Notes a result of an operation with many CQEs. False if there was one already: the ring is stopped then. */
+export function noteResult(operation: Operation, results: Int32Array, index: number, res: number): boolean {
+  const isFirst = results[index] === NOT_YET;
+  if (isFirst) results[index] = res;
+  else operation.ring.poison(`a second CQE for SQE ${index} of a batch`);
+  return isFirst;
+}
+
+/** Asks the kernel to cancel the first `count` SQEs of an operation with many, as far as their results have not come. */
+export function cancelMany(operation: Operation, results: Int32Array, count: number = results.length): void {
+  const low = lowOfMany(operation);
+  const high = highOfMany(operation);
+  for (let index = 0; index < count; index++) if (results[index] === NOT_YET) operation.ring.cancel(low, high + index);
 }
 
 let resolveOfLast: (value: any) => void = ignore;
@@ -266,5 +285,15 @@ export function endBroken(operation: Operation, generation: number, life: number
     else end(operation);
   } catch {
     // what it had taken stays taken
+  }
+}
+
+/** close(2) without a ring, for a promise. */
+export function closePlainly(fd: number, resolve: Operation["resolve"], reject: Operation["reject"]): void {
+  try {
+    closeSync(fd);
+    resolve(undefined);
+  } catch (error) {
+    reject(error);
   }
 }

@@ -2,7 +2,6 @@
 // in an io-wq thread. The one place that answers this, with one budget of time and one of bytes for what runs on the
 // JavaScript thread. Knows what is under way; what an operation is, and whether its path is remote, the caller tells.
 
-import { availableProcessors } from "../kernel/processors.ts";
 import { SqeFlag } from "../kernel/sqe.ts";
 import { setImmediate } from "../node/clock.ts";
 import type { Loop } from "./loop.ts";
@@ -29,8 +28,6 @@ export class Placement {
   readonly #later: { us: number; call: () => void }[] = [];
   /** Operations that the helper could have had since there was none. */
   #wanted = 0;
-  /** Processors that this process may use; 0: not asked yet. */
-  #processors = 0;
 
   constructor(ring: Ring, loop: Loop, cells: Cells) {
     this.#ring = ring;
@@ -110,8 +107,8 @@ export class Placement {
 
   #startHelper(): void {
     this.#wanted = 0;
-    this.#processors ||= availableProcessors();
-    const limit = Math.min(MAX_HELPERS, Math.max(1, this.#processors - 1));
-    this.#ring.native.helperStart(this.#ring.address, limit, this.#processors);
+    const processors = navigator.hardwareConcurrency; // what affinity and the quotas of cgroups leave of the machine's
+    const limit = Math.min(MAX_HELPERS, Math.max(1, processors - 1));
+    this.#ring.native.helperStart(this.#ring.address, limit, processors);
   }
 }

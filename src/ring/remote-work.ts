@@ -10,7 +10,8 @@ const STEP = 16;
 /** The most. Who has more operations hanging than that waits with the rest. */
 const MOST = 256;
 
-interface WorkerLimits {
+/** Most io-wq threads of a ring: for what is bounded in time (regular files, block devices), and for the rest. */
+export interface WorkerLimits {
   bounded: number;
   unbounded: number;
 }

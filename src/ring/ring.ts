@@ -2,12 +2,12 @@
 // It stages, submits and reaps; when to do so is the loop's business (ring/loop.ts), what an operation means its caller's.
 // A ring belongs to the thread that made it and is closed on it.
 
-import { closeSync } from "node:fs";
 import { CQE_TABLE, CQE_WORDS, Header, RingInfo, SQE_WORDS } from "../kernel/abi.ts";
 import { type Address, memoryAt, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
 import { EAGAIN, EBUSY, EINTR, ENOMEM } from "../node/errno.ts";
 import {
+  closePlainly,
   endBroken,
   type Finish,
   indexOfMany,
@@ -350,12 +350,7 @@ export class Ring {
     if (operation === null || operation.syscall !== "close") return;
     const { resolve, reject, fd } = operation;
     this.operations.release(operation);
-    try {
-      closeSync(fd);
-      resolve(undefined);
-    } catch (error) {
-      reject(error);
-    }
+    closePlainly(fd, resolve, reject);
   }
 
   #abandon(): void {

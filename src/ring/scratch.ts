@@ -1,8 +1,10 @@
 // Stable addresses for what the kernel reads or writes later: the user's views, and small cells of shim memory for
 // paths, statx results and iovecs. Cells live in regions that outlive the JavaScript heap and are never given back.
 
+import { stableAddress } from "../kernel/address.ts";
 import { type Address, memoryAt, type Native } from "../kernel/shim.ts";
 import { clockMs } from "../node/clock.ts";
+import { byteLengthOf } from "../node/views.ts";
 
 /** The most bytes one read or write moves: the kernel's MAX_RW_COUNT. */
 export const MAX_TRANSFER = 0x7fff_f000;
@@ -11,7 +13,7 @@ export const MAX_TRANSFER = 0x7fff_f000;
 export const CELL_BYTES = 512;
 /** Where a cell's second half starts. */
 export const CELL_HALF = 256;
-const CELLS_PER_CHUNK = 128;
+const CELLS_PER_REGION = 128;
 const NO_BYTES = Buffer.alloc(0);
 const NO_WORDS = new Uint32Array(0);
 /** Milliseconds after which a new epoch begins, if there is cause to ask. */
@@ -22,7 +24,7 @@ type Utf8Buffer = Buffer & { utf8Write(text: string, offset: number, length: num
 /** A piece of shim memory for one operation's path, statx or iovecs. */
 export class Cell {
   readonly address: Address;
-  /** The chunk that holds the cell, as bytes and as words, and where the cell starts in it. */
+  /** The region that holds the cell, as bytes and as words, and where the cell starts in it. */
   readonly bytes: Buffer;
   readonly words: Uint32Array;
   readonly offset: number;
@@ -46,17 +48,17 @@ export class Cell {
   }
 }
 
-/** Hands out cells; grows by a chunk when none is free. */
+/** Hands out cells; grows by a region when none is free. */
 export class Cells {
   readonly #native: Native;
   readonly #ring: Address;
   readonly #free: Cell[] = [];
   #made = 0;
-  /** The newest chunk, of which cells are made as they are needed, and how many of it there are. */
-  #chunk: Address = 0;
+  /** the newest region, of which cells are made as they are needed, and how many of it there are. */
+  #region: Address = 0;
   #bytes: Buffer = NO_BYTES;
   #words: Uint32Array = NO_WORDS;
-  #cut = CELLS_PER_CHUNK;
+  #cut = CELLS_PER_REGION;
   /** Operations on paths under way that began in this epoch, in the one before it. */
   #young = 0;
   #middling = 0;
@@ -112,18 +114,18 @@ export class Cells {
   }
 
   #cutOne(): Cell {
-    if (this.#cut === CELLS_PER_CHUNK) this.#grow();
+    if (this.#cut === CELLS_PER_REGION) this.#grow();
     this.#made++;
     const offset = this.#cut++ * CELL_BYTES;
-    return new Cell(this.#chunk + offset, this.#bytes, this.#words, offset, this);
+    return new Cell(this.#region + offset, this.#bytes, this.#words, offset, this);
   }
 
   #grow(): void {
-    const length = CELL_BYTES * CELLS_PER_CHUNK;
+    const length = CELL_BYTES * CELLS_PER_REGION;
     const address = this.#native.regionNew(this.#ring, length, 0, 0);
     if (address === null) throw new Error("bun-uring: no memory for operation cells");
     const memory = memoryAt(address, length);
-    this.#chunk = address;
+    this.#region = address;
     this.#bytes = Buffer.from(memory);
     this.#words = new Uint32Array(memory);
     this.#cut = 0;
@@ -155,4 +157,32 @@ export function ownPath(path: string | Buffer): Buffer {
   const memory = Buffer.alloc(Math.max(1024, bytes.length + 1));
   memory.set(bytes);
   return memory;
+}
+
+const IOVEC_BYTES = 16;
+const TWO_32 = 2 ** 32;
+
+/**
+ * Writes the iovecs of `views` into the cell, or, where they do not fit, into `memory` of their own. An empty view has no address.
+ */
+export function putVector(cell: Cell, views: readonly ArrayBufferView[]): { address: Address; memory: Buffer | null } {
+  let { words, address } = cell;
+  let word = cell.offset >>> 2;
+  let memory: Buffer | null = null;
+  if (views.length * IOVEC_BYTES > CELL_BYTES) {
+    memory = Buffer.alloc(Math.max(1024, views.length * IOVEC_BYTES)); // over 1000 bytes: it never moves
+    words = new Uint32Array(memory.buffer, memory.byteOffset, memory.length / 4);
+    word = 0;
+    address = stableAddress(memory, 0);
+  }
+  for (const view of views) {
+    const length = byteLengthOf(view);
+    const base = length === 0 ? 0 : stableAddress(view, 0);
+    words[word] = base;
+    words[word + 1] = Math.floor(base / TWO_32);
+    words[word + 2] = length;
+    words[word + 3] = Math.floor(length / TWO_32);
+    word += 4;
+  }
+  return { address, memory };
 }

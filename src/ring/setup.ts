@@ -9,6 +9,7 @@ import { Opcode, writeSqe } from "../kernel/sqe.ts";
 import { clockMs } from "../node/clock.ts";
 import { EACCES, EAGAIN, EINVAL, ENOMEM, ENOSYS, EPERM } from "../node/errno.ts";
 import { errnoCode } from "../node/errors.ts";
+import type { WorkerLimits } from "./remote-work.ts";
 import { PASSING, Ring, SetupFlag } from "./ring.ts";
 
 /** Why io_uring is not in use: cause and remedy in one sentence each. */
@@ -28,7 +29,7 @@ export interface Setup {
   /** Opcodes by number; 1 where the kernel has it. */
   opcodes: Uint8Array;
   restricted: boolean;
-  workers: { bounded: number; unbounded: number };
+  workers: WorkerLimits;
   directDescriptors: number;
   /** A direct descriptor is closed when its CLOSE has completed, and not up to two seconds later. */
   closesAtOnce: boolean;
@@ -50,7 +51,7 @@ export interface SetupOptions {
   cqEntries?: number;
   extraFlags?: number;
   restrict?: boolean;
-  workers?: { bounded: number; unbounded: number };
+  workers?: WorkerLimits;
 }
 
 const ENTRIES = 256;
@@ -166,10 +167,16 @@ function queried(native: Native): Query | null {
   return native.query(answer) === 0 ? { opcodes: answer[0]!, registrations: answer[1]! } : null;
 }
 
+/** A path, and room for a statx in the second half: large enough not to be moved. */
+function pathMemory(path: string): Uint8Array {
+  const memory = new Uint8Array(1024);
+  memory.set(Buffer.from(path));
+  return memory;
+}
+
 /** Whether openat2 keeps to the dentry cache (5.12, and no sandbox refuses it): asked once, and if not, never again. */
 function hasCachedLookups(native: Native): boolean {
-  const memory = new Uint8Array(1024); // the path "/", and room for a statx: large enough not to be moved
-  memory[0] = 0x2f;
+  const memory = pathMemory("/");
   const address = addressOf(memory);
   for (let i = 0; i < LOOKUP_TRIES; i++) if (native.statCached(address, 0, address + 512) !== EAGAIN) return true;
   return false;
@@ -205,8 +212,7 @@ function restrict(native: Native, address: number, opcodes: Uint8Array): boolean
 function prove(ring: Ring): number {
   const nop = roundTrip(ring, Opcode.NOP, -1, 0, 0, 0, 0);
   if (nop < 0) return nop;
-  const memory = new Uint8Array(1024); // the path "/", and room for a statx: large enough not to be moved
-  memory[0] = 0x2f;
+  const memory = pathMemory("/");
   const path = addressOf(memory);
   const stat = roundTrip(ring, Opcode.STATX, AT_FDCWD, path + 512, path, 0, 0, memory);
   if (stat < 0 || ring.inFlight > 0) return stat;
@@ -227,8 +233,7 @@ const ON_PATHS = [Opcode.MKDIRAT, Opcode.UNLINKAT, Opcode.RENAMEAT, Opcode.LINKA
  * says EBADF, whatever permissions there are. Returns 0, or -errno where the ring is of no use.
  */
 function dropDenied(ring: Ring, opcodes: Uint8Array): number {
-  const memory = new Uint8Array(1024); // a relative path
-  memory[0] = 0x78;
+  const memory = pathMemory("x");
   const path = addressOf(memory);
   for (const opcode of [...NEEDED, ...FIXED, Opcode.FTRUNCATE, ...ON_PATHS]) {
     if (opcodes[opcode] !== 1) continue;

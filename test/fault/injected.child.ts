@@ -56,7 +56,7 @@ function held(t: RingThread): Record<string, number> {
     queued,
     slots: t.ring.operations.used,
     cells: t.cells.used,
-    lanes: t.lanes.used,
+    readBuffers: t.readBuffers.used,
     direct: t.direct.used,
     directFiles: filesInTable(),
     fds: openFds().size - wakes,

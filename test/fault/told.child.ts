@@ -7,7 +7,7 @@ import { thread } from "../../src/backend/uring/request.ts";
 import { AppendLog, writeFileAtomic } from "../../src/durable.ts";
 import * as fs from "../../src/index.ts";
 import type { RingThread } from "../../src/ring/context.ts";
-import { LANE_BYTES } from "../../src/ring/read-buffer.ts";
+import { READ_BYTES } from "../../src/ring/read-buffer.ts";
 import { runCases } from "../helpers/cases.ts";
 import { clearFaults, type FaultRule, faultHits, setFaults } from "../helpers/fault-shim.ts";
 import { openFds } from "../helpers/fds.ts";
@@ -44,7 +44,7 @@ const { readCached } = thread().native as unknown as NativeRead;
 
 /** From here on these completions go wrong. What went before has taught nothing: each file takes the way of small ones first. */
 function faults(...rules: FaultRule[]): void {
-  t.lanes.expected = 4096;
+  t.readBuffers.expected = 4096;
   setFaults(t.ring, rules);
 }
 /** Counts the SQEs of an opcode: as a rule it makes nothing of them but a little late. */
@@ -74,7 +74,7 @@ async function out(): Promise<string> {
   for (let round = 0; ; round++) {
     const now = {
       slots: t.ring.operations.used,
-      lanes: t.lanes.used,
+      readBuffers: t.readBuffers.used,
       direct: t.direct.used,
       files: directFiles(),
       open: [...openFds().values()].filter((target) => target.startsWith(dir)).length,
@@ -366,16 +366,16 @@ const reading: Record<string, Case> = {
   },
   async "what throws while it begins rejects, and gives everything back"() {
     const path = made("file", small);
-    const { lanes } = t;
-    const { acquire: real } = lanes;
+    const { readBuffers } = t;
+    const { acquire: real } = readBuffers;
     const seen: string[] = [];
     for (const work of [() => fs.readFile(path), () => fs.copyFile(path, `${dir}/copy`)]) {
-      lanes.acquire = () => {
-        lanes.acquire = real;
+      readBuffers.acquire = () => {
+        readBuffers.acquire = real;
         throw Object.assign(new Error("none"), { code: "ENOMEM" });
       };
       seen.push(await told(work()));
-      lanes.acquire = real;
+      readBuffers.acquire = real;
     }
     return [...seen, await out()];
   },
@@ -395,7 +395,7 @@ const reading: Record<string, Case> = {
       change(path);
       const bytes = await reading;
       const now = plain.readFileSync(path);
-      const read = now.length < LANE_BYTES ? large.subarray(0, LANE_BYTES) : now; // so much had been read before
+      const read = now.length < READ_BYTES ? large.subarray(0, READ_BYTES) : now; // so much had been read before
       seen.push(bytes.equals(read), hits());
     }
     clearFaults(t.ring);
@@ -407,7 +407,7 @@ const reading: Record<string, Case> = {
         change(path);
         return res;
       };
-      t.lanes.expected = 4096;
+      t.readBuffers.expected = 4096;
       const bytes = await fs.readFile(path);
       const now = plain.readFileSync(path);
       seen.push(bytes.equals(now) || (now.length > large.length && bytes.equals(large)));

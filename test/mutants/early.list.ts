@@ -214,8 +214,8 @@ const list: readonly Mutant[] = [
       ],
       [
         "a bigint position is the file's own",
-        "if (position === -1 || position === -1n) return null;\n  return typeof position",
-        'if (position === -1 || typeof position === "bigint") return null;\n  return typeof position',
+        "position === -1 || position === -1n ? null",
+        'position === -1 || typeof position === "bigint" ? null',
       ],
     ],
   ),

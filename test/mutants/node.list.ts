@@ -78,11 +78,6 @@ const list: readonly Mutant[] = [
         { tests: ["unit/pool", "lifetime/pool"] },
       ],
       [
-        "a position beyond every file is one within",
-        "position > MAX_SAFE ? MAX_SAFE : position",
-        "position & MAX_SAFE",
-      ],
-      [
         "a buffer that was taken away while it waited is written",
         'if (byteLengthOf(buffer) < offset + length) return Promise.reject(bufferTaken("write"));',
         "",
@@ -101,6 +96,12 @@ const list: readonly Mutant[] = [
         "a short read is the end",
         "    if (bytesRead === 0) break;\n    filled += bytesRead;",
         "    filled += bytesRead;\n    if (bytesRead < length) break;",
+      ],
+      [
+        "a position beyond every file is one within",
+        "position > Number.MAX_SAFE_INTEGER ? Number.MAX_SAFE_INTEGER : Number(position)",
+        "Number(position & BigInt(Number.MAX_SAFE_INTEGER))",
+        { tests: ["unit/node-backend", "contract/handle-read", "contract/handle-write"] },
       ],
       ["a durable write is not synced", "    yield* done(sync());\n  });", "  });"],
       [
@@ -151,8 +152,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "a write whose buffer was taken between two pieces is a short one",
-      'if (bytes.length !== length) throw bufferTaken("write");\n        const at',
-      "const at",
+      "if (bytes.length !== length) throw bufferTaken(syscall);\n      const from",
+      "const from",
       { survives: "each piece is looked at by itself" },
     ],
     [
@@ -191,8 +192,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "an error after some bytes loses them",
-      "if (done > 0 && into.length === length) return done; // as",
-      "// as",
+      "if (from === 0 || bytes.length !== length) throw error;\n",
+      "throw error;\n",
       { tests: ["contract/direct", "fault/told"] },
     ],
   ]),

@@ -218,11 +218,7 @@ const list: readonly Mutant[] = [
       "if (++this.#wanted >= WANTED) this.#startHelper();",
       "this.#startHelper();",
     ],
-    [
-      "there are as many helpers as processors",
-      "Math.min(MAX_HELPERS, Math.max(1, this.#processors - 1))",
-      "this.#processors",
-    ],
+    ["there are as many helpers as processors", "Math.min(MAX_HELPERS, Math.max(1, processors - 1))", "processors"],
   ]),
   ...inFile("ring/context.ts", { on, tests: ["lifetime/closed", "lifetime/endings", "contract/exit", "unit/uring"] }, [
     [
@@ -290,8 +286,8 @@ const list: readonly Mutant[] = [
     ],
     [
       "only the first memory of a vector is let go",
-      "for (const memory of this.#held) memory.release();",
-      "this.#held[0]!.done();",
+      "for (const lease of this.leases) lease.release();",
+      "this.leases[0]?.release();",
     ],
   ]),
   ...inFile("memory/pool.ts", { tests: ["unit/pool", "lifetime/pool"] }, [

@@ -134,15 +134,15 @@ const list: readonly Mutant[] = [
         { tests: ["fault/told", "contract/odd-files"] },
       ],
       [
-        "the lane is not given back",
-        "if (this.#lane !== null) this.t.lanes.release(this.#lane);",
+        "the read buffer is not given back",
+        "if (this.#buffer !== null) this.t.readBuffers.release(this.#buffer);",
         "",
         { tests: ["fault/told"] },
       ],
       [
         "a path that waits is the caller's",
-        'const kept = typeof path === "string" ? path : Buffer.from(path);',
-        "const kept = path;",
+        'const kept = typeof path === "string" ? wanted : { ...wanted, path: Buffer.from(path) };',
+        "const kept = wanted;",
       ],
       [
         "a large cached read that falls short counts as whole",
@@ -163,27 +163,31 @@ const list: readonly Mutant[] = [
       ["a file that shrank is padded", "fileEnd = Math.min(fileEnd, done); // it shrank", ""],
       [
         "what a file grew by is left out",
-        "const length = await readOn(t, source, parts, size, signal);",
-        "const length = size;",
+        "return fileEnd < size ? this.#result() : this.#unsized(false);",
+        "return this.#result();",
       ],
       [
         "a failure is told while the kernel still writes",
         "await Promise.all(workers); // also after",
         "await Promise.race(workers); // also after",
       ],
-      ["a failed read leaves the result's memory", "    target.release();\n    throw failure;", "    throw failure;"],
+      [
+        "a failed read leaves the result's memory",
+        "      target.release();\n      throw failure;",
+        "      throw failure;",
+      ],
       [
         "a failed piece is taken for the end",
-        '        if (res < 0) throw systemError(res, "read");\n        if (res === 0) {',
-        "        if (res <= 0) {",
+        '          if (res < 0) throw systemError(res, "read");\n          if (res === 0) {',
+        "          if (res <= 0) {",
       ],
       [
         "what a pipe gave with the second read is lost",
-        "if (second > 0) head.push(Buffer.from(lane.bytes.subarray(LANE_BYTES, LANE_BYTES + second)));",
+        "if (!seekable && second > 0) this.#add(Buffer.from(buffer.bytes.subarray(READ_BYTES, READ_BYTES + second)));",
         "",
         { tests: ["fault/told", "contract/odd-files"] },
       ],
-      ["the first part of a large file is lost", "    target.bytes.set(part, at);\n", ""],
+      ["the first part of a large file is lost", "      target.bytes.set(part, next);\n", ""],
       [
         "memory of one piece is not given back",
         "    memory.release(); // its CQE",
@@ -349,7 +353,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "a vector whose view was taken resolves",
-        "if (!isOurs && vector.views.some((view, i) => byteLengthOf(view) !== vector.lengths[i]))\n    return memoryTaken(operation);",
+        "if (!isOurs && !held.intact) return memoryTaken(operation);",
         "",
         { tests: ["fault/told", "lifetime/buffers"] },
       ],
@@ -361,7 +365,7 @@ const list: readonly Mutant[] = [
       ],
       [
         "pool memory in a vector is not held",
-        "operation.lease = acquireAllLeased(views);",
+        "operation.lease = held;",
         "",
         { tests: ["lifetime/pool", "unit/pool", "fault/told"] },
       ],
@@ -373,22 +377,14 @@ const list: readonly Mutant[] = [
     ],
   ),
   ...inFile("backend/uring/read-batch.ts", { on, tests: ["unit/batch", "fault/told"] }, [
-    [
-      "a batch whose memory was taken resolves",
-      "if (batch.intact) return resolve(results);",
-      "return resolve(results);",
-    ],
+    ["a batch whose memory was taken resolves", "if (intact) return resolve(results);", "return resolve(results);"],
     [
       "one read that was interrupted is told",
       "(res === EINTR || (res === EAGAIN && mayRetry(operation, batch)))",
       "(res === EAGAIN && mayRetry(operation, batch))",
     ],
     ["the file of a batch can be closed", "  file.inFlight++;\n", ""],
-    [
-      "pool memory of a batch stays held",
-      "for (const lease of batch.leases) lease.release();\n  if (--file",
-      "if (--file",
-    ],
+    ["pool memory of a batch stays held", "batch.held.release();\n  if (--file", "if (--file"],
     [
       "all reads of a batch go to the first buffer",
       "this.addresses[i] = stableAddress(into[i]!, 0)",
@@ -422,11 +418,11 @@ const list: readonly Mutant[] = [
         "if (file.inFlight === 0) go();\n  else file.closing = go;",
         "go();",
       ],
-      ["a close over a stopped ring leaves the descriptor", "if (idle) file.closing();", ""],
+      ["a close over a stopped ring leaves the descriptor", "if (isIdle) file.closing();", ""],
       [
         "a close without a ring leaves the descriptor",
-        "return new Promise((resolve, reject) => closePlainly(fd, resolve, reject));",
-        "return Promise.resolve();",
+        "const isIdle = reason === null || file",
+        "if (reason === null) return Promise.resolve();\n  const isIdle = file",
       ],
     ],
   ),

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { stableAddress } from "../../src/kernel/address.ts";
 import { addressOf } from "../../src/kernel/shim.ts";
 import { isResizable } from "../../src/node/views.ts";
-import { LANE_BYTES } from "../../src/ring/read-buffer.ts";
+import { READ_BYTES } from "../../src/ring/read-buffer.ts";
 import { CELL_BYTES, CELL_HALF, type Cell, ownPath, putPath } from "../../src/ring/scratch.ts";
 import { endThread, smallThread } from "../helpers/small-ring.ts";
 
@@ -103,26 +103,26 @@ describe("putPath", () => {
   });
 });
 
-describe("lanes", () => {
+describe("readBuffers", () => {
   test("overlap with no other", () => {
-    const lanes = Array.from({ length: 20 }, () => t.lanes.acquire());
-    const addresses = lanes.map(({ address }) => address).toSorted((a, b) => a - b);
+    const readBuffers = Array.from({ length: 20 }, () => t.readBuffers.acquire());
+    const addresses = readBuffers.map(({ address }) => address).toSorted((a, b) => a - b);
     for (let i = 1; i < addresses.length; i++)
-      expect(addresses[i]! - addresses[i - 1]!).toBeGreaterThanOrEqual(2 * LANE_BYTES);
-    for (const lane of lanes) t.lanes.release(lane);
+      expect(addresses[i]! - addresses[i - 1]!).toBeGreaterThanOrEqual(2 * READ_BYTES);
+    for (const buffer of readBuffers) t.readBuffers.release(buffer);
   });
 
-  test("give results of their own: what comes into the lane later changes none", () => {
-    const lane = t.lanes.acquire();
-    lane.bytes.write("héllo wörld");
-    const bytes = t.lanes.result(lane, 13, null) as Buffer;
-    const text = t.lanes.result(lane, 13, "utf8");
-    const hex = t.lanes.result(lane, 2, "hex");
-    lane.bytes.fill(0);
+  test("give results of their own: what comes into the read buffer later changes none", () => {
+    const buffer = t.readBuffers.acquire();
+    buffer.bytes.write("héllo wörld");
+    const bytes = t.readBuffers.result(buffer, 13, null) as Buffer;
+    const text = t.readBuffers.result(buffer, 13, "utf8");
+    const hex = t.readBuffers.result(buffer, 2, "hex");
+    buffer.bytes.fill(0);
     expect(bytes.toString()).toBe("héllo wörld");
     expect(text).toBe("héllo wörld");
     expect(hex).toBe("68c3");
     expect(bytes.byteLength).toBe(13);
-    t.lanes.release(lane);
+    t.readBuffers.release(buffer);
   });
 });

@@ -74,18 +74,18 @@ describeUnless(backend !== "io_uring" && "no ring", "on a ring", () => {
 
   testUnless(lacking("SETXATTR"), "attributes give their memory back, also when they fail", async () => {
     const thread = ringThread();
-    if (!("lanes" in thread)) throw new Error(thread.message);
+    if (!("readBuffers" in thread)) throw new Error(thread.message);
     await setxattr(path, "user.lane", "value");
-    const free = thread.lanes.acquire();
-    thread.lanes.release(free);
+    const free = thread.readBuffers.acquire();
+    thread.readBuffers.release(free);
     for (let i = 0; i < 3; i++) {
       await setxattr(path, "user.lane", "value");
       await getxattr(path, "user.lane");
       await reasonOf(getxattr(path, "user.none"));
       await listxattr(path);
     }
-    const next = thread.lanes.acquire(); // the same one again: last in, first out
-    thread.lanes.release(next);
+    const next = thread.readBuffers.acquire(); // the same one again: last in, first out
+    thread.readBuffers.release(next);
     expect(next).toBe(free);
     await removexattr(path, "user.lane");
   });

@@ -53,7 +53,7 @@ function fifo(): { path: string; fd: number } {
 }
 
 beforeEach(() => {
-  thread().lanes.expected = 4096; // after many large files, small ones would not go through chains either
+  thread().readBuffers.expected = 4096; // after many large files, small ones would not go through chains either
 });
 
 async function idle(t: RingThread = thread()): Promise<void> {
@@ -158,7 +158,7 @@ test("a path in a Buffer may be changed, too, while it waits for the event loop'
   const { inlineUs } = t.loop.limits;
   const path = file("mine");
   const other = file("other");
-  t.lanes.expected = 64 * 1024; // as after large files, which are copied by plain calls, but not all in one turn
+  t.readBuffers.expected = 64 * 1024; // as after large files, which are copied by plain calls, but not all in one turn
   t.loop.limits.inlineUs = 0;
   const bytes = Buffer.from(path);
   const waiting = read(bytes);

@@ -12,9 +12,9 @@ import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { Place } from "../../ring/remote-mounts.ts";
 import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { ANOTHER_WAY, INCOMPLETE, type Path } from "../interface.ts";
-import { copySmall, Outcome, SMALL_FILE_BYTES } from "./copy-small.ts";
+import { copySmall, SMALL_FILE_BYTES } from "./copy-small.ts";
 import { unlink } from "./path.ts";
-import { begin, end, stage, thread } from "./request.ts";
+import { adopted, begin, end, stage, thread } from "./request.ts";
 import { cachedInfo, lookup } from "./statx.ts";
 
 const { O_CREAT, O_EXCL, O_TRUNC, O_WRONLY } = constants;
@@ -51,10 +51,8 @@ function byHelper(from: Path, to: Path, flags: number): number | Promise<number>
   }
   const operation = begin(t, finishLocal, "copyfile", null);
   operation.cell = cell;
-  if (res === PENDING) {
-    t.ring.adopt(operation);
-    t.loop.adopted();
-  } else stage(t, operation, LocalOpcode.COPY, SqeFlag.HELPER, -1, second, first, flags, 0); // it takes long, as was seen
+  if (res === PENDING) return adopted(t, operation);
+  stage(t, operation, LocalOpcode.COPY, SqeFlag.HELPER, -1, second, first, flags, 0); // it takes long, as was seen
   return promiseFor(operation);
 }
 
@@ -82,12 +80,7 @@ export async function copySmallFile(from: Path, to: Path, exclusive: boolean, no
     return ANOTHER_WAY;
   if (target.identity === source.identity || exclusive) return ANOTHER_WAY;
   if (place === Place.unlessLink && mounts.holdsPath(to)) return ANOTHER_WAY; // it was looked up
-  return copied(await copySmall(from, to, source.size, O_WRONLY | O_CREAT | O_TRUNC, permissions(source)), source);
-}
-
-function copied(outcome: Outcome, source: FileInfo): number {
-  if (outcome === Outcome.copied) return source.size;
-  return outcome === Outcome.incomplete ? INCOMPLETE : ANOTHER_WAY;
+  return copySmall(from, to, source.size, O_WRONLY | O_CREAT | O_TRUNC, permissions(source));
 }
 
 /** The new file has the source's permissions, or is gone again. */
@@ -96,7 +89,7 @@ async function copyToNew(from: Path, to: Path, source: FileInfo): Promise<number
   // What the umask takes, and set-id bits that a write may clear, are given by fchmod: not in a chain.
   if (takenByUmask !== 0 && clockMs() > takenUntil) takenByUmask = 0;
   if ((mode & (takenByUmask | 0o7000)) !== 0) return ANOTHER_WAY;
-  const result = copied(await copySmall(from, to, source.size, O_WRONLY | O_CREAT | O_EXCL, mode), source);
+  const result = await copySmall(from, to, source.size, O_WRONLY | O_CREAT | O_EXCL, mode);
   if (result < 0) return result;
   const made = await lookup(to, true);
   const lost = typeof made === "number" ? 0 : mode & ~permissions(made);

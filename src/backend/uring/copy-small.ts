@@ -8,20 +8,16 @@
 import { constants } from "../../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
+import { READ_BYTES, type ReadBuffer } from "../../ring/read-buffer.ts";
 import { CELL_HALF } from "../../ring/scratch.ts";
-import type { OpenFile, Path } from "../interface.ts";
+import { ANOTHER_WAY, INCOMPLETE, type OpenFile, type Path } from "../interface.ts";
 import { isClosed, isCloseError, Linked } from "./linked.ts";
-import { begin, end, stage, thread } from "./request.ts";
+import { onFile } from "./read-write.ts";
+import { thread } from "./request.ts";
 import { cutsLate } from "./write-file.ts";
 
-/** Files up to this size go through a chain: what a lane holds. */
-export const SMALL_FILE_BYTES: number = 2 * LANE_BYTES;
-
-/** What became of a chain. */
-export const Outcome = { copied: 0, untouched: 1, incomplete: 2 } as const;
-export type Outcome = (typeof Outcome)[keyof typeof Outcome];
+/** Files up to this size go through a chain: what a read buffer holds. */
+export const SMALL_FILE_BYTES: number = 2 * READ_BYTES;
 
 const [OPEN_SOURCE, READ, OPEN_TARGET, WRITE, TRUNCATE, CLOSE] = [0, 1, 2, 3, 4, 5] as const;
 const { IO_LINK, IO_HARDLINK, FIXED_FILE } = SqeFlag;
@@ -29,24 +25,19 @@ const { O_RDONLY, O_TRUNC } = constants;
 
 /** Reserves blocks for a target that will be filled to `length` (which it then has): halves the cost of writing to it. */
 export function preallocate(file: OpenFile, length: number): Promise<boolean> {
-  const t = thread();
-  const operation = begin(t, finishPreallocate, "fallocate", file);
-  stage(t, operation, Opcode.FALLOCATE, 0, file.fd, 0, length, 0, 0); // fallocate(2)'s len is in addr, its mode in len
-  return promiseFor(operation);
+  // fallocate(2)'s len is in addr, its mode in len.
+  return onFile(file, Opcode.FALLOCATE, "fallocate", 0, length, 0, 0).then(
+    () => true,
+    () => false,
+  );
 }
 
-function finishPreallocate(operation: Operation, res: number): void {
-  const { resolve } = operation;
-  end(operation);
-  resolve(res >= 0);
-}
-
-class CopySmall extends Linked<Outcome> {
+class CopySmall extends Linked<number> {
   readonly #size: number;
   readonly #flags: number;
   readonly #mode: number;
   readonly #truncates: boolean;
-  #lane: Lane | null = null;
+  #buffer: ReadBuffer | null = null;
   #from = 0;
   #to = 0;
 
@@ -61,24 +52,24 @@ class CopySmall extends Linked<Outcome> {
 
   protected prepare(): void {
     const { operation, t } = this;
-    this.#lane = t.lanes.acquire();
+    this.#buffer = t.readBuffers.acquire();
     this.#from = this.pathAddress(0, operation.path!);
     this.#to = this.pathAddress(CELL_HALF, operation.dest!);
   }
 
   protected release(): void {
-    if (this.#lane !== null) this.t.lanes.release(this.#lane);
+    if (this.#buffer !== null) this.t.readBuffers.release(this.#buffer);
   }
 
   protected stage(): void {
     const { slot } = this;
     const size = this.#size;
-    const { address } = this.#lane!;
+    const { address } = this.#buffer!;
     this.expect(4 + (size > 0 ? 1 : 0) + (this.#truncates ? 1 : 0));
     this.openLink(OPEN_SOURCE, IO_LINK, this.#from, O_RDONLY, 0);
     // A file without a size (/proc) is read to see that it is empty: that read is short, and must not break the chain.
     const readFlags = FIXED_FILE | (size > 0 ? IO_LINK : IO_HARDLINK) | this.t.placement.transfer(size);
-    this.link(READ, Opcode.READ, readFlags, slot, 0, address, size > 0 ? size : LANE_BYTES, 0);
+    this.link(READ, Opcode.READ, readFlags, slot, 0, address, size > 0 ? size : READ_BYTES, 0);
     this.openLink(OPEN_TARGET, IO_LINK, this.#to, this.#flags, this.#mode);
     if (size > 0) this.link(WRITE, Opcode.WRITE, FIXED_FILE | IO_LINK, slot, 0, address, size, 0);
     if (this.#truncates) this.link(TRUNCATE, Opcode.FTRUNCATE, FIXED_FILE | IO_LINK, slot, size, 0, 0, 0);
@@ -92,22 +83,22 @@ class CopySmall extends Linked<Outcome> {
     const isWhole = results[READ] === size && (size === 0 || results[WRITE] === size);
     const hasClosed = !isCloseError(results[CLOSE]!);
     const isCut = !this.#truncates || results[TRUNCATE] === 0;
-    if (results[OPEN_TARGET]! < 0) this.value = Outcome.untouched;
-    else this.value = isWhole && isCut && hasClosed ? Outcome.copied : Outcome.incomplete;
+    if (results[OPEN_TARGET]! < 0) this.value = ANOTHER_WAY;
+    else this.value = isWhole && isCut && hasClosed ? size : INCOMPLETE;
     this.finish();
   }
 
   protected override closeFailed(): void {
-    if (this.value === Outcome.copied) this.value = Outcome.incomplete;
+    if (this.value !== ANOTHER_WAY) this.value = INCOMPLETE;
   }
 }
 
 /**
  * Copies `size` bytes (at most SMALL_FILE_BYTES) of a regular file into `dest`, opened with `flags` and `mode`. Resolves to
- * `untouched` if the target was not opened, `incomplete` if it was but does not hold all. Rejects where no memory is left.
+ * the bytes, ANOTHER_WAY if the target was not opened, INCOMPLETE if it was but does not hold all. Rejects where no memory is left.
  */
-export function copySmall(source: Path, dest: Path, size: number, flags: number, mode: number): Promise<Outcome> {
+export function copySmall(source: Path, dest: Path, size: number, flags: number, mode: number): Promise<number> {
   const t = thread();
-  if (!t.direct.forWriting) return Promise.resolve(Outcome.untouched);
+  if (!t.direct.forWriting) return Promise.resolve(ANOTHER_WAY);
   return new CopySmall(t, source, dest, size, flags, mode).start();
 }

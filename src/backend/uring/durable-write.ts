@@ -11,15 +11,13 @@ import { closedError, errnoOf, systemError } from "../../node/errors.ts";
 import { lateRejection } from "../../node/late-error.ts";
 import { done, inSteps, type Steps } from "../../node/steps.ts";
 import { isResizable } from "../../node/views.ts";
-import { acquireAllLeased } from "../../ring/lease.ts";
+import { HeldViews } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { MAX_TRANSFER } from "../../ring/scratch.ts";
+import { MAX_TRANSFER, putVector } from "../../ring/scratch.ts";
 import type { OpenFile } from "../interface.ts";
 import { MAX_VECTOR } from "../loops.ts";
-import { stageLink } from "./linked.ts";
 import { fdatasync, isSeekable, setPosition, settlePosition } from "./read-write.ts";
-import { begin, end, honest, MAX_RETRIES, thread } from "./request.ts";
-import { cellForVector, putVector } from "./vectored.ts";
+import { begin, end, honest, MAX_RETRIES, stageLink, thread } from "./request.ts";
 
 const FSYNC_DATASYNC = 1;
 
@@ -28,12 +26,6 @@ interface Outcome {
   written: number;
   synced: number;
   cancelled: boolean;
-}
-
-interface State {
-  views: readonly Uint8Array[];
-  lengths: readonly number[];
-  outcome: Outcome;
 }
 
 /** Backend.writeSynced through the ring. The caller keeps the file open until it has settled. */
@@ -114,21 +106,19 @@ function runChain(
   mayWait: boolean,
 ): Promise<Outcome> {
   const t = thread();
-  const cell = views.length > 1 ? cellForVector(t, views) : null;
+  const cell = views.length > 1 ? t.cells.acquire() : null;
   const operation = begin(t, finish, "write", file);
   operation.fd = file.fd;
-  operation.lease = acquireAllLeased(views);
-  operation.state = {
-    views,
-    lengths: views.map((view) => view.length),
-    outcome: { written: 0, synced: ECANCELED, cancelled: false },
-  } satisfies State;
+  operation.cell = cell;
+  operation.lease = new HeldViews(views);
+  operation.state = { written: 0, synced: ECANCELED, cancelled: false } satisfies Outcome;
   setPosition(operation, position, lengthOf(views));
   const at = operation.position as number;
-  const vectored = views.length > 1;
-  const address = vectored ? putVector(operation, cell, views) : stableAddress(views[0]!, 0);
-  const opcode = vectored ? Opcode.WRITEV : Opcode.WRITE;
-  const length = vectored ? views.length : views[0]!.length;
+  const vector = cell === null ? null : putVector(cell, views);
+  operation.memory = vector?.memory ?? null;
+  const address = vector === null ? stableAddress(views[0]!, 0) : vector.address;
+  const opcode = vector === null ? Opcode.WRITE : Opcode.WRITEV;
+  const length = vector === null ? views[0]!.length : views.length;
   operation.pending = isLast ? 2 : 1;
   operation.isSync = isLast;
   const flags = sqeFlags(file, mayWait) | (isLast ? SqeFlag.IO_LINK : 0);
@@ -144,14 +134,14 @@ function sqeFlags(file: OpenFile, mayWait: boolean): number {
 }
 
 function finish(operation: Operation, res: number, _flags: number, link: number): void {
-  const { views, lengths, outcome } = operation.state as State;
+  const outcome = operation.state as Outcome;
   if (link === 0) outcome.written = res;
   else outcome.synced = res;
   if (operation.pending > 0) return;
-  const { resolve } = operation;
+  const { resolve, lease } = operation;
   outcome.cancelled = operation.cancelled;
   settlePosition(operation, outcome.written);
-  const intact = views.every((view, i) => view.length === lengths[i]);
+  const { intact } = lease as HeldViews;
   end(operation);
   resolve(intact ? outcome : lateRejection(dataTaken));
 }

@@ -5,17 +5,17 @@
 
 import { stableAddress } from "../../kernel/address.ts";
 import type { Address } from "../../kernel/shim.ts";
-import { AT_FDCWD, Opcode, SqeFlag, setFileIndex, writeSqe } from "../../kernel/sqe.ts";
+import { AT_FDCWD, Opcode, setFileIndex } from "../../kernel/sqe.ts";
 import { setTimeout } from "../../node/clock.ts";
 import { ECANCELED, EINTR } from "../../node/errno.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { fail as failLate, late, rejection } from "../../node/late-error.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { LINK_SHIFT, type Operation, promiseFor } from "../../ring/operation.ts";
+import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { ownPath, putPath } from "../../ring/scratch.ts";
 import type { Path } from "../interface.ts";
-import { begin, cancel, end, honest, isToRepeat, MAX_RETRIES, retryFlag, stage } from "./request.ts";
+import { begin, cancel, end, honest, isToRepeat, MAX_RETRIES, retryFlag, stage, stageLink } from "./request.ts";
 
 /** Links of a chain at most. */
 const LINKS = 6;
@@ -254,27 +254,6 @@ export abstract class Linked<T> {
     if (againMs > CANCEL_LAST_MS) return;
     setTimeout(() => this.#cancel(generation, againMs * 4), againMs).unref();
   }
-}
-
-/** Stages link number `link` of an operation. Returns its first word. */
-export function stageLink(
-  t: RingThread,
-  operation: Operation,
-  link: number,
-  opcode: number,
-  flags: number,
-  fd: number,
-  offset: number,
-  address: number,
-  length: number,
-  opFlags: number,
-): number {
-  const i = t.ring.next();
-  if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
-  if (operation.isSync) t.ring.syncing++;
-  const slot = operation.slot | (link << LINK_SHIFT);
-  writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, slot, operation.generation);
-  return i;
 }
 
 /** What is read or written: an fd, or a direct descriptor with the SQE flag that says so. */

@@ -1,6 +1,7 @@
 // What has no opcode: access, chmod, readlink, realpath. Inline where that can't block, else by the helper if the call is
 // alone, else by node:fs: never slower than that. Paths on remote file systems go to node:fs.
 
+import type { Address } from "../../kernel/shim.ts";
 import { LocalOpcode, SqeFlag } from "../../kernel/sqe.ts";
 import { bun } from "../../node/bun-fs.ts";
 import { EAGAIN, EINTR } from "../../node/errno.ts";
@@ -42,9 +43,14 @@ function finish(operation: Operation, res: number): void {
   resolve(value);
 }
 
-/** Whether plain calls on this path may be made here and now. */
-function isInline(t: RingThread, path: Path): boolean {
-  return !t.mounts.holdsPath(path) && t.placement.mayCall(INLINE_US);
+/** What a plain call on a path in a cell says: EAGAIN where it may not be made here and now, too. */
+function inline(t: RingThread, path: Path, call: (address: Address, cell: Cell) => number): number {
+  if (t.mounts.holdsPath(path) || !t.placement.mayCall(INLINE_US)) return EAGAIN;
+  const cell = t.cells.acquire();
+  const address = putPath(cell, 0, path);
+  const res = address < 0 ? EAGAIN : call(address, cell);
+  t.cells.release(cell);
+  return res;
 }
 
 /** Has the helper do it, where it is there and this is the only call. */
@@ -72,13 +78,8 @@ const user = process.getuid?.() ?? 0;
 
 export function access(path: Path, mode: number): Promise<void> {
   const t = thread();
-  if (isInline(t, path)) {
-    const cell = t.cells.acquire();
-    const address = putPath(cell, 0, path);
-    const rc = address < 0 ? EAGAIN : t.native.accessCached(address, mode, user);
-    t.cells.release(cell);
-    if (rc !== EAGAIN) return rc < 0 ? Promise.reject(systemError(rc, "access", path)) : Promise.resolve();
-  }
+  const rc = inline(t, path, (address) => t.native.accessCached(address, mode, user));
+  if (rc !== EAGAIN) return rc < 0 ? Promise.reject(systemError(rc, "access", path)) : Promise.resolve();
   const otherwise = (): Promise<void> => told("access", path, bun.access(path, mode));
   return byHelper(LocalOpcode.ACCESS, "access", path, mode, { value: nothing, otherwise });
 }
@@ -90,25 +91,30 @@ export function chmod(path: Path, mode: number): Promise<void> {
 
 type Encoding = BufferEncoding | "buffer" | null | undefined;
 
-export function readlink(path: Path, encoding: Encoding): Promise<string | Buffer> {
-  return byHelper(LocalOpcode.READLINK, "readlink", path, CAPACITY, {
+/** A call whose result is a path or a link's text. */
+function textual(
+  opcode: number,
+  name: "readlink" | "realpath",
+  path: Path,
+  encoding: Encoding,
+): Promise<string | Buffer> {
+  return byHelper<string | Buffer>(opcode, name, path, CAPACITY, {
     value: (operation, length) => decoded(textOf(operation.cell!, length), encoding),
-    otherwise: () => told("readlink", path, bun.readlink(path, { encoding: encoding as "buffer" })),
+    otherwise: () => told(name, path, bun[name](path, { encoding: encoding as "buffer" })),
   });
 }
 
+export const readlink = (path: Path, encoding: Encoding): Promise<string | Buffer> =>
+  textual(LocalOpcode.READLINK, "readlink", path, encoding);
+
 export function realpath(path: Path, encoding: Encoding): Promise<string | Buffer> {
   const t = thread();
-  if (isInline(t, path)) {
-    const cell = t.cells.acquire();
-    const address = putPath(cell, 0, path);
-    const length = address < 0 ? EAGAIN : t.native.realpathCached(address, cell.address + CELL_HALF, CAPACITY);
-    const bytes = length < 0 ? null : textOf(cell, length);
-    t.cells.release(cell);
-    if (bytes !== null) return Promise.resolve(decoded(bytes, encoding));
-  }
-  return byHelper(LocalOpcode.REALPATH, "realpath", path, CAPACITY, {
-    value: (operation, length) => decoded(textOf(operation.cell!, length), encoding),
-    otherwise: () => told("realpath", path, bun.realpath(path, { encoding: encoding as "buffer" })),
+  let bytes: Buffer | null = null;
+  inline(t, path, (address, cell) => {
+    const length = t.native.realpathCached(address, cell.address + CELL_HALF, CAPACITY);
+    if (length >= 0) bytes = textOf(cell, length);
+    return length;
   });
+  if (bytes !== null) return Promise.resolve(decoded(bytes, encoding));
+  return textual(LocalOpcode.REALPATH, "realpath", path, encoding);
 }

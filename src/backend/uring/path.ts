@@ -1,11 +1,10 @@
-// Operations on paths through the ring: open, stat, mkdir, rename, unlink, rmdir, symlink, link.
+// Operations on paths through the ring: open, mkdir, rename, unlink, rmdir, symlink, link.
 // Paths are copied into shim memory before the call returns, so the caller may change its Buffer at once.
 
-import { type BigIntStats, existsSync, type Stats } from "node:fs";
+import { existsSync } from "node:fs";
 import {
   AT_REMOVEDIR,
   AT_SYMLINK_FOLLOW,
-  AT_SYMLINK_NOFOLLOW,
   constants,
   O_CLOEXEC,
   O_TMPFILE,
@@ -13,14 +12,11 @@ import {
 } from "../../kernel/constants.ts";
 import { AT_FDCWD, Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
-import { EAGAIN, EINTR, ENXIO } from "../../node/errno.ts";
-import { systemError } from "../../node/errors.ts";
-import { statsFromStatx } from "../../node/stats.ts";
+import { EINTR, ENXIO } from "../../node/errno.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_HALF, putPath } from "../../ring/scratch.ts";
+import { CELL_HALF } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
 import { close } from "./close.ts";
-import { finishStat, stageStat } from "./read-write.ts";
 import { begin, end, fail, onPaths, pathAddress, remoteFlag, stage, stageAgain, thread } from "./request.ts";
 
 /** An open that has been sent to a thread because it has to wait. */
@@ -129,42 +125,6 @@ export function openBeneath(dir: number, path: Path, flags: number, mode: number
   });
   return promiseFor(operation);
 }
-
-function statPath(path: Path, bigint: boolean, noFollow: boolean): Promise<Stats | BigIntStats> {
-  const t = thread();
-  const alone = t.placement.isAlone();
-  const cell = t.cells.acquireForPath();
-  const syscall = noFollow ? "lstat" : "stat";
-  const address = putPath(cell, 0, path);
-  // docs/architecture.md D7: STATX always goes to a thread; with everything in the dentry cache the plain call can't block. It takes twice
-  // as long, because only an open can be told to keep to that cache.
-  if (
-    alone &&
-    address >= 0 &&
-    !(noFollow ? t.mounts.holdsName(path) : t.mounts.holdsPath(path)) &&
-    t.placement.mayCall(2)
-  ) {
-    const rc = t.native.statCached(address, noFollow ? 1 : 0, cell.address + CELL_HALF);
-    if (rc !== EAGAIN) {
-      const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
-      t.cells.release(cell);
-      return stats === null ? Promise.reject(systemError(rc, syscall, path)) : Promise.resolve(stats);
-    }
-  }
-  const operation = begin(t, finishStat, syscall, null);
-  operation.path = path;
-  return stageStat(
-    operation,
-    address >= 0 ? address : pathAddress(operation, cell, 0, path),
-    AT_FDCWD,
-    noFollow ? AT_SYMLINK_NOFOLLOW : 0,
-    bigint,
-    cell,
-  );
-}
-
-export const stat = (path: Path, bigint: boolean): Promise<Stats | BigIntStats> => statPath(path, bigint, false);
-export const lstat = (path: Path, bigint: boolean): Promise<Stats | BigIntStats> => statPath(path, bigint, true);
 
 export const mkdir = (path: Path, mode: number): Promise<void> =>
   onPaths(Opcode.MKDIRAT, "mkdir", path, undefined, AT_FDCWD, mode, 0);

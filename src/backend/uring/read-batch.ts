@@ -9,10 +9,18 @@ import { codedError } from "../../node/arguments.ts";
 import { EAGAIN, EINTR } from "../../node/errno.ts";
 import { abortError, closedError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
-import { byteLengthOf, isView } from "../../node/views.ts";
+import { isView } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { acquireLeased, type LeasedMemory } from "../../ring/lease.ts";
-import { highOfMany, lowOfMany, type Operation, promiseFor } from "../../ring/operation.ts";
+import { HeldViews } from "../../ring/lease.ts";
+import {
+  cancelMany,
+  highOfMany,
+  lowOfMany,
+  NOT_YET,
+  noteResult,
+  type Operation,
+  promiseFor,
+} from "../../ring/operation.ts";
 import type { OpenFile, Reads } from "../interface.ts";
 import { honest, MAX_RETRIES, thread } from "./request.ts";
 
@@ -20,22 +28,18 @@ import { honest, MAX_RETRIES, thread } from "./request.ts";
 const WINDOW = 256;
 /** Cached bytes that one window copies on this thread (about 0.25 ms); what is beyond goes to io-wq threads. */
 const INLINE_BYTES = 1024 * 1024;
-/** No result has this value: lengths are below 2^31, errors above -4096. */
-const NOT_YET = -(2 ** 31);
 
 class Batch {
   readonly t: RingThread;
   readonly file: OpenFile;
   readonly fd: number;
   readonly reads: Reads;
-  /** The views of `into`: kept until the last CQE, and the bytes that each had. */
-  readonly views: readonly ArrayBufferView[];
+  /** The views of `into`: kept until the last CQE. */
+  readonly held: HeldViews;
   readonly results: Int32Array;
   /** Where each read lands: one address and running sum, or an address for each. */
   readonly addresses: Float64Array;
-  readonly byteLengths: number[];
-  /** The pool's memory among `into`, and the fixed buffer that one view lies in. */
-  readonly leases: LeasedMemory[] = [];
+  /** The fixed buffer that one view lies in. */
   readonly fixedIndex: number;
   /** Reads staged so far. */
   staged = 0;
@@ -53,13 +57,9 @@ class Batch {
     this.results = new Int32Array(count).fill(NOT_YET);
     this.addresses = new Float64Array(count);
     const { into, lengths } = reads;
-    this.views = isView(into) ? [into] : into;
-    this.byteLengths = this.views.map(byteLengthOf);
-    for (const view of this.views) {
-      const lease = acquireLeased(view);
-      if (lease !== null) this.leases.push(lease);
-    }
-    this.fixedIndex = isView(into) && this.leases.length === 1 ? this.leases[0]!.region.fixedIndex : -1;
+    this.held = new HeldViews(isView(into) ? [into] : into);
+    const [lease] = this.held.leases;
+    this.fixedIndex = isView(into) && lease !== undefined ? lease.region.fixedIndex : -1;
     if (isView(into)) {
       let address = stableAddress(into, 0);
       for (let i = 0; i < count; i++) {
@@ -69,11 +69,6 @@ class Batch {
     } else {
       for (let i = 0; i < count; i++) this.addresses[i] = stableAddress(into[i]!, 0);
     }
-  }
-
-  /** Whether the caller's memory is still what it was. */
-  get intact(): boolean {
-    return this.views.every((view, i) => byteLengthOf(view) === this.byteLengths[i]);
   }
 }
 
@@ -134,13 +129,13 @@ function stageReads(operation: Operation, batch: Batch, first: number, count: nu
 function finish(operation: Operation, res: number, _flags: number, index: number): void {
   const batch = operation.state as Batch;
   const { results } = batch;
-  if (results[index] !== NOT_YET) return operation.ring.poison(`a second CQE for read ${index} of a batch`);
+  if (!noteResult(operation, results, index, honest(res))) return;
   if ((res === EINTR || (res === EAGAIN && mayRetry(operation, batch))) && batch.error === null) {
+    results[index] = NOT_YET;
     operation.pending++;
     operation.ring.resubmissions++;
     return stageReads(operation, batch, index, 1, res === EAGAIN);
   }
-  results[index] = honest(res);
   if (batch.error === null && operation.pending <= WINDOW / 2 && batch.staged < results.length)
     stageWindow(operation, batch);
   if (operation.pending === 0) settle(operation, batch);
@@ -151,10 +146,11 @@ function settle(operation: Operation, batch: Batch): void {
   const { file, results } = batch;
   if (batch.stopped !== null) offAbort(batch.signal!, batch.stopped);
   batch.t.ring.operations.releaseMany(operation);
-  for (const lease of batch.leases) lease.release();
+  const { intact } = batch.held;
+  batch.held.release();
   if (--file.inFlight === 0 && file.closing !== null) file.closing();
   if (batch.error !== null) return; // rejected when the signal fired
-  if (batch.intact) return resolve(results);
+  if (intact) return resolve(results);
   const message = "The memory was detached or resized while reads used it; its contents are undefined";
   reject(codedError(TypeError, "ERR_INVALID_STATE", message));
 }
@@ -166,24 +162,14 @@ function watchSignal(operation: Operation, batch: Batch): void {
   batch.stopped = () => {
     batch.error = abortError(signal);
     operation.reject(batch.error);
-    cancelReads(operation, batch);
+    cancelMany(operation, batch.results, batch.staged);
   };
   onAbort(signal, batch.stopped);
 }
 
 /** The ring is closed or stopped: what the kernel may still have is kept. */
 function abandon(operation: Operation, isIdle: boolean): void {
-  const { signal, stopped, leases } = operation.state as Batch;
+  const { signal, stopped, held } = operation.state as Batch;
   if (stopped !== null) offAbort(signal!, stopped);
-  if (isIdle) for (const lease of leases) lease.release();
-}
-
-function cancelReads(operation: Operation, batch: Batch): void {
-  const { ring } = batch.t;
-  const low = lowOfMany(operation);
-  const high = highOfMany(operation);
-  for (let index = 0; index < batch.staged; index++) {
-    if (batch.results[index] !== NOT_YET) continue;
-    ring.cancel(low, high + index);
-  }
+  if (isIdle) held.release();
 }

@@ -10,13 +10,14 @@ import { abortError, namingFolder, readError, systemError } from "../../node/err
 import { late, lateRejection, rejection, renewed } from "../../node/late-error.ts";
 import { isAborted } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
-import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
+import { READ_BYTES, type ReadBuffer } from "../../ring/read-buffer.ts";
 import { CELL_HALF, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path, type ReadFileOptions } from "../interface.ts";
+import { closeAfter } from "../loops.ts";
 import { close } from "./close.ts";
 import { Linked } from "./linked.ts";
 import { open } from "./path.ts";
-import { readAll, readRest } from "./read-rest.ts";
+import { Rest } from "./read-rest.ts";
 import { honest, pathFlag, thread } from "./request.ts";
 
 /** Flags with which a file can be read by plain calls: nothing is created, changed or waited for. */
@@ -31,25 +32,34 @@ const [OPEN, READ, READ_END] = [0, 1, 2] as const;
 /** `off` of an SQE: the file's own position. */
 const OWN_POSITION = -1;
 
+/** What is to be read, and how the caller gets it. */
+interface Wanted {
+  readonly path: Path;
+  readonly flags: number;
+  /** null: as a Buffer. */
+  readonly encoding: BufferEncoding | null;
+  readonly signal: AbortSignal | null;
+}
+
 class ReadFile extends Linked<Buffer | string> {
   readonly #flags: number;
   readonly #encoding: BufferEncoding | null;
-  #lane: Lane | null = null;
+  #buffer: ReadBuffer | null = null;
   #address = 0;
 
-  constructor(t: RingThread, path: Path, flags: number, encoding: BufferEncoding | null, signal: AbortSignal | null) {
+  constructor(t: RingThread, { path, flags, encoding, signal }: Wanted) {
     super(t, path, signal);
     this.#flags = flags;
     this.#encoding = encoding;
   }
 
   protected prepare(): void {
-    this.#lane = this.t.lanes.acquire();
+    this.#buffer = this.t.readBuffers.acquire();
     this.#address = this.pathAddress(0, this.operation.path!);
   }
 
   protected release(): void {
-    if (this.#lane !== null) this.t.lanes.release(this.#lane);
+    if (this.#buffer !== null) this.t.readBuffers.release(this.#buffer);
   }
 
   /** Nothing is changed by what the kernel still does: nobody waits for its end. */
@@ -59,7 +69,7 @@ class ReadFile extends Linked<Buffer | string> {
 
   protected stage(): void {
     const { t, slot } = this;
-    const { address } = this.#lane!;
+    const { address } = this.#buffer!;
     this.expect(3);
     this.openLink(
       OPEN,
@@ -68,9 +78,9 @@ class ReadFile extends Linked<Buffer | string> {
       this.#flags,
       0o666,
     );
-    const flags = SqeFlag.FIXED_FILE | t.placement.transfer(t.lanes.expected);
-    this.link(READ, Opcode.READ, flags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, LANE_BYTES, 0);
-    this.link(READ_END, Opcode.READ, flags, slot, OWN_POSITION, address + LANE_BYTES, LANE_BYTES, 0);
+    const flags = SqeFlag.FIXED_FILE | t.placement.transfer(t.readBuffers.expected);
+    this.link(READ, Opcode.READ, flags | SqeFlag.IO_HARDLINK, slot, OWN_POSITION, address, READ_BYTES, 0);
+    this.link(READ_END, Opcode.READ, flags, slot, OWN_POSITION, address + READ_BYTES, READ_BYTES, 0);
   }
 
   protected ended(): void {
@@ -83,16 +93,16 @@ class ReadFile extends Linked<Buffer | string> {
       const res = honest(first < 0 ? first : second);
       return this.fail(late(() => readError(res, this.operation.path!)));
     }
-    if (this.error === null) this.value = this.t.lanes.result(this.#lane!, first, this.#encoding);
+    if (this.error === null) this.value = this.t.readBuffers.result(this.#buffer!, first, this.#encoding);
     this.finish();
   }
 
   async #goOn(first: number, second: number): Promise<void> {
     const { t, slot, signal } = this;
-    t.lanes.learn(first + second);
-    const source = { fd: slot, sqeFlag: SqeFlag.FIXED_FILE };
+    t.readBuffers.learn(first + second);
+    const rest = new Rest(t, { fd: slot, sqeFlag: SqeFlag.FIXED_FILE }, this.#encoding, signal);
     try {
-      this.value = await readRest(t, source, this.operation.path!, this.#lane!, first, second, this.#encoding, signal);
+      this.value = await rest.behind(this.operation.path!, this.#buffer!, first, second);
     } catch (error) {
       this.error ??= renewed(error) as Error;
     }
@@ -108,29 +118,23 @@ export function readFile(path: Path, flags: number, options: ReadFileOptions): P
   if (isAborted(signal)) return Promise.reject(abortError(signal!));
   const t = thread();
   const known = options.encoding;
-  const encoding = known == null || known === "buffer" ? null : known;
-  const { lanes, placement } = t;
+  const wanted: Wanted = { path, flags, encoding: known == null || known === "buffer" ? null : known, signal };
+  const { readBuffers, placement } = t;
   // Without a direct descriptor a chain is four operations, each a turn of its own: copying what is cached costs less.
-  const byCalls = lanes.expected >= LARGE_BYTES || (t.direct.isSpent && t.setup.cachedLookups);
-  if ((byCalls || placement.isAlone()) && mayReadCached(t, path, flags)) {
-    const us = 3 + Math.min(lanes.expected, LANE_BYTES) / BYTES_PER_US;
+  const byCalls = readBuffers.expected >= LARGE_BYTES || (t.direct.isSpent && t.setup.cachedLookups);
+  if ((byCalls || placement.isAlone()) && mayReadCached(t, wanted)) {
+    const us = 3 + Math.min(readBuffers.expected, READ_BYTES) / BYTES_PER_US;
     if (!placement.hasLater && placement.mayCall(us)) {
-      const answer = readCached(t, path, flags, encoding, signal);
+      const answer = readCached(t, wanted);
       if (answer !== null) return answer;
-    } else if (byCalls || !placement.hasLater) return readLater(t, us, path, flags, encoding, signal); // no small one behind large ones
+    } else if (byCalls || !placement.hasLater) return readLater(t, us, wanted); // no small one behind large ones
   }
-  return readByRing(t, path, flags, encoding, signal);
+  return readByRing(t, wanted);
 }
 
-function readByRing(
-  t: RingThread,
-  path: Path,
-  flags: number,
-  encoding: BufferEncoding | null,
-  signal: AbortSignal | null,
-): Promise<Buffer | string> {
-  if (!mayStayOpen(t, flags)) return namingFolder(readByDescriptor(t, path, flags, encoding, signal), path);
-  return new ReadFile(t, path, flags, encoding, signal).start();
+function readByRing(t: RingThread, wanted: Wanted): Promise<Buffer | string> {
+  if (mayStayOpen(t, wanted.flags)) return new ReadFile(t, wanted).start();
+  return namingFolder(readByDescriptor(t, wanted), wanted.path);
 }
 
 /** Whether the chain's direct descriptor does no harm if the kernel closes it a little later. */
@@ -138,7 +142,7 @@ function mayStayOpen({ direct }: RingThread, flags: number): boolean {
   return (flags & (constants.O_WRONLY | constants.O_RDWR)) === 0 ? direct.forReading() : direct.forWriting;
 }
 
-function mayReadCached(t: RingThread, path: Path, flags: number): boolean {
+function mayReadCached(t: RingThread, { flags, path }: Wanted): boolean {
   return (flags & ~CACHED_FLAGS) === 0 && !t.mounts.holdsPath(path);
 }
 
@@ -146,19 +150,13 @@ function mayReadCached(t: RingThread, path: Path, flags: number): boolean {
  * Reads when the event loop has had its turn. A large file that is cached is copied here in less time than it takes to have
  * it copied elsewhere: its chain would be one of six operations, and its memory new to another processor.
  */
-function readLater(
-  { placement }: RingThread,
-  us: number,
-  path: Path,
-  flags: number,
-  encoding: BufferEncoding | null,
-  signal: AbortSignal | null,
-): Promise<Buffer | string> {
-  const kept = typeof path === "string" ? path : Buffer.from(path); // the caller may change it meanwhile
+function readLater({ placement }: RingThread, us: number, wanted: Wanted): Promise<Buffer | string> {
+  const { path, signal } = wanted;
+  const kept = typeof path === "string" ? wanted : { ...wanted, path: Buffer.from(path) }; // the caller may change it meanwhile
   return placement.callLater(us, () => {
     if (isAborted(signal)) throw abortError(signal!);
     const t = thread(); // another, if the ring was shut down meanwhile
-    return readCached(t, kept, flags, encoding, signal, true) ?? readByRing(t, kept, flags, encoding, signal);
+    return readCached(t, kept, true) ?? readByRing(t, kept);
   });
 }
 
@@ -168,22 +166,16 @@ function readLater(
  * quarter, so only one that is alone goes this way, or every one while files are too large for the chain: their size is known
  * before anything is copied. null: not so, use the ring. `isLate`: not in its caller's turn, whose frames are gone.
  */
-function readCached(
-  t: RingThread,
-  path: Path,
-  flags: number,
-  encoding: BufferEncoding | null,
-  signal: AbortSignal | null,
-  isLate: boolean = false,
-): Promise<Buffer | string> | null {
-  const { lanes } = t;
+function readCached(t: RingThread, wanted: Wanted, isLate: boolean = false): Promise<Buffer | string> | null {
+  const { path, flags, encoding } = wanted;
+  const { readBuffers } = t;
   const cell = t.cells.acquire();
-  const lane = lanes.acquire();
+  const buffer = readBuffers.acquire();
   const address = putPath(cell, 0, path);
   const opened = cell.address + CELL_HALF;
-  const res = address < 0 ? EAGAIN : t.native.readCached(address, flags, lane.address, LANE_BYTES, opened);
-  const result = res < 0 ? null : lanes.result(lane, res, encoding);
-  lanes.release(lane);
+  const res = address < 0 ? EAGAIN : t.native.readCached(address, flags, buffer.address, READ_BYTES, opened);
+  const result = res < 0 ? null : readBuffers.result(buffer, res, encoding);
+  readBuffers.release(buffer);
   t.cells.release(cell);
   if (result !== null) return Promise.resolve(result);
   if (res === EAGAIN) return null;
@@ -196,23 +188,17 @@ function readCached(
   const regular = (words[at + 1]! & constants.S_IFMT) === constants.S_IFREG;
   const size = regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0;
   const fd = words[at]!;
-  lanes.learn(size);
-  if (size < LANE_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES))
-    return namingFolder(readOpened(t, new OpenFile(fd), size, encoding, signal), path);
+  readBuffers.learn(size);
+  if (size < READ_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES))
+    return namingFolder(readOpened(t, new OpenFile(fd), size, wanted), path);
   const us = size / BYTES_PER_US;
   return t.placement.mayCall(us)
-    ? readLarger(t, fd, size, encoding, signal)
-    : t.placement.callLater(us, () => readLarger(thread(), fd, size, encoding, signal));
+    ? readLarger(t, fd, size, wanted)
+    : t.placement.callLater(us, () => readLarger(thread(), fd, size, wanted));
 }
 
-/** A file that does not fit a lane, at once if it is in the page cache. */
-function readLarger(
-  t: RingThread,
-  fd: number,
-  size: number,
-  encoding: BufferEncoding | null,
-  signal: AbortSignal | null,
-): Promise<Buffer | string> {
+/** A file that does not fit a read buffer, at once if it is in the page cache. */
+function readLarger(t: RingThread, fd: number, size: number, wanted: Wanted): Promise<Buffer | string> {
   let bytes: Buffer | null = null;
   try {
     bytes = Buffer.allocUnsafeSlow(size);
@@ -220,42 +206,19 @@ function readLarger(
     // who reads it the long way closes it when that fails, too
   }
   if (bytes === null || t.native.readOpened(fd, bytes, size) < size)
-    return readOpened(t, new OpenFile(fd), size, encoding, signal);
-  return Promise.resolve(encoding === null ? bytes : bytes.toString(encoding));
+    return readOpened(t, new OpenFile(fd), size, wanted);
+  return Promise.resolve(wanted.encoding === null ? bytes : bytes.toString(wanted.encoding));
 }
 
 /** Reads a file that is open already through the ring, and closes it. An abort rejects at once. */
-function readOpened(
-  t: RingThread,
-  file: OpenFile,
-  size: number,
-  encoding: BufferEncoding | null,
-  signal: AbortSignal | null,
-): Promise<Buffer | string> {
-  const content = closing(file, readAll(t, file, size, encoding, signal));
+function readOpened(t: RingThread, file: OpenFile, size: number, wanted: Wanted): Promise<Buffer | string> {
+  const { encoding, signal } = wanted;
+  const rest = new Rest(t, { fd: file.fd, sqeFlag: file.remote ? SqeFlag.ASYNC : 0 }, encoding, signal);
+  const content = closeAfter(rest.all(file, size), () => close(file));
   return signal === null ? content : abortable(content, signal);
 }
 
 /** For a ring without a table of direct descriptors, or whose direct descriptors would stay open too long. */
-async function readByDescriptor(
-  t: RingThread,
-  path: Path,
-  flags: number,
-  encoding: BufferEncoding | null,
-  signal: AbortSignal | null,
-): Promise<Buffer | string> {
-  return readOpened(t, (await open(path, flags, 0o666)) as OpenFile, 0, encoding, signal);
-}
-
-/** Closes the file after the work; if both fail it is the work's error that is told. */
-async function closing<T>(file: OpenFile, work: Promise<T>): Promise<T> {
-  let result: T;
-  try {
-    result = await work;
-  } catch (error) {
-    await close(file).catch(() => {});
-    throw error;
-  }
-  await close(file);
-  return result;
+async function readByDescriptor(t: RingThread, wanted: Wanted): Promise<Buffer | string> {
+  return readOpened(t, (await open(wanted.path, wanted.flags, 0o666)) as OpenFile, 0, wanted);
 }

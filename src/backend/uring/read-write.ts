@@ -1,24 +1,22 @@
-// Operations on an open file through the ring: read, write and their vectored forms, fsync, ftruncate, stat.
+// Operations on an open file through the ring: read, write, fsync, ftruncate, flock.
 // Each counts in its OpenFile until its CQE, so that close() can wait; each keeps the caller's memory alive until then.
 
-import { type BigIntStats, readSync, type Stats, writeSync } from "node:fs";
+import { readSync, writeSync } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
-import { AT_EMPTY_PATH, STATX_BASIC_STATS, STATX_BTIME } from "../../kernel/constants.ts";
 import { copyBytes } from "../../kernel/copy.ts";
 import { flock as flockBy } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
 import { clockMs } from "../../node/clock.ts";
-import { EFAULT, EINTR, ESPIPE } from "../../node/errno.ts";
+import { EFAULT, ESPIPE } from "../../node/errno.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { lateRejection } from "../../node/late-error.ts";
-import { statsFromStatx } from "../../node/stats.ts";
 import { byteLengthOf, bytesOf, isResizable } from "../../node/views.ts";
 import type { FileSystem } from "../../ring/file-systems.ts";
 import type { KernelBuffer } from "../../ring/kernel-memory.ts";
 import { acquireLeased, LeasedMemory } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_HALF, MAX_TRANSFER } from "../../ring/scratch.ts";
+import { MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile, ReadResult, WriteResult } from "../interface.ts";
 import { atOnce, neverWaits } from "./non-blocking.ts";
 import { claim, settleClaim } from "./own-position.ts";
@@ -35,7 +33,6 @@ import {
   thread,
 } from "./request.ts";
 
-const STATX_FIELDS = STATX_BASIC_STATS | STATX_BTIME;
 const FSYNC_DATASYNC = 1;
 /** Data up to this length may be written by the helper, which does one thing after another. */
 const HELPER_WRITE_BYTES = 64 * 1024;
@@ -307,46 +304,6 @@ export const fdatasync = (file: OpenFile): Promise<void> =>
   onFile(file, Opcode.FSYNC, "fdatasync", 0, 0, 0, FSYNC_DATASYNC);
 export const ftruncate = (file: OpenFile, length: number): Promise<void> =>
   onFile(file, Opcode.FTRUNCATE, "ftruncate", length, 0, 0, 0);
-
-export function finishStat(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR && !operation.cancelled ? operation.again!() : fail(operation, res);
-  const { resolve, cell, state } = operation;
-  const stats = statsFromStatx(cell!.words, cell!.halfWord, state as boolean);
-  end(operation);
-  resolve(stats);
-}
-
-/** statx of an open file: at once where that can't block, else through the ring. */
-export function fstat(file: OpenFile, bigint: boolean): Promise<Stats | BigIntStats> {
-  if (file.fd < 0) return Promise.reject(closedError("fstat"));
-  const t = thread();
-  const cell = t.cells.acquire();
-  if (!file.remote && t.placement.mayCall(1)) {
-    const rc = t.native.fstat(file.fd, 0, cell.address + CELL_HALF);
-    const stats = rc < 0 ? null : statsFromStatx(cell.words, cell.halfWord, bigint);
-    t.cells.release(cell);
-    return stats === null ? Promise.reject(systemError(rc, "fstat")) : Promise.resolve(stats);
-  }
-  cell.bytes[cell.offset] = 0;
-  return stageStat(begin(t, finishStat, "fstat", file), cell.address, file.fd, AT_EMPTY_PATH, bigint, cell);
-}
-
-/** Stages STATX of the path at `address`, relative to `fd`; the result goes to the second half of `cell`. */
-export function stageStat(
-  operation: Operation,
-  address: number,
-  fd: number,
-  atFlags: number,
-  bigint: boolean,
-  cell: NonNullable<Operation["cell"]>,
-): Promise<Stats | BigIntStats> {
-  const t = thread();
-  operation.cell = cell;
-  operation.state = bigint;
-  const into = cell.address + CELL_HALF;
-  stageAgain(operation, () => stage(t, operation, Opcode.STATX, 0, fd, into, address, STATX_FIELDS, atFlags));
-  return promiseFor(operation);
-}
 
 /** Never waits; on a network file system it may ask the server. */
 export function flock(file: OpenFile, operation: number): number {

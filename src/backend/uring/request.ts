@@ -43,7 +43,7 @@ export function begin(t: RingThread, finish: Finish, syscall: string, owner: InF
   return operation;
 }
 
-/** Stages the operation's SQE, the first time or again; from here on it waits for one CQE. */
+/** Stages the operation's SQE, the first time or again; from here on it waits for one CQE. Returns its first word. */
 export function stage(
   t: RingThread,
   operation: Operation,
@@ -61,6 +61,27 @@ export function stage(
   if (operation.pending === 0) t.ring.resubmissions++; // taken with one pending
   operation.pending = 1;
   writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, operation.slot, operation.generation);
+  return i;
+}
+
+/** Stages link number `link` of an operation. Returns its first word. */
+export function stageLink(
+  t: RingThread,
+  operation: Operation,
+  link: number,
+  opcode: number,
+  flags: number,
+  fd: number,
+  offset: number,
+  address: number,
+  length: number,
+  opFlags: number,
+): number {
+  const i = t.ring.next();
+  if ((flags & SqeFlag.ASYNC) !== 0) t.ring.asyncForced++;
+  if (operation.isSync) t.ring.syncing++;
+  const slot = operation.slot | (link << LINK_SHIFT);
+  writeSqe(t.ring.words, i, opcode, flags, fd, offset, address, length, opFlags, slot, operation.generation);
   return i;
 }
 
@@ -176,39 +197,6 @@ function holdsNames(t: RingThread, path: string | Buffer, dest?: string | Buffer
   return t.mounts.holdsName(path) || (dest !== undefined && t.mounts.holdsName(dest));
 }
 
-/**
- * One call on paths without a value, by the helper: at once where it takes no longer than one may wait. null: begin an
- * operation of the ring, and the cell is still the caller's. Only for who is alone.
- */
-function byHelper(
-  t: RingThread,
-  cell: Cell,
-  opcode: number,
-  syscall: string,
-  path: string | Buffer,
-  dest: string | Buffer | undefined,
-  length: number,
-  opFlags: number,
-): Promise<void> | null {
-  if (holdsNames(t, path, dest)) return null;
-  const first = putPath(cell, 0, path);
-  const second = dest === undefined ? 0 : putPath(cell, CELL_HALF, dest);
-  if (first < 0 || second < 0) return null;
-  const res = t.native.helperCall(t.ring.address, opcode, first, second, length, opFlags);
-  if (res === NOT_TAKEN) return null;
-  if (res !== PENDING) {
-    t.cells.release(cell);
-    return res < 0 ? Promise.reject(systemError(res, syscall, path, dest)) : Promise.resolve();
-  }
-  const operation = begin(t, finishVoid, syscall, null);
-  operation.path = path;
-  operation.dest = dest;
-  operation.cell = cell;
-  t.ring.adopt(operation);
-  t.loop.adopted();
-  return promiseFor(operation);
-}
-
 /** An operation on one path or two, without a value; `fd` and `length` are the opcode's two folders, where it has them. */
 export function onPaths(
   opcode: number,
@@ -222,15 +210,37 @@ export function onPaths(
   const t = thread();
   const waits = t.placement.mayWait();
   const cell = t.cells.acquireForPath(); // may throw: before anything waits for the operation's end
-  const answer = waits ? byHelper(t, cell, opcode, syscall, path, dest, length, opFlags) : null;
-  if (answer !== null) return answer;
-  const operation = begin(t, finishVoid, syscall, null);
-  operation.path = path;
-  operation.dest = dest;
-  operation.cell = cell;
+  const begun = (): Operation => {
+    const operation = begin(t, finishVoid, syscall, null);
+    operation.path = path;
+    operation.dest = dest;
+    operation.cell = cell;
+    return operation;
+  };
+  const isRemote = holdsNames(t, path, dest);
+  if (waits && !isRemote) {
+    // By the helper: at once where that takes no longer than one may wait.
+    const first = putPath(cell, 0, path);
+    const second = dest === undefined ? 0 : putPath(cell, CELL_HALF, dest);
+    const fits = first >= 0 && second >= 0;
+    const res = fits ? t.native.helperCall(t.ring.address, opcode, first, second, length, opFlags) : NOT_TAKEN;
+    if (res === PENDING) return adopted(t, begun());
+    if (res !== NOT_TAKEN) {
+      t.cells.release(cell);
+      return res < 0 ? Promise.reject(systemError(res, syscall, path, dest)) : Promise.resolve();
+    }
+  }
+  const operation = begun();
   const first = pathAddress(operation, cell, 0, path);
   const second = dest === undefined ? 0 : pathAddress(operation, cell, CELL_HALF, dest);
-  const flags = holdsNames(t, path, dest) ? remoteFlag(t, operation) : t.placement.punted();
+  const flags = isRemote ? remoteFlag(t, operation) : t.placement.punted();
   stageAgain(operation, () => stage(t, operation, opcode, flags, fd, second, first, length, opFlags));
+  return promiseFor(operation);
+}
+
+/** The helper's pending call becomes this operation. */
+export function adopted(t: RingThread, operation: Operation): Promise<any> {
+  t.ring.adopt(operation);
+  t.loop.adopted();
   return promiseFor(operation);
 }

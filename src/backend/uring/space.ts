@@ -1,9 +1,8 @@
-// What io_uring has for open files and paths beyond Node's API: space, advice, partial sync, rename with conditions, what a file
-// asks of O_DIRECT and memory for that, and claims at a file's own position.
+// What io_uring has for open files and paths beyond Node's API: space, advice, partial sync, rename with conditions, memory
+// for O_DIRECT, and claims at a file's own position.
 // Assumes validated arguments. What the kernel has no opcode for is refused, not replaced.
 
 import {
-  AT_EMPTY_PATH,
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
   FALLOC_FL_ZERO_RANGE,
@@ -15,28 +14,15 @@ import {
   POSIX_FADV_WILLNEED,
   RENAME_EXCHANGE,
   RENAME_NOREPLACE,
-  STATX_DIOALIGN,
 } from "../../kernel/constants.ts";
-import { OPCODE_SINCE, Opcode, type OpcodeName, SqeFlag } from "../../kernel/sqe.ts";
+import { OPCODE_SINCE, Opcode, type OpcodeName } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
-import { EINTR } from "../../node/errno.ts";
 import { PinnedBuffer } from "../../ring/kernel-memory.ts";
-import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_HALF } from "../../ring/scratch.ts";
-import {
-  type Advice,
-  type Alignment,
-  ANY_ALIGNMENT,
-  type Claimed,
-  type Lent,
-  type OpenFile,
-  type Path,
-  type Space,
-} from "../interface.ts";
+import type { Advice, Claimed, Lent, OpenFile, Path, Space } from "../interface.ts";
 import * as own from "./own-position.ts";
 import { rename } from "./path.ts";
 import { onFile } from "./read-write.ts";
-import { begin, end, fail, stage, stageAgain, thread } from "./request.ts";
+import { thread } from "./request.ts";
 
 /** Throws unless the kernel has the opcode. */
 export function needOpcode(what: string, opcode: OpcodeName): void {
@@ -93,34 +79,6 @@ export function renameWith(from: Path, to: Path, condition: "noReplace" | "excha
 }
 
 /* ---- O_DIRECT ------------------------------------------------------------------------------------------------------ */
-
-/** Words of struct statx: stx_mask, stx_dio_mem_align, stx_dio_offset_align. */
-const [MASK, MEMORY, OFFSET] = [0, 38, 39];
-
-/** STATX_DIOALIGN, or a page's where nobody says. */
-export function directAlignment(file: OpenFile): Promise<Alignment | null> {
-  const t = thread();
-  const cell = t.cells.acquire();
-  const operation = begin(t, finishAlignment, "fstat", file);
-  operation.cell = cell;
-  cell.bytes[cell.offset] = 0;
-  const into = cell.address + CELL_HALF;
-  const flags = file.remote ? SqeFlag.ASYNC : 0;
-  stageAgain(operation, () =>
-    stage(t, operation, Opcode.STATX, flags, file.fd, into, cell.address, STATX_DIOALIGN, AT_EMPTY_PATH),
-  );
-  return promiseFor(operation);
-}
-
-function finishAlignment(operation: Operation, res: number): void {
-  if (res < 0) return res === EINTR ? operation.again!() : fail(operation, res);
-  const { resolve, cell } = operation;
-  const { words, halfWord } = cell!;
-  const [mask, memory, offset] = [words[halfWord + MASK]!, words[halfWord + MEMORY]!, words[halfWord + OFFSET]!];
-  end(operation);
-  if ((mask & STATX_DIOALIGN) === 0) resolve(ANY_ALIGNMENT);
-  else resolve(offset === 0 ? null : { memory: Math.max(1, memory), offset });
-}
 
 /** The ring's memory: given back only when the kernel has, whatever becomes of the promise of the operation. */
 export const alignedMemory = (length: number): Lent => new PinnedBuffer(thread().memory, length);

@@ -2,53 +2,47 @@
 // one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
 
 import { readvSync, writevSync } from "node:fs";
-import { stableAddress } from "../../kernel/address.ts";
 import { copyAll } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
 import { EFAULT, ESPIPE } from "../../node/errno.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import { byteLengthOf, bytesOf, isDetached, isResizable, totalLength } from "../../node/views.ts";
-import type { RingThread } from "../../ring/context.ts";
-import { acquireAllLeased } from "../../ring/lease.ts";
+import { HeldViews } from "../../ring/lease.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import { CELL_BYTES, type Cell } from "../../ring/scratch.ts";
+import { putVector } from "../../ring/scratch.ts";
 import type { OpenFile, ReadvResult, WritevResult } from "../interface.ts";
 import { atOnce, neverWaits } from "./non-blocking.ts";
 import { COPIED_WAIT_BYTES, failTransfer, isSeekable, memoryTaken, setPosition, settlePosition } from "./read-write.ts";
 import { begin, end, fail, isTransferToRepeat, retryFlag, stage, thread } from "./request.ts";
 
-const IOVEC_BYTES = 16;
-
-/** State of a vectored operation: what its result names, the views, their lengths. */
+/** State of a vectored operation: what its result names, and the views. */
 interface Vector {
   given: unknown;
   views: readonly ArrayBufferView[];
-  lengths: number[];
+  held: HeldViews;
   opcode: number;
   address: number;
   total: number;
 }
 
 function finishVector(operation: Operation, res: number): void {
-  const vector = operation.state as Vector;
+  const { views, held, opcode, given: buffers } = operation.state as Vector;
   const repeat = res < 0 && isTransferToRepeat(operation, res);
   if (res < 0 && !repeat) return failTransfer(operation, res);
   // What was written is what a stand-in held, whatever became of the views.
-  const isOurs = operation.standIn !== null && vector.opcode === Opcode.WRITEV;
-  if (!isOurs && vector.views.some((view, i) => byteLengthOf(view) !== vector.lengths[i]))
-    return memoryTaken(operation);
+  const isOurs = operation.standIn !== null && opcode === Opcode.WRITEV;
+  if (!isOurs && !held.intact) return memoryTaken(operation);
   if (repeat) return stageVector(operation);
   settlePosition(operation, res);
   const { resolve, standIn } = operation;
   try {
-    if (standIn !== null && vector.opcode === Opcode.READV) scatter(standIn.bytes.subarray(0, res), vector.views);
+    if (standIn !== null && opcode === Opcode.READV) scatter(standIn.bytes.subarray(0, res), views);
   } catch {
     return fail(operation, EFAULT);
   }
   end(operation);
-  const { given: buffers } = vector;
-  resolve(vector.opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
+  resolve(opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
 }
 
 /** Copies what was read into the views, one after another. */
@@ -96,14 +90,13 @@ function vectored(
   if (!file.seekable && !isSeekable(file) && position !== -1) return Promise.reject(systemError(ESPIPE, syscall));
   if (neverWaits(file)) return vectoredAtOnce(file, opcode, syscall, views, given);
   const t = thread();
-  const lengths = views.map(byteLengthOf);
   const total = totalLength(views);
   // While it waited for its turn a view may have been taken away, and has no address any more.
-  if (views.some((view, i) => lengths[i] === 0 && isDetached(view))) return Promise.reject(bufferTaken(syscall));
+  if (views.some((view) => byteLengthOf(view) === 0 && isDetached(view))) return Promise.reject(bufferTaken(syscall));
   const mayWait = (!file.seekable || file.remote) && total <= COPIED_WAIT_BYTES;
   // Both may throw: before the operation begins.
   const standIn = mayWait || views.some(isResizable) ? t.memory.acquire(Math.max(4096, total)) : null;
-  const cell = standIn === null ? cellForVector(t, views) : null;
+  const cell = standIn === null ? t.cells.acquire() : null;
   try {
     if (standIn !== null && opcode === Opcode.WRITEV) gather(standIn.bytes, views);
   } catch (error) {
@@ -112,11 +105,15 @@ function vectored(
   }
   const operation = begin(t, finishVector, syscall, file);
   operation.standIn = standIn;
-  const address = standIn === null ? putVector(operation, cell, views) : standIn.address;
+  operation.cell = cell;
+  const vector = cell === null ? null : putVector(cell, views);
+  operation.memory = vector?.memory ?? null;
   operation.fd = file.fd;
   setPosition(operation, position, total);
-  operation.lease = acquireAllLeased(views);
-  operation.state = { given, views, lengths, opcode, address, total } satisfies Vector;
+  const held = new HeldViews(views);
+  operation.lease = held;
+  const address = vector === null ? standIn!.address : vector.address;
+  operation.state = { given, views, held, opcode, address, total } satisfies Vector;
   stageVector(operation);
   return promiseFor(operation);
 }
@@ -134,39 +131,6 @@ function vectoredAtOnce(
       ? { bytesRead: readvSync(file.fd, all), buffers }
       : { bytesWritten: writevSync(file.fd, all), buffers },
   );
-}
-
-/** Memory for iovecs, where they fit a cell. To be taken before the operation begins: it may throw. */
-export function cellForVector(t: RingThread, buffers: readonly ArrayBufferView[]): Cell | null {
-  return buffers.length * IOVEC_BYTES <= CELL_BYTES ? t.cells.acquire() : null;
-}
-
-/** Writes the iovecs of `buffers` into the cell, or into memory of the operation's own. Returns their address. */
-export function putVector(operation: Operation, cell: Cell | null, buffers: readonly ArrayBufferView[]): number {
-  let words: Uint32Array;
-  let word = 0;
-  let address: number;
-  if (cell !== null) {
-    operation.cell = cell;
-    words = cell.words;
-    word = cell.offset >>> 2;
-    address = cell.address;
-  } else {
-    const memory = Buffer.alloc(Math.max(1024, buffers.length * IOVEC_BYTES));
-    operation.memory = memory;
-    words = new Uint32Array(memory.buffer, memory.byteOffset, buffers.length * 4);
-    address = stableAddress(memory, 0);
-  }
-  for (const view of buffers) {
-    const base = stableAddress(view, 0);
-    words[word] = base;
-    words[word + 1] = Math.floor(base / 2 ** 32);
-    const length = byteLengthOf(view);
-    words[word + 2] = length;
-    words[word + 3] = Math.floor(length / 2 ** 32);
-    word += 4;
-  }
-  return address;
 }
 
 export function readv<T = readonly ArrayBufferView[]>(

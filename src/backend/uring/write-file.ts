@@ -19,7 +19,7 @@ import { done, inSteps, type Steps, settled } from "../../node/steps.ts";
 import { bytesOf, isResizable } from "../../node/views.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { acquireLeased } from "../../ring/lease.ts";
-import { LANE_BYTES, type Lane } from "../../ring/read-buffer.ts";
+import { READ_BYTES, type ReadBuffer } from "../../ring/read-buffer.ts";
 import { Place } from "../../ring/remote-mounts.ts";
 import { MAX_TRANSFER } from "../../ring/scratch.ts";
 import type { OpenFile, Path, WriteFileOptions } from "../interface.ts";
@@ -33,10 +33,10 @@ import { honest, MAX_RETRIES, thread } from "./request.ts";
 const CHAIN_BYTES = 512 * 1024;
 /** Data up to this length may be written by the helper, which does one thing after another. */
 const HELPER_BYTES = 64 * 1024;
-/** Lanes in use from which on data is copied to memory of its own. */
-const LANES_OF_DATA = 32;
+/** Read buffers in use from which on data is copied to memory of its own. */
+const BUFFERS_OF_DATA = 32;
 /** Bytes of one write beyond that. */
-const PIECE_BYTES = 1024 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
 const [OPEN, WRITE, TRUNCATE, SYNC, CLOSE] = [0, 1, 2, 3, 4] as const;
 const { O_TRUNC, O_NOFOLLOW } = constants;
 
@@ -70,7 +70,7 @@ class WriteFile extends Linked<void> implements Work {
   readonly #ifLink: (() => Steps<void>) | null;
   #address = 0;
   /** Where the data has been copied to. */
-  #lane: Lane | null = null;
+  #buffer: ReadBuffer | null = null;
 
   constructor(
     t: RingThread,
@@ -93,18 +93,18 @@ class WriteFile extends Linked<void> implements Work {
     this.progress = options.progress ?? { bytesWritten: 0 };
   }
 
-  /** As bytesAtCall, in a lane as long as few have one: new memory takes longer than the copying. */
+  /** As bytesAtCall, in a read buffer as long as few have one: new memory takes longer than the copying. */
   #atCall(view: ArrayBufferView): Uint8Array {
-    const { lanes } = this.t;
+    const { readBuffers } = this.t;
     const bytes = bytesOf(view);
     const { length } = bytes;
-    if (length === 0 || length > LANE_BYTES || lanes.used >= LANES_OF_DATA) return bytesAtCall(view);
+    if (length === 0 || length > READ_BYTES || readBuffers.used >= BUFFERS_OF_DATA) return bytesAtCall(view);
     try {
-      this.#lane = lanes.acquire();
+      this.#buffer = readBuffers.acquire();
     } catch {
       return bytesAtCall(view); // no memory for another
     }
-    const copy = this.#lane.bytes.subarray(0, length);
+    const copy = this.#buffer.bytes.subarray(0, length);
     return copyBytes(bytes, copy, bytes) === length ? copy : bytes; // what can't be read is for the kernel to say
   }
 
@@ -113,8 +113,8 @@ class WriteFile extends Linked<void> implements Work {
   }
 
   protected release(): void {
-    if (this.#lane !== null) this.t.lanes.release(this.#lane);
-    this.#lane = null;
+    if (this.#buffer !== null) this.t.readBuffers.release(this.#buffer);
+    this.#buffer = null;
   }
 
   protected stage(): void {
@@ -281,7 +281,7 @@ function* writeAll(t: RingThread, source: Source, { data, signal, progress }: Wo
   const total = bytes.length;
   while (progress.bytesWritten < total) {
     const at = progress.bytesWritten;
-    const length = Math.min(PIECE_BYTES, MAX_TRANSFER, total - at);
+    const length = Math.min(CHUNK_BYTES, MAX_TRANSFER, total - at);
     const address = stableAddress(bytes, 0) + at;
     const res = yield* done(run(t, Opcode.WRITE, "write", SqeFlag.ASYNC, source, at, address, length, bytes, signal));
     if (bytes.length !== total) throw dataTaken();

@@ -3,6 +3,7 @@
 // Assumes validated arguments.
 
 import { stableAddress } from "../../kernel/address.ts";
+import type { Address } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
 import { EINTR } from "../../node/errno.ts";
@@ -10,7 +11,7 @@ import { closedError, systemError } from "../../node/errors.ts";
 import { encodePath } from "../../node/path.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
-import type { Lane } from "../../ring/read-buffer.ts";
+import type { ReadBuffer } from "../../ring/read-buffer.ts";
 import { CELL_HALF, type Cell, ownPath, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
 import {
@@ -47,11 +48,11 @@ function whereIs(target: Path | OpenFile, call: string): Where {
   return { file: target, path: null, fd: target.fd, syscall };
 }
 
-/** A lane for the value, and a cell. Both may throw: before anything waits for the operation's end. */
-function acquireMemory(t: RingThread): { lane: Lane; cell: Cell } {
+/** A read buffer for the value, and a cell. Both may throw: before anything waits for the operation's end. */
+function acquireMemory(t: RingThread): { buffer: ReadBuffer; cell: Cell } {
   const cell = t.cells.acquire();
   try {
-    return { lane: t.lanes.acquire(), cell }; // a lane is twice as long as a value can be: no second call for one that grew
+    return { buffer: t.readBuffers.acquire(), cell }; // a read buffer is twice as long as a value can be: no second call for one that grew
   } catch (error) {
     t.cells.release(cell);
     throw error;
@@ -72,19 +73,19 @@ function onAttribute(
 ): Promise<any> {
   const t = thread();
   const { file, path, fd, syscall } = where;
-  const { lane, cell } = acquireMemory(t);
+  const { buffer, cell } = acquireMemory(t);
   const nameAt = putPath(cell, CELL_HALF, name); // which fits: 255 bytes at most
-  if (value !== null) lane.bytes.set(value);
+  if (value !== null) buffer.bytes.set(value);
   const operation = begin(t, value === null ? finishGet : finishSet, syscall, file);
   operation.cell = cell;
-  operation.state = lane;
+  operation.state = buffer;
   if (path !== null) operation.path = path;
   const pathAt = path === null ? 0 : pathAddress(operation, cell, 0, path);
   const sqeFlags = path === null ? (file!.remote ? remoteFlag(t, operation) : 0) : pathFlag(t, operation, path);
   const opcode = path === null ? onFile : onPath;
   const length = value === null ? MAX_VALUE : value.length;
   stageAgain(operation, () => {
-    const i = stage(t, operation, opcode, sqeFlags, fd, lane.address, nameAt, length, flags);
+    const i = stage(t, operation, opcode, sqeFlags, fd, buffer.address, nameAt, length, flags);
     const { words } = t.ring;
     words[i + 12] = pathAt;
     words[i + 13] = Math.floor(pathAt / 2 ** 32);
@@ -99,10 +100,10 @@ export function getxattr(target: Path | OpenFile, name: string): Promise<Buffer>
 
 function finishGet(operation: Operation, res: number): void {
   if (res === EINTR && !operation.cancelled) return operation.again!();
-  const lane = operation.state as Lane;
+  const buffer = operation.state as ReadBuffer;
   const { resolve } = operation;
-  const bytes = res < 0 ? null : Buffer.from(lane.bytes.subarray(0, res));
-  thread().lanes.release(lane);
+  const bytes = res < 0 ? null : Buffer.from(buffer.bytes.subarray(0, res));
+  thread().readBuffers.release(buffer);
   if (bytes === null) return fail(operation, res);
   end(operation);
   resolve(bytes);
@@ -121,41 +122,48 @@ export function setxattr(
 
 function finishSet(operation: Operation, res: number): void {
   if (res === EINTR && !operation.cancelled) return operation.again!();
-  thread().lanes.release(operation.state as Lane);
+  thread().readBuffers.release(operation.state as ReadBuffer);
   finishVoid(operation, res);
 }
 
+/** A plain call, given the address of the path (0 for an open file) and the descriptor; not where a server is to be asked. */
+async function atOnce(
+  target: Path | OpenFile,
+  call: string,
+  work: (path: Address, fd: number) => number,
+): Promise<void> {
+  const { file, path, fd, syscall } = whereIs(target, call);
+  if (file?.remote || (path !== null && thread().mounts.holdsPath(path)))
+    throw unavailable(syscall, "on a file system of a server it would keep the event loop waiting");
+  const memory = path === null ? null : ownPath(path);
+  const res = work(memory === null ? 0 : stableAddress(memory, 0), fd);
+  if (res < 0) throw systemError(res, syscall, path ?? undefined);
+}
+
 export async function listxattr(target: Path | OpenFile): Promise<string[]> {
-  const where = whereIs(target, "listxattr");
-  refuseRemote(where);
-  const t = thread();
-  const lane = t.lanes.acquire();
-  const path = where.path === null ? null : ownPath(where.path);
-  const res = t.native.listXattr(path === null ? 0 : stableAddress(path, 0), where.fd, lane.address, MAX_LIST);
-  const text = res > 0 ? lane.bytes.toString("utf8", 0, res - 1) : "";
-  t.lanes.release(lane);
-  if (res < 0) throw systemError(res, where.syscall, where.path ?? undefined);
+  const { readBuffers, native } = thread();
+  const buffer = readBuffers.acquire();
+  let text = "";
+  try {
+    await atOnce(target, "listxattr", (path, fd) => {
+      const res = native.listXattr(path, fd, buffer.address, MAX_LIST);
+      if (res > 0) text = buffer.bytes.toString("utf8", 0, res - 1);
+      return res;
+    });
+  } finally {
+    readBuffers.release(buffer);
+  }
   return text === "" ? [] : text.split("\0");
 }
 
-export async function removexattr(target: Path | OpenFile, name: string): Promise<void> {
-  const where = whereIs(target, "removexattr");
-  refuseRemote(where);
-  const path = where.path === null ? null : ownPath(where.path);
-  const nameMemory = ownPath(name);
-  const pathAt = path === null ? 0 : stableAddress(path, 0);
-  const res = thread().native.removeXattr(pathAt, where.fd, stableAddress(nameMemory, 0));
-  if (res < 0) throw systemError(res, where.syscall, where.path ?? undefined);
+export function removexattr(target: Path | OpenFile, name: string): Promise<void> {
+  const memory = ownPath(name);
+  const { native } = thread();
+  return atOnce(target, "removexattr", (path, fd) => native.removeXattr(path, fd, stableAddress(memory, 0)));
 }
 
 /** Backend.keepXattrs. */
 export function keepXattrs(from: Path, file: OpenFile, holding: boolean): number {
   if (file.remote && !holding) return 0;
   return thread().native.copyXattrs(encodePath(from), file.fd);
-}
-
-function refuseRemote({ file, path, syscall }: Where): void {
-  const { mounts } = thread();
-  if (file?.remote || (path !== null && mounts.holdsPath(path)))
-    throw unavailable(syscall, "on a file system of a server it would keep the event loop waiting");
 }
