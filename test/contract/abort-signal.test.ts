@@ -3,7 +3,6 @@
 // Never waits by time; a descriptor that stays open makes the test time out.
 
 import { expect } from "bun:test";
-import { execFileSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, statSync } from "node:fs";
 import { forEachImplementation } from "../helpers/backends.ts";
 import { expectAbortError, expectArgumentError } from "../helpers/expect-error.ts";
@@ -150,8 +149,7 @@ forEachImplementation((fs, _name, it) => {
   });
 
   it("an abort frees a readFile that waits on a FIFO", async () => {
-    const path = tmp.path("fifo");
-    execFileSync("mkfifo", [path]);
+    const path = tmp.fifo();
     // Open for both, so that opening for reading does not wait for a writer, and reading waits for data.
     const keeper = openSync(path, "r+");
     const controller = new AbortController();

@@ -276,8 +276,7 @@ describe("failures", () => {
 
 test("streams: from a FIFO to a file, and to /dev/null, which stays", async () => {
   const data = patternBytes(MIB + 1);
-  const fifo = tmp.path("fifo");
-  Bun.spawnSync(["mkfifo", fifo]);
+  const fifo = tmp.fifo();
   const dest = tmp.path();
   const copying = copyFile(fifo, dest);
   const feeder = Bun.spawn(["dd", `of=${fifo}`, "bs=64k", "status=none"], { stdin: data });

@@ -8,7 +8,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { capabilities } from "../../src/index.ts";
 import { ours } from "../helpers/backends.ts";
-import { type Fuse, startFuse } from "../helpers/fuse.ts";
+import { startFuse } from "../helpers/fuse.ts";
 import { missing } from "../helpers/requirements.ts";
 import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
@@ -16,20 +16,14 @@ import { scratch } from "../helpers/tmp.ts";
 const tmp = scratch();
 const INDEX = join(import.meta.dir, "../../src/index.ts");
 
-/** Runs a program whose last act is process.exit(7). `dir` is its folder; `handle` appends to its file "log". */
-async function ends(body: string, inWorker: boolean): Promise<string> {
-  const dir = tmp.folder();
-  writeFileSync(join(dir, "log"), "");
-  writeFileSync(join(dir, "lock"), "");
+/** Runs a program in a folder, in a Worker or not: the body of an async function that ends with process.exit(7). */
+async function runIn(dir: string, body: string, inWorker: boolean): Promise<void> {
   const program = `
     import { isMainThread } from "node:worker_threads";
     const main = async () => {
       const U = await import(${JSON.stringify(INDEX)});
       const dir = ${JSON.stringify(dir)};
-      const handle = await U.open(dir + "/log", "a");
-      await handle.write("first\\n");
       ${body}
-      process.exit(7);
     };
     if (${inWorker} && isMainThread) {
       const worker = new Worker(import.meta.path);
@@ -40,6 +34,17 @@ async function ends(body: string, inWorker: boolean): Promise<string> {
   writeFileSync(join(dir, "main.ts"), program);
   const child = Bun.spawn([process.execPath, join(dir, "main.ts")], { env: process.env, stderr: "inherit" });
   expect(await child.exited).toBe(7);
+}
+
+/** Runs a program whose last act is process.exit(7). `dir` is its folder; `handle` appends to its file "log". */
+async function ends(body: string, inWorker: boolean): Promise<string> {
+  const dir = tmp.folder();
+  writeFileSync(join(dir, "log"), "");
+  writeFileSync(join(dir, "lock"), "");
+  const opened = `
+      const handle = await U.open(dir + "/log", "a");
+      await handle.write("first\\n");`;
+  await runIn(dir, `${opened}\n${body}\nprocess.exit(7);`, inWorker);
   return dir;
 }
 
@@ -155,12 +160,9 @@ async function worksAndEnds(
     if (before !== null) writeFileSync(join(dir, name), before);
   }
   const work = names.map((name) => WORK[name]).join("\n");
-  const program = `
-    import { isMainThread } from "node:worker_threads";
-    const main = async () => {
-      const U = await import(${JSON.stringify(INDEX)});
+  const body = `
       const D = await import(${JSON.stringify(join(import.meta.dir, "../../src/durable.ts"))});
-      const at = (name) => ${JSON.stringify(dir)} + "/" + name;
+      const at = (name) => dir + "/" + name;
       const content = (name, length = ${length}) => Buffer.alloc(length, name + " says something. ");
       const handle = await U.open(at("handle"), "w");
       const whole = await U.open(at("whole"), "w");
@@ -170,17 +172,8 @@ async function worksAndEnds(
       if (${where !== "SIGTERM"}) return end();
       process.on("SIGTERM", end);
       process.kill(process.pid, "SIGTERM");
-      setInterval(() => {}, 1000);
-    };
-    if (${where === "Worker"} && isMainThread) {
-      const worker = new Worker(import.meta.path);
-      await new Promise((resolve) => worker.addEventListener("close", resolve));
-      process.exit(7);
-    } else await main();
-  `;
-  writeFileSync(join(dir, "main.ts"), program);
-  const child = Bun.spawn([process.execPath, join(dir, "main.ts")], { env: process.env, stderr: "inherit" });
-  expect(await child.exited).toBe(7);
+      setInterval(() => {}, 1000);`;
+  await runIn(dir, body, where === "Worker");
   return dir;
 }
 
@@ -234,14 +227,9 @@ describeUnless(ours === undefined && "the oracle alone", "work of several steps,
   test.skipIf(reason !== null)(
     `a file server is mounted elsewhere${reason === null ? "" : ` [skipped: ${reason}]`}`,
     async () => {
-      let fuse: Fuse | undefined;
-      try {
-        fuse = await startFuse();
-        const dir = await worksAndEnds(ALL, 100, "turn");
-        expect(wrongIn(dir, ALL, 100)).toEqual([]);
-      } finally {
-        await fuse?.stop();
-      }
+      await using _ = await startFuse();
+      const dir = await worksAndEnds(ALL, 100, "turn");
+      expect(wrongIn(dir, ALL, 100)).toEqual([]);
     },
   );
 

@@ -14,11 +14,7 @@ const tmp = scratch();
 const onRing = library.backend === "io_uring";
 const listeners = (signal: AbortSignal): number => getEventListeners(signal, "abort").length;
 
-function fifo(): string {
-  const path = tmp.path("fifo");
-  expect(spawnSync("mkfifo", [path]).status).toBe(0);
-  return path;
-}
+const { fifo } = tmp;
 
 /** Waits until nothing below the tests' folder is open, also what a thread is about to open. */
 async function allClosed(): Promise<void> {

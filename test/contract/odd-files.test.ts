@@ -3,7 +3,6 @@
 // Never leaves a FIFO without its other end, where a test could hang.
 
 import { expect } from "bun:test";
-import { execFileSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { forEachImplementation } from "../helpers/backends.ts";
 import { expectSystemError } from "../helpers/expect-error.ts";
@@ -11,11 +10,7 @@ import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 forEachImplementation((fs, _name, it) => {
   const tmp = scratch();
-  const fifo = (): string => {
-    const path = tmp.path("fifo");
-    execFileSync("mkfifo", [path]);
-    return path;
-  };
+  const { fifo } = tmp;
 
   it("/dev/zero with a length, /dev/null at its end", async () => {
     await using zero = await fs.open("/dev/zero");

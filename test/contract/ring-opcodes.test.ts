@@ -37,8 +37,7 @@ const DATA = patternBytes(20_000);
 
 /** A pipe of this process: `[read, write]`, by way of a FIFO. */
 function pipe(): [number, number] {
-  const path = tmp.path("fifo");
-  expect(Bun.spawnSync(["mkfifo", path]).exitCode).toBe(0);
+  const path = tmp.fifo();
   const fds = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
   const out = openSync(path, constants.O_WRONLY);
   return [fds, out];

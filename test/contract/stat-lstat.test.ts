@@ -134,8 +134,7 @@ forEachImplementation((fs, _name, it) => {
     const path = tmp.file();
     const link = tmp.path("link");
     symlinkSync(path, link);
-    const fifo = tmp.path("fifo");
-    execFileSync("mkfifo", [fifo]);
+    const fifo = tmp.fifo();
     const socket = tmp.path("socket");
     const server = createServer().listen(socket);
     await new Promise((resolve) => server.once("listening", resolve));

@@ -16,14 +16,10 @@ import {
   type SegmentInfo,
   tailLog,
 } from "../../src/durable.ts";
+import { code } from "../helpers/settled.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
-const code = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "resolved",
-    (error) => error.code ?? String(error),
-  );
 
 async function entries(path: string, from = 0): Promise<LogEntry[]> {
   const found: LogEntry[] = [];

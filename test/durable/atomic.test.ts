@@ -23,15 +23,11 @@ import { lock, sweepTemp, writeFileAtomic } from "../../src/durable.ts";
 import { capabilities, open } from "../../src/index.ts";
 import { openRoot } from "../../src/server.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { code } from "../helpers/settled.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 import { ACCESS_LIST, accessList, DEFAULT_LIST, getXattr, setXattr } from "../helpers/xattr.ts";
 
 const tmp = scratch();
-const code = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "resolved",
-    (error) => error.code ?? String(error),
-  );
 
 describe("writeFileAtomic", () => {
   test("makes and replaces, in each durability, from each kind of data", async () => {

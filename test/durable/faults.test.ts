@@ -149,6 +149,14 @@ async function found(path: string, { framing }: Kind): Promise<string[]> {
   return texts;
 }
 
+/** The same, when the log has been opened again and one more record was appended. */
+async function afterwards(path: string, kind: Kind): Promise<string[]> {
+  const log = await AppendLog.open(path, { durability: "full", framing: kind.framing });
+  await log.append("afterwards");
+  await log.close();
+  return found(path, kind);
+}
+
 /** How many steps a run without a fault has. */
 async function countSteps(run: (dir: string) => Promise<unknown>): Promise<number> {
   faults = new Faults(-1, 0, "in place of");
@@ -180,10 +188,7 @@ describe("a process dies before each step", () => {
         const told = `step ${failing}, ${faults.steps.slice(0, failing + 1).slice(-5)}`;
         faults.remove();
         try {
-          const log = await AppendLog.open(path, { durability: "full", framing: kind.framing });
-          await log.append("afterwards");
-          await log.close();
-          const texts = await found(path, kind);
+          const texts = await afterwards(path, kind);
           expect(texts.slice(0, acknowledged.length)).toEqual(acknowledged);
           expect(texts.at(-1)).toBe("afterwards");
           expect(texts.length).toBeLessThanOrEqual(acknowledged.length + 3 + 1); // the group under way, and that
@@ -211,10 +216,7 @@ describe("each step fails once", () => {
             const told = `${name} ${fault} step ${failing}, ${faults.steps.slice(0, failing + 1).slice(-5)}`;
             faults.remove();
             try {
-              const log = await AppendLog.open(path, { durability: "full", framing: kind.framing });
-              await log.append("afterwards");
-              await log.close();
-              const texts = await found(path, kind);
+              const texts = await afterwards(path, kind);
               expect(texts.filter((entry) => acknowledged.includes(entry))).toEqual(acknowledged);
               expect(texts.filter((entry) => refused.includes(entry))).toEqual([]);
               expect(texts.at(-1)).toBe("afterwards");

@@ -22,14 +22,10 @@ import { AppendLog, type AppendLogOptions, lock, readLog, type SegmentInfo } fro
 import { startFuse } from "../helpers/fuse.ts";
 import { readLines } from "../helpers/lines.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { code } from "../helpers/settled.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
-const code = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "resolved",
-    (error) => error.code ?? String(error),
-  );
 const segmentsOf = (path: string): string[] =>
   readdirSync(dirname(path))
     .filter((name) => new RegExp(`^${basename(path)}\\.\\d+(\\.gz)?$`).test(name))
@@ -391,44 +387,36 @@ describe("recovery", () => {
 
 describe("a group that fails while others gather", () => {
   faultTest("what comes after it has the offsets at which it is found", { needs: ["fuse"] }, async () => {
-    const fuse = await startFuse();
-    try {
-      const path = join(fuse.path, "log");
-      const log = await AppendLog.open(path);
-      await log.append("one");
-      await fuse.mode({ mode: "error", errno: 5, ops: ["write"], count: 1 });
-      const failing = code(log.append("a group that is not written"));
-      await new Promise((resolve) => setImmediate(resolve)); // it is under way
-      const offsets = await Promise.all([log.append("two"), log.append("three")]);
-      expect(await failing).toBe("EIO");
-      await log.close();
-      expect((await found(path)).slice(1)).toEqual([
-        [offsets[0]!, "two"],
-        [offsets[1]!, "three"],
-      ]);
-    } finally {
-      await fuse.stop();
-    }
+    await using fuse = await startFuse();
+    const path = join(fuse.path, "log");
+    const log = await AppendLog.open(path);
+    await log.append("one");
+    await fuse.mode({ mode: "error", errno: 5, ops: ["write"], count: 1 });
+    const failing = code(log.append("a group that is not written"));
+    await new Promise((resolve) => setImmediate(resolve)); // it is under way
+    const offsets = await Promise.all([log.append("two"), log.append("three")]);
+    expect(await failing).toBe("EIO");
+    await log.close();
+    expect((await found(path)).slice(1)).toEqual([
+      [offsets[0]!, "two"],
+      [offsets[1]!, "three"],
+    ]);
   });
 
   faultTest(
     "lines: what is cut off is its own, though the file is shorter than it was",
     { needs: ["fuse"] },
     async () => {
-      const fuse = await startFuse();
-      try {
-        const path = join(fuse.path, "log");
-        const log = await AppendLog.open(path, { framing: "lines" });
-        await log.append("x".repeat(5000));
-        truncateSync(path, 0);
-        await fuse.mode({ mode: "error", errno: 28, ops: ["write"], count: 1 });
-        expect(await code(log.append("two"))).toBe("ENOSPC");
-        await log.append("three");
-        await log.close();
-        expect(readFileSync(path, "utf8")).toBe("three\n");
-      } finally {
-        await fuse.stop();
-      }
+      await using fuse = await startFuse();
+      const path = join(fuse.path, "log");
+      const log = await AppendLog.open(path, { framing: "lines" });
+      await log.append("x".repeat(5000));
+      truncateSync(path, 0);
+      await fuse.mode({ mode: "error", errno: 28, ops: ["write"], count: 1 });
+      expect(await code(log.append("two"))).toBe("ENOSPC");
+      await log.append("three");
+      await log.close();
+      expect(readFileSync(path, "utf8")).toBe("three\n");
     },
   );
 });

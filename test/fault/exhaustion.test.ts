@@ -51,17 +51,13 @@ for (const backend of ["uring", "node"]) {
 
   describe(`${backend}: space`, () => {
     faultTest("a full tmpfs: the true short count, then ENOSPC", { needs: ["tmpfs"] }, async () => {
-      const mount = mountTmpfs(1 << 20);
-      try {
-        const seen = await runCase<any>(spaceFixture, "fill", { input: mount.path, env });
-        const ENOSPC = { code: "ENOSPC", syscall: "write", errno: -28 };
-        expect(seen.first).toBeLessThanOrEqual(1 << 20);
-        expect(seen.total).toBe(1 << 20);
-        expect(seen).toMatchObject({ last: ENOSPC, handleWriteFile: ENOSPC, writeFile: ENOSPC, appendFile: ENOSPC });
-        expect(seen).toMatchObject({ content: true, afterRoomMade: "value" });
-      } finally {
-        await mount.unmount();
-      }
+      await using mount = mountTmpfs(1 << 20);
+      const seen = await runCase<any>(spaceFixture, "fill", { input: mount.path, env });
+      const ENOSPC = { code: "ENOSPC", syscall: "write", errno: -28 };
+      expect(seen.first).toBeLessThanOrEqual(1 << 20);
+      expect(seen.total).toBe(1 << 20);
+      expect(seen).toMatchObject({ last: ENOSPC, handleWriteFile: ENOSPC, writeFile: ENOSPC, appendFile: ENOSPC });
+      expect(seen).toMatchObject({ content: true, afterRoomMade: "value" });
     });
 
     faultTest("what does not fit over a file leaves nothing of the file", { needs: ["tmpfs"] }, async () => {
@@ -82,16 +78,12 @@ for (const backend of ["uring", "node"]) {
     });
 
     faultTest("a copy that does not fit leaves no half target", { needs: ["tmpfs"] }, async () => {
-      const mount = mountTmpfs(1 << 20);
-      try {
-        const source = join(root, `big-${backend}`);
-        writeFileSync(source, Buffer.alloc(3 << 20, 1));
-        const seen = await runCase<any>(spaceFixture, "copy", { input: [source, join(mount.path, "copy")], env });
-        expect(seen).toMatchObject({ code: "ENOSPC" });
-        expect(readdirSync(mount.path)).toEqual([]);
-      } finally {
-        await mount.unmount();
-      }
+      await using mount = mountTmpfs(1 << 20);
+      const source = join(root, `big-${backend}`);
+      writeFileSync(source, Buffer.alloc(3 << 20, 1));
+      const seen = await runCase<any>(spaceFixture, "copy", { input: [source, join(mount.path, "copy")], env });
+      expect(seen).toMatchObject({ code: "ENOSPC" });
+      expect(readdirSync(mount.path)).toEqual([]);
     });
 
     faultTest("/dev/full", {}, async () => {

@@ -24,14 +24,10 @@ const MAX_STALL_MS = 50;
 const FILE_BYTES = 512 * 1024;
 
 async function withFuse(body: (fuse: Fuse, file: string) => Promise<void>, name = "file"): Promise<void> {
-  const fuse = await startFuse();
-  try {
-    const file = join(fuse.path, name);
-    await writeFile(file, Buffer.alloc(FILE_BYTES, 7));
-    await body(fuse, file);
-  } finally {
-    await fuse.stop();
-  }
+  await using fuse = await startFuse();
+  const file = join(fuse.path, name);
+  await writeFile(file, Buffer.alloc(FILE_BYTES, 7));
+  await body(fuse, file);
 }
 
 /** The child's result; throws with all it said when there is none. */

@@ -35,13 +35,9 @@ for (const backend of ["uring", "node"]) {
       "FUSE: each read and write goes on where the last one ended",
       { needs: [...ring, "fuse", "gcc"] },
       async () => {
-        const fuse = await startFuse();
-        try {
-          const input = { path: join(fuse.path, "walk"), direct: false };
-          expect(await runCase<unknown>(fixture, "walk", { input, env })).toEqual(WALK);
-        } finally {
-          await fuse.stop();
-        }
+        await using fuse = await startFuse();
+        const input = { path: join(fuse.path, "walk"), direct: false };
+        expect(await runCase<unknown>(fixture, "walk", { input, env })).toEqual(WALK);
       },
     );
 

@@ -2,31 +2,17 @@
 // Assumes a child per case. Never judges by seconds where a state can be seen; the bounds on time are generous.
 
 import { describe, expect } from "bun:test";
-import { chmodSync, closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { startCase } from "../helpers/child.ts";
 import { cpuMs } from "../helpers/fds.ts";
-import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
-import { tmpDir } from "../helpers/tmp.ts";
+import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "process.child.ts");
-const root = tmpDir();
-const file = join(root, "file");
-writeFileSync(file, "0123456789");
-let names = 0;
-
-function fifo(): string {
-  const path = join(root, `fifo-${names++}`);
-  run("mkfifo", path);
-  return path;
-}
-
-function folder(): string {
-  const path = join(root, `folder-${names++}`);
-  mkdirSync(path);
-  return path;
-}
+const tmp = scratch();
+const { fifo, folder } = tmp;
+const file = tmp.file("0123456789");
 
 /** Writes without waiting for a reader: the child holds the other end. */
 function feed(path: string, text: string): void {
@@ -126,7 +112,7 @@ describe("children and rights", () => {
   for (const backend of ["uring", "node"]) {
     faultTest(`${backend}: rights given up are gone`, { needs: ["root", "ioUring"] }, async () => {
       const dir = folder();
-      chmodSync(root, 0o755);
+      chmodSync(tmp.dir, 0o755);
       const secret = join(dir, "secret");
       writeFileSync(secret, "root's own", { mode: 0o600 });
       const input = { secret, dir, fifo: fifo() };

@@ -78,3 +78,7 @@ export function cpuMs(pid: number): number {
 export function residentBytes(pid: number | "self" = "self"): number {
   return Number(readFileSync(`/proc/${pid}/statm`, "latin1").split(" ")[1]) * 4096;
 }
+
+/** Where the kernel has an open file's own position. */
+export const positionOf = (fd: number): number =>
+  Number(/pos:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))![1]);

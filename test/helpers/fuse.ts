@@ -46,8 +46,9 @@ export interface Fuse {
   /** How long the kernel may keep names that it looks up from now on, in seconds (default 0). */
   cacheNames(seconds: number): Promise<void>;
   stats(): Promise<FuseStats>;
-  /** Answers what is held with an error, unmounts, and waits for the server's end. */
+  /** Answers what is held with an error, unmounts, and waits for the server's end: by itself where it is held `using`. */
   stop(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 export async function startFuse(): Promise<Fuse> {
@@ -68,6 +69,10 @@ export async function startFuse(): Promise<Fuse> {
     const reply = await ask(line);
     if (reply !== "ok") throw new Error(`fuse-server: ${reply}`);
   };
+  const stop = async (): Promise<void> => {
+    await server.stdin.end();
+    await server.exited;
+  };
   return {
     path,
     serverPid: server.pid,
@@ -77,10 +82,8 @@ export async function startFuse(): Promise<Fuse> {
       const pairs = (await ask("stats")).split(" ").map((pair) => pair.split("="));
       return Object.fromEntries(pairs.map(([name, value]) => [name, Number(value)])) as unknown as FuseStats;
     },
-    async stop() {
-      await server.stdin.end();
-      await server.exited;
-    },
+    stop,
+    [Symbol.asyncDispose]: stop,
   };
 }
 

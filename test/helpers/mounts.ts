@@ -10,7 +10,9 @@ import { tool } from "./tools.ts";
 
 export interface Mount {
   readonly path: string;
+  /** By itself where it is held `using`. */
   unmount(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 export interface LoopMount extends Mount {
@@ -32,7 +34,8 @@ export function mountTmpfs(bytes: number): Mount {
   const path = mkdtempSync(join(tmpdir(), "bun-uring-tmpfs-"));
   const guard = onDeath('umount -l "$1"; rmdir "$1"', path);
   run("mount", "-t", "tmpfs", "-o", `size=${bytes},mode=1777`, "bun-uring-test", path);
-  return { path, unmount: () => takeDown(path, guard, () => {}) };
+  const unmount = (): Promise<void> => takeDown(path, guard, () => {});
+  return { path, unmount, [Symbol.asyncDispose]: unmount };
 }
 
 export interface LoopOptions {
@@ -61,6 +64,7 @@ export function mountLoop(mkfs: readonly string[], bytes: number, imageDir: stri
   run(...mkfs, image);
   const mount = (): string => run("mount", "-o", "loop", image, path); // -o loop sets autoclear
   mount();
+  const unmount = (): Promise<void> => takeDown(path, guard, () => rmSync(imageFolder, { recursive: true }));
   return {
     path,
     cutPower: () => void run(tool("fs-shutdown"), path),
@@ -68,7 +72,8 @@ export function mountLoop(mkfs: readonly string[], bytes: number, imageDir: stri
       unmountSoon(path);
       mount();
     },
-    unmount: () => takeDown(path, guard, () => rmSync(imageFolder, { recursive: true })),
+    unmount,
+    [Symbol.asyncDispose]: unmount,
   };
 }
 

@@ -23,6 +23,8 @@ export interface Scratch {
   file(content?: string | Uint8Array, name?: string): string;
   /** A new empty folder. */
   folder(name?: string): string;
+  /** A new FIFO. */
+  fifo(name?: string): string;
   /** What this process's open descriptors below `dir` point at; empty when nothing leaked. */
   openFiles(): string[];
 }
@@ -42,6 +44,11 @@ export function scratch(parent?: string): Scratch {
     folder(name = "folder") {
       const at = path(name);
       mkdirSync(at);
+      return at;
+    },
+    fifo(name = "fifo") {
+      const at = path(name);
+      if (Bun.spawnSync(["mkfifo", at]).exitCode !== 0) throw new Error(`no FIFO can be made at ${at}`);
       return at;
     },
     openFiles() {

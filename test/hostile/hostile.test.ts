@@ -31,28 +31,24 @@ for (const seed of seeds)
   });
 
 faultTest("memory taken away while a direct write waits for its turn", { needs: ["fuse", "gcc"] }, async () => {
-  const fuse = await startFuse();
-  try {
-    await writeFile(join(fuse.path, "file"), Buffer.alloc(65_536, 1));
-    const handle = await open(join(fuse.path, "file"), "r+", { direct: true });
-    await fuse.mode({ mode: "slow", ms: 100, ops: ["read"] });
-    const first = handle.write(Buffer.alloc(100, 2), 0, 100, 50); // reads the block first
-    const codes = [0, 7].map((position) => {
-      const bytes = alignedBuffer(4096);
-      const write = handle.write(bytes, 0, 4096, position).then(
-        () => "written",
-        (error) => error.code,
-      );
-      structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
-      return write;
-    });
-    expect(await Promise.all(codes)).toEqual(["ERR_INVALID_STATE", "ERR_INVALID_STATE"]);
-    expect((await first).bytesWritten).toBe(100);
-    await handle.close(); // waits for all that has begun
-    expect(stats().inFlight).toBe(0);
-  } finally {
-    await fuse.stop();
-  }
+  await using fuse = await startFuse();
+  await writeFile(join(fuse.path, "file"), Buffer.alloc(65_536, 1));
+  const handle = await open(join(fuse.path, "file"), "r+", { direct: true });
+  await fuse.mode({ mode: "slow", ms: 100, ops: ["read"] });
+  const first = handle.write(Buffer.alloc(100, 2), 0, 100, 50); // reads the block first
+  const codes = [0, 7].map((position) => {
+    const bytes = alignedBuffer(4096);
+    const write = handle.write(bytes, 0, 4096, position).then(
+      () => "written",
+      (error) => error.code,
+    );
+    structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+    return write;
+  });
+  expect(await Promise.all(codes)).toEqual(["ERR_INVALID_STATE", "ERR_INVALID_STATE"]);
+  expect((await first).bytesWritten).toBe(100);
+  await handle.close(); // waits for all that has begun
+  expect(stats().inFlight).toBe(0);
 });
 
 function mounted({ path, unmount }: { path: string; unmount: () => Promise<void> }): string {

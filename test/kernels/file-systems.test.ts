@@ -31,7 +31,8 @@ print(taken)`;
 
 const here = (parent: string): Mount => {
   const path = mkdtempSync(join(parent, "bun-uring-now-"));
-  return { path, unmount: async () => rmSync(path, { recursive: true }) };
+  const unmount = async (): Promise<void> => rmSync(path, { recursive: true });
+  return { path, unmount, [Symbol.asyncDispose]: unmount };
 };
 const rows: readonly [string, readonly Need[], () => Mount][] = [
   ["xfs", ["xfs"], () => mountLoop(["mkfs.xfs", "-q"], 320 << 20)],
@@ -87,18 +88,14 @@ faultTest(
   "xfs: a file that is synced by each write (O_DSYNC) is not written by the JavaScript thread",
   { needs: ["xfs", "ioUring"] },
   async () => {
-    const mounted = mountLoop(["mkfs.xfs", "-q"], 320 << 20);
-    try {
-      await using handle = await open(
-        join(mounted.path, "synced"),
-        constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC,
-      );
-      const { submitted } = stats();
-      for (let i = 0; i < 20; i++) await handle.write(content, 0, 100, i * 100);
-      if (backend === "io_uring") expect(stats().submitted - submitted).toBe(20);
-    } finally {
-      await mounted.unmount();
-    }
+    await using mounted = mountLoop(["mkfs.xfs", "-q"], 320 << 20);
+    await using handle = await open(
+      join(mounted.path, "synced"),
+      constants.O_RDWR | constants.O_CREAT | constants.O_DSYNC,
+    );
+    const { submitted } = stats();
+    for (let i = 0; i < 20; i++) await handle.write(content, 0, 100, i * 100);
+    if (backend === "io_uring") expect(stats().submitted - submitted).toBe(20);
   },
 );
 

@@ -2,30 +2,18 @@
 // Assumes a child per case. Never expects the kernel to stop at once: only the promise must.
 
 import { describe, expect } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
-import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
-import { tmpDir } from "../helpers/tmp.ts";
+import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "abort.child.ts");
-const root = tmpDir();
-let names = 0;
+const tmp = scratch();
 
 function paths(): { dir: string; fifo: string; file: string; target: string; big: string } {
-  const base = join(root, `d${names++}`);
-  const dir = join(base, "dir");
-  mkdirSync(dir, { recursive: true });
-  run("mkfifo", join(base, "fifo"));
-  writeFileSync(join(base, "file"), "0123456789".repeat(100));
-  return {
-    dir,
-    fifo: join(base, "fifo"),
-    file: join(base, "file"),
-    target: join(base, "target"),
-    big: join(base, "big"),
-  };
+  const file = tmp.file("0123456789".repeat(100));
+  return { dir: tmp.folder(), fifo: tmp.fifo(), file, target: tmp.path("target"), big: tmp.path("big") };
 }
 
 const ABORTED = { name: "AbortError", code: "ABORT_ERR", message: "The operation was aborted", cause: "enough" };

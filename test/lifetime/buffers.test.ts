@@ -2,30 +2,17 @@
 // is written. Assumes a child per case: memory that is written wrongly may crash it, and that is a failure seen here.
 
 import { describe, expect } from "bun:test";
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
-import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
-import { patternBytes, tmpDir } from "../helpers/tmp.ts";
+import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "buffers.child.ts");
-const root = tmpDir();
+const tmp = scratch();
+const { fifo } = tmp;
+const file = (): string => tmp.file(patternBytes(8192));
 const env = { BUN_URING_BACKEND: "uring", Malloc: undefined };
 const needs = ["ioUring"] as const;
-let names = 0;
-
-function fifo(): string {
-  const path = join(root, `fifo-${names++}`);
-  run("mkfifo", path);
-  return path;
-}
-
-function file(): string {
-  const path = join(root, `file-${names++}`);
-  writeFileSync(path, patternBytes(8192));
-  return path;
-}
 
 describe("a buffer in flight", () => {
   // Malloc=1 puts the collector's big buffers into the system's heap, where a foreign write does harm at once.

@@ -3,21 +3,18 @@
 // Assumes io_uring; a process of its own, as descriptors are a process's.
 
 import { expect } from "bun:test";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
 import { faultTest } from "../helpers/requirements.ts";
-import { tmpDir } from "../helpers/tmp.ts";
+import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "closed.child.ts");
-const root = tmpDir();
+const tmp = scratch();
 const needs = ["ioUring"] as const;
 const env = { BUN_URING_BACKEND: "uring" };
 
 function run<T>(name: string): Promise<T> {
-  const dir = join(root, name);
-  mkdirSync(dir);
-  return runCase<T>(fixture, name, { input: { dir }, env, timeoutMs: 60_000 });
+  return runCase<T>(fixture, name, { input: { dir: tmp.folder() }, env, timeoutMs: 60_000 });
 }
 
 faultTest(

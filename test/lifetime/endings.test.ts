@@ -3,7 +3,6 @@
 // Assumes the ring; on the node backend there is none to end.
 
 import { afterAll, expect } from "bun:test";
-import { execFileSync } from "node:child_process";
 import { closeSync, fstatSync, openSync, writeSync } from "node:fs";
 import { backend, Opcode, open, Ring, readFile, SqeFlag, shutdown, stat, stats } from "../../src/index.ts";
 import { existingThread } from "../../src/ring/context.ts";
@@ -14,11 +13,7 @@ import { scratch } from "../helpers/tmp.ts";
 const tmp = scratch();
 afterAll(() => shutdown({ timeoutMs: 100 }));
 
-function fifo(): string {
-  const path = tmp.path("fifo");
-  execFileSync("mkfifo", [path]);
-  return path;
-}
+const { fifo } = tmp;
 
 const isOpen = (fd: number): boolean => {
   try {

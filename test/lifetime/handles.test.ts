@@ -2,25 +2,16 @@
 // Assumes a child per case. Never waits for the collector longer than a second.
 
 import { describe, expect } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
-import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
-import { tmpDir } from "../helpers/tmp.ts";
+import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "handles.child.ts");
-const root = tmpDir();
-let names = 0;
-
-function folder(): { dir: string; fifo: string; file: string } {
-  const dir = join(root, `d${names++}`);
-  const paths = { dir, fifo: join(dir, "fifo"), file: join(dir, "file") };
-  mkdirSync(dir);
-  run("mkfifo", paths.fifo);
-  writeFileSync(paths.file, "0123456789");
-  return paths;
-}
+const tmp = scratch();
+const folder = (): { dir: string; fifo: string; file: string } => {
+  return { dir: tmp.folder(), fifo: tmp.fifo(), file: tmp.file("0123456789") };
+};
 
 for (const backend of ["uring", "node"]) {
   const env = { BUN_URING_BACKEND: backend };

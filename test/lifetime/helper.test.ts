@@ -3,24 +3,18 @@
 // Assumes a child per case. What its calls do is compared with Bun's by every contract test that does more than a dozen.
 
 import { describe, expect } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runCase, startCase } from "../helpers/child.ts";
 import { startFuse } from "../helpers/fuse.ts";
 import { mountExt4, mountTmpfs, run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
-import { tmpDir } from "../helpers/tmp.ts";
+import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "helper.child.ts");
-const root = tmpDir();
+const tmp = scratch();
+const folder = (): { dir: string } => ({ dir: tmp.folder() });
 const env = { BUN_URING_BACKEND: "uring" };
-let names = 0;
-
-function folder(): { dir: string } {
-  const dir = join(root, `d${names++}`);
-  mkdirSync(dir);
-  return { dir };
-}
 
 describe("the helper", () => {
   faultTest("comes after a dozen operations that a thread must do", { needs: ["ioUring"] }, async () => {
@@ -69,17 +63,13 @@ describe("the helper", () => {
   });
 
   faultTest("tells what broke a chain and leaves no descriptor", { needs: ["ioUring", "tmpfs"] }, async () => {
-    const small = mountTmpfs(96 * 1024);
-    try {
-      const seen = await runCase<any>(fixture, "broken", { input: { ...folder(), small: small.path }, env });
-      expect(seen.full).toMatchObject({ code: "ENOSPC", syscall: "write" });
-      expect(seen.noSpace[0]).toBe("value");
-      expect(seen.noSpace.at(-1)).toMatchObject({ code: "ENOSPC" });
-      expect(seen.missing).toMatchObject({ code: "ENOENT", syscall: "open" });
-      expect(seen.descriptors).toBe(0);
-    } finally {
-      await small.unmount();
-    }
+    await using small = mountTmpfs(96 * 1024);
+    const seen = await runCase<any>(fixture, "broken", { input: { ...folder(), small: small.path }, env });
+    expect(seen.full).toMatchObject({ code: "ENOSPC", syscall: "write" });
+    expect(seen.noSpace[0]).toBe("value");
+    expect(seen.noSpace.at(-1)).toMatchObject({ code: "ENOSPC" });
+    expect(seen.missing).toMatchObject({ code: "ENOENT", syscall: "open" });
+    expect(seen.descriptors).toBe(0);
   });
 
   faultTest("waits for a disk that stands still, and nobody else does", { needs: ["ioUring", "loop"] }, async () => {
@@ -105,15 +95,11 @@ describe("the helper", () => {
   });
 
   faultTest("has nothing to do with a file server", { needs: ["ioUring", "fuse"] }, async () => {
-    const fuse = await startFuse();
-    try {
-      await fuse.mode({ mode: "slow", ms: 60, ops: ["open", "lookup", "getattr", "write", "rename", "unlink"] });
-      const seen = await runCase<any>(fixture, "remote", { input: { ...folder(), server: fuse.path }, env });
-      expect(seen.posted).toBe(0);
-      expect(seen.gap.maxStallMs).toBeLessThan(40);
-    } finally {
-      await fuse.stop();
-    }
+    await using fuse = await startFuse();
+    await fuse.mode({ mode: "slow", ms: 60, ops: ["open", "lookup", "getattr", "write", "rename", "unlink"] });
+    const seen = await runCase<any>(fixture, "remote", { input: { ...folder(), server: fuse.path }, env });
+    expect(seen.posted).toBe(0);
+    expect(seen.gap.maxStallMs).toBeLessThan(40);
   });
 
   faultTest("does not hold process.exit up", { needs: ["ioUring"] }, async () => {

@@ -13,12 +13,8 @@ async function fill(fuse: Fuse, name: string, length: number, letter: string): P
 const letters = (bytes: Uint8Array): string => [...new Set(Buffer.from(bytes).toString("latin1"))].join("");
 
 async function onFuse<T>(run: (fuse: Fuse) => Promise<T>): Promise<T> {
-  const fuse = await startFuse();
-  try {
-    return await run(fuse);
-  } finally {
-    await fuse.stop();
-  }
+  await using fuse = await startFuse();
+  return await run(fuse);
 }
 
 const SLOW_MS = 800;

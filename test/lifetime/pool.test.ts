@@ -3,7 +3,6 @@
 // Never waits for the collector with a deadline of less than seconds.
 
 import { describe, expect, test } from "bun:test";
-import { execFileSync } from "node:child_process";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { BufferPool, backend, open, shutdown, stats } from "../../src/index.ts";
 import { Opcode } from "../../src/kernel/sqe.ts";
@@ -17,8 +16,7 @@ const tmp = scratch();
 async function slowRead(
   bytes: Buffer,
 ): Promise<{ done: Promise<unknown>; feed: (text: string) => void; end: () => Promise<void> }> {
-  const path = tmp.path("fifo");
-  execFileSync("mkfifo", [path]);
+  const path = tmp.fifo();
   const writer = openSync(path, constants.O_RDWR);
   const handle = await open(path, "r");
   const done = handle.read(bytes, 0, 5, null);
@@ -61,8 +59,7 @@ describe("a release with an operation in flight", () => {
   test("also for a vectored read", async () => {
     using pool = new BufferPool({ size: 4096, count: 2 });
     const leases = [await pool.acquire(), await pool.acquire()];
-    const path = tmp.path("fifo");
-    execFileSync("mkfifo", [path]);
+    const path = tmp.fifo();
     const writer = openSync(path, constants.O_RDWR);
     const handle = await open(path, "r");
     const reading = handle.readv(

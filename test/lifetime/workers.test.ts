@@ -2,26 +2,24 @@
 // Assumes a child per case: a write to freed memory would take it down, and is seen here.
 
 import { describe, expect } from "bun:test";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { runCase } from "../helpers/child.ts";
 import { run } from "../helpers/mounts.ts";
 import { faultTest, missing } from "../helpers/requirements.ts";
-import { tmpDir } from "../helpers/tmp.ts";
+import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "workers.child.ts");
-const root = tmpDir();
+const tmp = scratch();
+/** The FIFO is in the folder: what is open there is the user's. */
+function folder(): { dir: string; fifo: string } {
+  const dir = tmp.folder();
+  const fifo = join(dir, "fifo");
+  run("mkfifo", fifo);
+  return { dir, fifo };
+}
 const env = { BUN_URING_BACKEND: "uring" };
 const needs = ["ioUring"] as const;
 const slow = missing(["slow"]) === null;
-let names = 0;
-
-function folder(): { dir: string; fifo: string } {
-  const dir = join(root, `d${names++}`);
-  mkdirSync(dir);
-  run("mkfifo", join(dir, "fifo"));
-  return { dir, fifo: join(dir, "fifo") };
-}
 
 describe("workers", () => {
   faultTest("the main thread and 8 Workers each use their own ring", { needs }, async () => {

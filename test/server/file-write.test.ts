@@ -7,14 +7,10 @@ import { open as nodeOpen } from "node:fs/promises";
 import { join } from "node:path";
 import { open } from "../../src/index.ts";
 import { file, type Writable, write } from "../../src/server.ts";
+import { code } from "../helpers/settled.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
-const code = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "resolved",
-    (error) => error.code ?? String(error),
-  );
 const big = patternBytes(3_000_000) as Buffer<ArrayBuffer>;
 
 /** Each made anew for each writer: bodies are read once. */

@@ -15,6 +15,7 @@ import {
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
 import { OutsideRootError, openRoot, type Root, serveFile } from "../../src/server.ts";
+import { code } from "../helpers/settled.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -37,12 +38,6 @@ async function made(symlinks: "inside" | "never" = "inside"): Promise<{ dir: str
   const root = await openRoot(dir, { symlinks });
   return { dir, root };
 }
-
-const code = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "resolved",
-    (error) => error.code ?? String(error),
-  );
 
 describe("what a root does", () => {
   test("reads, writes, appends, and says what there is", async () => {

@@ -57,46 +57,42 @@ const UPLOAD_BYTES = 16 * 1024 * 1024;
 
 /** The same beside one upload; what was uploaded is compared. */
 async function smallBesideUpload(way: "ours" | "Bun.write"): Promise<number> {
-  const fuse = await startFuse();
+  await using fuse = await startFuse();
+  await fuse.mode({ mode: "slow", ms: READ_MS, ops: ["write"] });
+  const server = Bun.spawn([process.execPath, join(import.meta.dir, "uploads.child.ts"), way, fuse.path], {
+    stdout: "pipe",
+    stderr: "inherit",
+    env: { ...process.env, MAX_BYTES: String(UPLOAD_BYTES) },
+  });
   try {
-    await fuse.mode({ mode: "slow", ms: READ_MS, ops: ["write"] });
-    const server = Bun.spawn([process.execPath, join(import.meta.dir, "uploads.child.ts"), way, fuse.path], {
-      stdout: "pipe",
-      stderr: "inherit",
-      env: { ...process.env, MAX_BYTES: String(UPLOAD_BYTES) },
-    });
-    try {
-      const origin = `http://127.0.0.1:${await readLines(server.stdout).next()}`;
-      expect(await (await fetch(`${origin}/small`)).text()).toBe("small");
-      const body = patternBytes(UPLOAD_BYTES) as Buffer<ArrayBuffer>;
-      let under = true;
-      let small = 0;
-      const upload = fetch(`${origin}/up`, { method: "PUT", body })
-        .then(async (answer) => expect([answer.ok, ((await answer.json()) as any).bytes]).toEqual([true, body.length]))
-        .finally(() => {
-          under = false;
-        });
-      const times: number[] = [];
-      while (under) {
-        const start = performance.now();
-        await (await fetch(`${origin}/small`)).text();
-        if (under) small++;
-        times.push(performance.now() - start);
-      }
-      await upload;
-      if (process.env.SHOW === "1") {
-        times.sort((a, b) => a - b);
-        console.log(`${way}: ${small} small requests, p50 ${times[times.length >> 1]} ms, longest ${times.at(-1)} ms`);
-      }
-      await fuse.mode({ mode: "ok" });
-      expect((await readFile(join(fuse.path, "up"))).equals(body)).toBe(true);
-      return small;
-    } finally {
-      server.kill();
-      await server.exited;
+    const origin = `http://127.0.0.1:${await readLines(server.stdout).next()}`;
+    expect(await (await fetch(`${origin}/small`)).text()).toBe("small");
+    const body = patternBytes(UPLOAD_BYTES) as Buffer<ArrayBuffer>;
+    let under = true;
+    let small = 0;
+    const upload = fetch(`${origin}/up`, { method: "PUT", body })
+      .then(async (answer) => expect([answer.ok, ((await answer.json()) as any).bytes]).toEqual([true, body.length]))
+      .finally(() => {
+        under = false;
+      });
+    const times: number[] = [];
+    while (under) {
+      const start = performance.now();
+      await (await fetch(`${origin}/small`)).text();
+      if (under) small++;
+      times.push(performance.now() - start);
     }
+    await upload;
+    if (process.env.SHOW === "1") {
+      times.sort((a, b) => a - b);
+      console.log(`${way}: ${small} small requests, p50 ${times[times.length >> 1]} ms, longest ${times.at(-1)} ms`);
+    }
+    await fuse.mode({ mode: "ok" });
+    expect((await readFile(join(fuse.path, "up"))).equals(body)).toBe(true);
+    return small;
   } finally {
-    await fuse.stop();
+    server.kill();
+    await server.exited;
   }
 }
 

@@ -15,17 +15,13 @@ import {
   receive,
 } from "../../src/server.ts";
 import { rawRequest } from "../helpers/http.ts";
+import { code } from "../helpers/settled.ts";
 import { patternBytes as pattern, scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
 const MIB = 1024 * 1024;
 const patternBytes = (length: number, seed?: number): Buffer<ArrayBuffer> =>
   pattern(length, seed) as Buffer<ArrayBuffer>;
-const code = (promise: Promise<unknown>): Promise<string> =>
-  promise.then(
-    () => "resolved",
-    (error) => error.code ?? String(error),
-  );
 
 /** A body in pieces of the given sizes, over and over. */
 function pieces(bytes: Uint8Array, sizes: number[], fail?: Error): ReadableStream {
@@ -202,8 +198,7 @@ describe("receive", () => {
     expect(((await receive(request(patternBytes(1)), tmp.folder(), { offset: 0 }).catch((e) => e)) as any).code).toBe(
       "EISDIR",
     );
-    const fifo = tmp.path();
-    Bun.spawnSync(["mkfifo", fifo]);
+    const fifo = tmp.fifo();
     expect(((await receive(request(patternBytes(1)), fifo, { offset: 0 }).catch((e) => e)) as any).status).toBe(409);
   });
 

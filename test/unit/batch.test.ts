@@ -55,8 +55,7 @@ describe("readMany", () => {
 
   test("never has more than `concurrency` files open", async () => {
     // A FIFO read stays open until it is written to: with one lane, the file behind it must wait.
-    const fifo = tmp.path("fifo");
-    Bun.spawnSync(["mkfifo", fifo]);
+    const fifo = tmp.fifo();
     const after = tmp.file("after");
     let done = false;
     const all = readMany([fifo, after], { concurrency: 1, encoding: "utf8" }).then((results) => {
@@ -228,8 +227,6 @@ describe("FileHandle.readBatch", () => {
   });
 
   test("abort rejects at once and once; the slot is free when the kernel is done", async () => {
-    const path = tmp.path("fifo");
-    Bun.spawnSync(["mkfifo", path]);
     const handle = await open(tmp.file(DATA));
     const controller = new AbortController();
     const into = Buffer.alloc(4_000_000);

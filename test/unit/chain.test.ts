@@ -103,8 +103,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
   });
 
   testUnless(lacking("SPLICE"), "splices between files and pipes", async () => {
-    const fifo = tmp.path();
-    Bun.spawnSync(["mkfifo", fifo]);
+    const fifo = tmp.fifo();
     const pipe = openSync(fifo, "r+");
     const from = openSync(tmp.file(DATA), "r");
     const target = tmp.path();
@@ -181,8 +180,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
   );
 
   testUnless(lacking("direct descriptors"), "a link that takes too long is cancelled: ETIMEDOUT", async () => {
-    const fifo = tmp.path();
-    Bun.spawnSync(["mkfifo", fifo]);
+    const fifo = tmp.fifo();
     const fd = openSync(fifo, "r+");
     const error = await broken(chain().file(fd).read(Buffer.alloc(1)).timeout(5).fsync().submit());
     expect(error).toMatchObject({ errno: -110, code: "ETIMEDOUT", syscall: "read", link: 0, cancelled: [1] });
@@ -193,8 +191,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
   });
 
   testUnless(lacking("direct descriptors"), "is cancelled by its signal, and leaves nothing open", async () => {
-    const fifo = tmp.path();
-    Bun.spawnSync(["mkfifo", fifo]);
+    const fifo = tmp.fifo();
     const controller = new AbortController();
     const parked = chain().openDirect(fifo, "r+").read(Buffer.alloc(1)).close().submit({ signal: controller.signal });
     setTimeout(() => controller.abort(), 5);
@@ -203,8 +200,7 @@ describeUnless(backend !== "io_uring" && "no ring", "chain", () => {
   });
 
   testUnless(lacking("direct descriptors"), "closes a direct descriptor that no link closed", async () => {
-    const fifo = tmp.path();
-    Bun.spawnSync(["mkfifo", fifo]);
+    const fifo = tmp.fifo();
     await chain().openDirect(fifo, "r+").submit();
     // Nobody has it open for reading: only then does this fail.
     const toWrite = (): number => openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK);

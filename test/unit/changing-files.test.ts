@@ -89,8 +89,7 @@ describe(`copyFile (${backend})`, () => {
   });
 
   test("what has no size is copied to its end, in order", async () => {
-    const path = tmp.path("fifo");
-    execFileSync("mkfifo", [path]);
+    const path = tmp.fifo();
     const source = tmp.file(data);
     const writer = spawn("sh", ["-c", 'cat "$1" > "$2"', "sh", source, path]);
     const to = tmp.path();

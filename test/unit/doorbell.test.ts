@@ -84,8 +84,7 @@ testUnless(
   "a ring whose first sleep found no descriptor gets its socket later",
   async () => {
     await shutdown();
-    const path = tmp.path("fifo");
-    Bun.spawnSync(["mkfifo", path]);
+    const path = tmp.fifo();
     await using handle = await openFile(path, "r+");
     const native = existingThread()!.native as { bellOpen: Native["bellOpen"] };
     const { bellOpen } = native;

@@ -80,8 +80,7 @@ test("an operation that fails leaves the order of the others alone", async () =>
 });
 
 test("positioned operations do not wait for those at the file's own position", async () => {
-  const path = tmp.path("fifo");
-  execFileSync("mkfifo", [path]);
+  const path = tmp.fifo();
   await using handle = await open(path, "r+");
   const parked = handle.read(Buffer.alloc(1));
   expect((await handle.stat()).isFIFO()).toBe(true);

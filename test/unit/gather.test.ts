@@ -3,7 +3,6 @@
 // where the ring counts them.
 
 import { describe, expect, test } from "bun:test";
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { appendFile, backend, type FileHandle, open, readFile, stats } from "../../src/index.ts";
 import { rejection } from "../helpers/expect-error.ts";
@@ -85,8 +84,7 @@ describe("small writes that wait", () => {
     backend !== "io_uring" && "no ring",
     "a FIFO gets each write by itself, though ext4 and tmpfs have it",
     async () => {
-      const path = tmp.path("fifo");
-      execFileSync("mkfifo", [path]);
+      const path = tmp.fifo();
       await using handle = await open(path, "r+");
       await handle.write("zero ");
       const before = stats().submitted;
@@ -152,29 +150,25 @@ describe("small writes that wait", () => {
 
   const reason = missing(["tmpfs"]);
   testUnless(reason, "where the space ends, each says what it got: whole, in part, or ENOSPC", async () => {
-    const small = mountTmpfs(256 << 10);
-    try {
-      for (const options of [null, { flush }]) {
-        const path = `${small.path}/file`;
-        await using handle = await open(path, "w");
-        const calls = Array.from({ length: 40 }, () => handle.write(data, 0, 10_000, null, options));
-        const settled = await Promise.allSettled(calls);
-        const counts = settled.map((one) => {
-          if (one.status === "fulfilled") return one.value.bytesWritten;
-          expect(one.reason).toMatchObject({ code: "ENOSPC", syscall: "write" });
-          return one.reason.bytesWritten ?? 0;
-        });
-        const whole = counts.findIndex((count) => count < 10_000);
-        expect(whole).toBeGreaterThan(20);
-        expect(counts.slice(whole + 1).every((count) => count === 0)).toBe(true);
-        const content = readFileSync(path);
-        expect(counts.reduce((sum, count) => sum + count, 0)).toBe(content.length);
-        for (let i = 0; i < whole; i++)
-          expect(content.subarray(i * 10_000, (i + 1) * 10_000).equals(data.subarray(0, 10_000))).toBe(true);
-        await handle.truncate(0);
-      }
-    } finally {
-      await small.unmount();
+    await using small = mountTmpfs(256 << 10);
+    for (const options of [null, { flush }]) {
+      const path = `${small.path}/file`;
+      await using handle = await open(path, "w");
+      const calls = Array.from({ length: 40 }, () => handle.write(data, 0, 10_000, null, options));
+      const settled = await Promise.allSettled(calls);
+      const counts = settled.map((one) => {
+        if (one.status === "fulfilled") return one.value.bytesWritten;
+        expect(one.reason).toMatchObject({ code: "ENOSPC", syscall: "write" });
+        return one.reason.bytesWritten ?? 0;
+      });
+      const whole = counts.findIndex((count) => count < 10_000);
+      expect(whole).toBeGreaterThan(20);
+      expect(counts.slice(whole + 1).every((count) => count === 0)).toBe(true);
+      const content = readFileSync(path);
+      expect(counts.reduce((sum, count) => sum + count, 0)).toBe(content.length);
+      for (let i = 0; i < whole; i++)
+        expect(content.subarray(i * 10_000, (i + 1) * 10_000).equals(data.subarray(0, 10_000))).toBe(true);
+      await handle.truncate(0);
     }
   });
 });

@@ -3,8 +3,6 @@
 // Never waits by time: turns of the event loop are counted.
 
 import { expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { currentBackend } from "../../src/backend/choose.ts";
 import type { Backend, OpenFile } from "../../src/backend/interface.ts";
 import { claim, settleClaim } from "../../src/backend/uring/own-position.ts";
@@ -13,6 +11,7 @@ import { backend } from "../../src/index.ts";
 import { constants } from "../../src/kernel/constants.ts";
 import { existingThread } from "../../src/ring/context.ts";
 import { ReadAhead, type StreamSource } from "../../src/streams/read-ahead.ts";
+import { positionOf } from "../helpers/fds.ts";
 import { testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -21,15 +20,7 @@ const tmp = scratch();
 const data = patternBytes(5 * MIB + 12_345, 3);
 const path = tmp.file(data);
 
-/** Where the kernel has the file's own position. */
-const positionOf = (fd: number): number =>
-  Number(/pos:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))![1]);
-
-const fifo = (): string => {
-  const at = tmp.path("fifo");
-  if (spawnSync("mkfifo", [at]).status !== 0) throw new Error("mkfifo failed");
-  return at;
-};
+const { fifo } = tmp;
 
 /** Pseudo-random numbers below `limit`, the same in each run. */
 const random = (seed: number): ((limit: number) => number) => {

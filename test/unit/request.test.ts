@@ -14,8 +14,7 @@ const tmp = scratch();
 
 /** A FIFO: reads of it wait until something is written to its descriptor. */
 function quiet(): { file: OpenFile; fd: number } {
-  const path = tmp.path("fifo");
-  Bun.spawnSync(["mkfifo", path]);
+  const path = tmp.fifo();
   const fd = openSync(path, "r+");
   return { file: new OpenFile(fd), fd };
 }

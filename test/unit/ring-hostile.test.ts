@@ -73,8 +73,7 @@ describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
         const cancel = { opcode: Opcode.ASYNC_CANCEL, fd, opFlags: 8 };
         expect(await code(ring.submit(cancel))).toBe("ERR_INVALID_ARG_VALUE");
       }
-      const path = tmp.path("fifo");
-      Bun.spawnSync(["mkfifo", path]);
+      const path = tmp.fifo();
       const writer = openSync(path, constants.O_RDWR);
       const chain = ring.chain().openDirect(path).read(buffer).submit();
       await Bun.sleep(10);
@@ -140,8 +139,7 @@ describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
     lacking("direct descriptors that close at once"),
     "an acquireDirect() that waits hears its signal and its time",
     async () => {
-      const path = tmp.path("fifo");
-      Bun.spawnSync(["mkfifo", path]);
+      const path = tmp.fifo();
       const end = new AbortController();
       const held = Array.from({ length: 300 }, () => readFile(path, { signal: end.signal }).catch(() => {}));
       await Bun.sleep(20);

@@ -3,11 +3,12 @@
 // Never waits by time: every wait is for an event.
 
 import { describe, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import { open } from "../../src/promises.ts";
 import { ReadStream, WriteStream } from "../../src/streams/node-stream.ts";
+import { positionOf } from "../helpers/fds.ts";
+import { collect } from "../helpers/settled.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const MIB = 1024 * 1024;
@@ -15,21 +16,7 @@ const tmp = scratch();
 const data = patternBytes(5 * MIB + 12_345, 3);
 const path = tmp.file(data);
 
-const collect = async (stream: AsyncIterable<any>): Promise<Buffer> => {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return Buffer.concat(chunks);
-};
-
-/** Where the kernel has the file's own position. */
-const positionOf = (fd: number): number =>
-  Number(/pos:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))![1]);
-
-const fifo = (): string => {
-  const at = tmp.path("fifo");
-  if (spawnSync("mkfifo", [at]).status !== 0) throw new Error("mkfifo failed");
-  return at;
-};
+const { fifo } = tmp;
 
 describe("reading", () => {
   for (const highWaterMark of [777, 4096, 65_536, 100_000, 300_000, 3 * MIB]) {

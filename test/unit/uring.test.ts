@@ -16,8 +16,7 @@ const DATA = patternBytes(100_000);
 
 /** A FIFO that nobody writes to: reads of it stay in the kernel. */
 function quietFifo(): number {
-  const path = tmp.path("fifo");
-  Bun.spawnSync(["mkfifo", path]);
+  const path = tmp.fifo();
   return openSync(path, constants.O_RDWR);
 }
 
@@ -209,8 +208,7 @@ describeUnless(backend !== "io_uring" && "no ring", "Ring", () => {
   });
 
   test("a handle's operations keep it open until they end", async () => {
-    const path = tmp.path("fifo");
-    Bun.spawnSync(["mkfifo", path]);
+    const path = tmp.fifo();
     const handle = await open(path, constants.O_RDWR);
     const buffer = Buffer.alloc(3);
     const read = Ring.current().submit({ opcode: Opcode.READ, fd: handle, buffer });

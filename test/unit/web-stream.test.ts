@@ -2,10 +2,11 @@
 // What Node documents is in the contract suite. Never waits by time: every wait is for an event.
 
 import { expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { open } from "../../src/promises.ts";
+import { positionOf } from "../helpers/fds.ts";
+import { collect } from "../helpers/settled.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
 const MIB = 1024 * 1024;
@@ -13,21 +14,7 @@ const tmp = scratch();
 const data = patternBytes(5 * MIB + 12_345, 3);
 const path = tmp.file(data);
 
-const collect = async (stream: AsyncIterable<any>): Promise<Buffer> => {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
-  return Buffer.concat(chunks);
-};
-
-/** Where the kernel has the file's own position. */
-const positionOf = (fd: number): number =>
-  Number(/pos:\s+(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))![1]);
-
-const fifo = (): string => {
-  const at = tmp.path("fifo");
-  if (spawnSync("mkfifo", [at]).status !== 0) throw new Error("mkfifo failed");
-  return at;
-};
+const { fifo } = tmp;
 
 test("every byte once and in order; the handle stays open at the end of the file", async () => {
   await using handle = await open(path);
