@@ -120,7 +120,8 @@ describe("writeFileAtomic", () => {
       yield "b";
     }
     await writeFileAtomic(path, pieces(), { overwrite: false, mode: 0o604 });
-    expect(names.length).toBe(capabilities().backend === "io_uring" ? 0 : 1);
+    // A name is given to what has none by LINKAT (5.15).
+    expect(names.length).toBe(capabilities().opcodes.includes("LINKAT") ? 0 : 1);
     expect([readFileSync(path, "utf8"), statSync(path).mode & 0o7777]).toEqual(["ab", 0o604]);
     async function* failing(): AsyncGenerator<string> {
       yield "a";

@@ -6,6 +6,7 @@ import { backend, capabilities, type OpcodeName, Ring } from "../../src/index.ts
 type Feature =
   | "direct descriptors"
   | "direct descriptors that close at once"
+  | "fixed buffers"
   | "plain calls that can't block"
   | "limits of io-wq"
   | "restrictions"
@@ -17,6 +18,7 @@ const features: Record<Feature, () => boolean> = {
   "direct descriptors": () => capabilities().limits.directDescriptors > 0, // 5.15
   "direct descriptors that close at once": () =>
     capabilities().limits.directDescriptors > 0 && !capabilities().lateClose, // 6.12
+  "fixed buffers": () => capabilities().limits.fixedBuffers > 0, // 5.13
   "plain calls that can't block": () => capabilities().cachedLookups, // 5.12
   "limits of io-wq": () => capabilities().limits.workers.bounded > 0, // 5.15
   restrictions: () => capabilities().restricted, // 5.10

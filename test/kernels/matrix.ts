@@ -123,7 +123,7 @@ function read(text: string, hasSuites: boolean): Result {
   // Each once: they are said again at the end.
   const started = (word: string): string[] => [...new Set(lines.filter((line) => line.startsWith(`(${word}) `)))];
   const failed = started("fail").map((line) => line.replace(/ \[[\d.]+m?s\]$/, ""));
-  const reasons = started("skip").map((line) => /\[skipped: (.*)\]$/.exec(line)?.[1] ?? `no reason said: ${line}`);
+  const reasons = started("skip").map((line) => /\[skipped: ([^\]]*)\]/.exec(line)?.[1] ?? `no reason said: ${line}`);
   const counts = Map.groupBy(reasons, (reason) => reason);
   return {
     tour,

@@ -145,13 +145,21 @@ static int sim_sync_cancel(struct io_uring *ring, struct io_uring_sync_cancel_re
     return sim_knows(IORING_REGISTER_SYNC_CANCEL) ? io_uring_register_sync_cancel(ring, cancel) : -EINVAL;
 }
 
-// A kernel that closes late still holds what was put into the table: the shim's pipe sees no end. One descriptor for a thread.
+static _Thread_local int sim_held;
+
+static void sim_let_go(void)
+{
+    if (sim_held > 0)
+        close(sim_held);
+    sim_held = 0;
+}
+
+// A kernel that closes late still holds what was put into the table: the shim's pipe sees no end.
 static int sim_files_update(struct io_uring *ring, unsigned int index, int *fds, unsigned int count)
 {
-    static _Thread_local int held;
-    if (held > 0)
-        close(held);
-    held = sim_version() < 612 ? fcntl(fds[0], F_DUPFD_CLOEXEC, 0) : 0;
+    sim_let_go();
+    if (sim_version() < 612)
+        sim_held = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
     return io_uring_register_files_update(ring, index, fds, count);
 }
 
@@ -171,6 +179,12 @@ static void sim_spoil_unknown(struct io_uring *ring)
         if (sqe->opcode == filtered)
             sqe->opcode = IORING_OP_SENDMSG; // which a restricted ring refuses with EACCES
     }
+}
+
+static void sim_queue_exit(struct io_uring *ring)
+{
+    sim_let_go();
+    io_uring_queue_exit(ring);
 }
 
 static int sim_submit_and_get_events(struct io_uring *ring)
@@ -220,6 +234,7 @@ static long sim_syscall(long number, ...)
 #define io_uring_register_sync_cancel sim_sync_cancel
 #define io_uring_submit_and_get_events sim_submit_and_get_events
 #define io_uring_submit sim_submit
+#define io_uring_queue_exit sim_queue_exit
 // Every argument is a long, also those that are left out: variadic ones have no type of their own.
 #define SIM_LONGS(n, a, b, c, d, e, f, ...) (long)(n), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f)
 #define syscall(...) sim_syscall(SIM_LONGS(__VA_ARGS__, 0, 0, 0, 0, 0, 0))

@@ -2,13 +2,15 @@
 // while it idles, and goes with its owner.
 // Assumes a child per case. What its calls do is compared with Bun's by every contract test that does more than a dozen.
 
-import { describe, expect } from "bun:test";
+import { expect } from "bun:test";
 import { chmodSync, existsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runCase, startCase } from "../helpers/child.ts";
 import { startFuse } from "../helpers/fuse.ts";
 import { mountExt4, mountTmpfs, run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { lacking } from "../helpers/ring-needs.ts";
+import { describeUnless } from "../helpers/skip.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "helper.child.ts");
@@ -16,7 +18,7 @@ const tmp = scratch();
 const folder = (): { dir: string } => ({ dir: tmp.folder() });
 const env = { BUN_URING_BACKEND: "uring" };
 
-describe("the helper", () => {
+describeUnless(lacking("UNLINKAT", "MKDIRAT"), "the helper", () => {
   faultTest("comes after a dozen operations that a thread must do", { needs: ["ioUring"] }, async () => {
     const seen = await runCase<any>(fixture, "used", { input: folder(), env });
     expect(seen).toMatchObject({ alive: true, threads: 1 });

@@ -7,6 +7,7 @@ import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { BufferPool, backend, open, shutdown, stats } from "../../src/index.ts";
 import { Opcode } from "../../src/kernel/sqe.ts";
 import { existingThread } from "../../src/ring/context.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { describeUnless, testUnless } from "../helpers/skip.ts";
 import { patternBytes, scratch } from "../helpers/tmp.ts";
 
@@ -200,29 +201,37 @@ describeUnless(backend !== "io_uring" && "no ring", "registered memory", () => {
     return seen;
   }
 
-  test("reads and writes on a lease and its views use the fixed opcodes, and only they", async () => {
-    using pool = new BufferPool({ size: 8192, count: 2 });
-    expect(pool.registered).toBe(true);
-    const data = patternBytes(8192);
-    await using handle = await open(tmp.file(data), "r+");
-    using lease = await pool.acquire();
-    const opcodes = await staged(async () => {
-      await handle.read(lease.bytes, 0, 8192, 0);
-      await handle.read(lease.bytes.subarray(100, 200), 0, 100, 100);
-      await handle.write(lease.bytes, 0, 8192, 8192);
-      await handle.read(Buffer.alloc(2000), 0, 10, 0);
-    });
-    expect(opcodes).toEqual([Opcode.READ_FIXED, Opcode.READ_FIXED, Opcode.WRITE_FIXED, Opcode.READ]);
-    expect(lease.bytes.equals(data)).toBe(true);
-    expect((await handle.readFile()).equals(Buffer.concat([data, data]))).toBe(true);
-  });
+  testUnless(
+    lacking("fixed buffers"),
+    "reads and writes on a lease and its views use the fixed opcodes, and only they",
+    async () => {
+      using pool = new BufferPool({ size: 8192, count: 2 });
+      expect(pool.registered).toBe(true);
+      const data = patternBytes(8192);
+      await using handle = await open(tmp.file(data), "r+");
+      using lease = await pool.acquire();
+      const opcodes = await staged(async () => {
+        await handle.read(lease.bytes, 0, 8192, 0);
+        await handle.read(lease.bytes.subarray(100, 200), 0, 100, 100);
+        await handle.write(lease.bytes, 0, 8192, 8192);
+        await handle.read(Buffer.alloc(2000), 0, 10, 0);
+      });
+      expect(opcodes).toEqual([Opcode.READ_FIXED, Opcode.READ_FIXED, Opcode.WRITE_FIXED, Opcode.READ]);
+      expect(lease.bytes.equals(data)).toBe(true);
+      expect((await handle.readFile()).equals(Buffer.concat([data, data]))).toBe(true);
+    },
+  );
 
-  test("the table's slots are given back: 200 pools one after another are all registered", async () => {
-    for (let i = 0; i < 200; i++) {
-      using pool = new BufferPool({ size: 4096, count: 1 });
-      if (!pool.registered) throw new Error(`pool ${i} is not registered`);
-    }
-  });
+  testUnless(
+    lacking("fixed buffers"),
+    "the table's slots are given back: 200 pools one after another are all registered",
+    async () => {
+      for (let i = 0; i < 200; i++) {
+        using pool = new BufferPool({ size: 4096, count: 1 });
+        if (!pool.registered) throw new Error(`pool ${i} is not registered`);
+      }
+    },
+  );
 
   test("a 65th pool works without", async () => {
     const pools = Array.from({ length: 70 }, () => new BufferPool({ size: 4096, count: 1 }));
