@@ -14,6 +14,7 @@ import { type Fuse, type FuseMode, type FuseOperation, startFuse } from "../help
 import type { LoopGap } from "../helpers/loop-gap.ts";
 import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "fuse.child.ts");
@@ -181,7 +182,8 @@ describe("a stalled server", () => {
     }),
   );
 
-  faultTest("500 operations on a slow server make few threads", { needs }, () =>
+  const noLimits = lacking("limits of io-wq");
+  faultTest("500 operations on a slow server make few threads", { needs, unless: noLimits }, () =>
     withFuse(async (fuse, file) => {
       const child = startCase<any>(fixture, "crowd", {
         input: { file, ordinary, count: 500, pages: FILE_BYTES / 4096 },
@@ -198,7 +200,7 @@ describe("a stalled server", () => {
     }, "cached-file"),
   );
 
-  faultTest("a dead server takes no thread away from what is local", { needs }, () =>
+  faultTest("a dead server takes no thread away from what is local", { needs, unless: noLimits }, () =>
     withFuse(async (fuse, file) => {
       const child = startCase<any>(fixture, "dead", { input: { file, ordinary, count: 12 }, env });
       await child.event("ready");

@@ -5,13 +5,14 @@
 import { afterAll, beforeAll, expect } from "bun:test";
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { appendFile, copyFile, backend as ours, stats, unlink, writeFile } from "../../src/index.ts";
+import { appendFile, copyFile, stats, unlink, writeFile } from "../../src/index.ts";
 import { type RingThread, ringThread } from "../../src/ring/context.ts";
 import { Place } from "../../src/ring/remote-mounts.ts";
 import { outcome } from "../helpers/cases.ts";
 import { type Fuse, startFuse } from "../helpers/fuse.ts";
 import { type LoopMount, mountExt4 } from "../helpers/mounts.ts";
 import { faultTest, missing } from "../helpers/requirements.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { describeUnless } from "../helpers/skip.ts";
 
 const needs = ["fuse", "gcc", "loop", "ioUring"] as const;
@@ -21,7 +22,9 @@ let local: LoopMount;
 
 const mounts = (): RingThread["mounts"] => (ringThread() as RingThread).mounts;
 
-describeUnless(ours === "io_uring" ? missing(needs) : "no ring", "while a file server is mounted", () => {
+// By a plain call it is seen whether a name is a link.
+const why = missing(needs) ?? lacking("plain calls that can't block", "direct descriptors that close at once");
+describeUnless(why, "while a file server is mounted", () => {
   beforeAll(async () => {
     fuse = await startFuse();
     local = mountExt4({ bytes: 32 << 20 });

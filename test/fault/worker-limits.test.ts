@@ -8,6 +8,7 @@ import { open, Ring } from "../../src/index.ts";
 import { ioWorkers } from "../helpers/fds.ts";
 import { startFuse } from "../helpers/fuse.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 
 const READS = 16;
 /** Milliseconds after which the kernel ends threads that have nothing to do (WORKER_IDLE_TIMEOUT in io_uring/io-wq.c), and some more. */
@@ -21,7 +22,7 @@ async function othersGone(): Promise<void> {
 
 faultTest(
   "as many io-wq threads as are allowed, and no more",
-  { needs: ["fuse", "gcc", "ioUring"], timeoutMs: 60_000 },
+  { needs: ["fuse", "gcc", "ioUring"], unless: lacking("limits of io-wq"), timeoutMs: 60_000 },
   async () => {
     await othersGone();
     const fuse = await startFuse();
