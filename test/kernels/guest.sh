@@ -225,6 +225,8 @@ chroot /mnt /bin/sh -c "cd /app; for backend in auto node; do BUN_URING_BACKEND=
 sync; echo o >/proc/sysrq-trigger; sleep 5
 INIT
   chmod +x uml-init
+  # Its memory is a file that is mapped to be executed: in a container /dev/shm is often too small for that, or noexec.
+  if findmnt -no OPTIONS /dev/shm | grep -q noexec || [ "$(df --output=avail -B1M /dev/shm | tail -1)" -lt 2100 ]; then export TMPDIR=$work; fi
   timeout --foreground "${GUEST_SECONDS:-600}" linux mem=2048M ubda="$work/$guest.ext4" root=/dev/root rootfstype=hostfs rootflags=/ rw \
     init="$work/uml-init" con=null con0=null,fd:1 quiet </dev/null >"$guest.boot.log" 2>&1 || true
   heard "$guest.log"
