@@ -82,7 +82,7 @@ mkdir -p /dev/shm /dev/pts; mount -t tmpfs shm /dev/shm; mount -t devpts pts /de
 cd /app
 for backend in auto node; do BUN_URING_BACKEND=$backend bun test/kernels/tour.ts 2>&1 </dev/null | cat; done
 export BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1
-[ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | grep -v '^.pass.' | cat
+[ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | cat
 sync; poweroff -f
 INIT
   chmod +x "$1/init"
@@ -91,7 +91,7 @@ INIT
 # tools ROOT: this machine's own, where busybox's know too little, with their libraries
 tools() {
   local name library
-  for name in setpriv prlimit touch find dd script; do
+  for name in setpriv prlimit touch find dd diff script; do
     cp -L "$(command -v "$name")" "$1/usr/bin/"
     for library in $(ldd "$1/usr/bin/$name" | grep -o '/lib/[^ ]*'); do cp -L "$library" "$1/lib/x86_64-linux-gnu/"; done
   done

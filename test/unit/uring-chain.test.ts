@@ -216,7 +216,9 @@ describe("a ring without a direct table", () => {
     } finally {
       Object.assign(native, { fstat, regionNew, readCached });
     }
-    expect(seen).toEqual(["fstat", 3_000_000]);
+    // The look may be the ring's, where the loop was busy.
+    expect(seen.filter((what) => what !== "fstat")).toEqual([3_000_000]);
+    expect(seen.length).toBeLessThanOrEqual(2);
   });
 
   test("reads from a remote file system by threads, into memory of the ring's", async () => {

@@ -19,7 +19,7 @@ const OWN_POSITION = -1;
 /** Bytes of one chunk, and chunks in flight (measured: docs/architecture.md D8b). */
 const CHUNK_BYTES = 1024 * 1024;
 const CHUNKS = 4;
-/** Results from this size on are mapped, with huge pages, instead of allocated. */
+/** Results larger than what is copied inline are mapped, with huge pages, instead of allocated. */
 const MAPPED_BYTES = 1024 * 1024;
 /** Looking for the end of a file takes a small chunk first (over 1000 bytes: it doesn't move). */
 const FIRST_LOOK_BYTES = 4096;
@@ -212,7 +212,7 @@ interface Target {
 
 function allocate(t: RingThread, size: number, isRemote: boolean): Target {
   const { native, ring } = t;
-  const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 1) : null;
+  const address = size > MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 1) : null;
   if (address !== null) {
     const region = native.regionAt(ring.address, address)!;
     const bytes = Buffer.from(sharedMemory(native, ring.release, region, 0, address, size));
