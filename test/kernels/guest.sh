@@ -73,7 +73,7 @@ root_of() {
   cp -L "$5/$(basename "$4")" "$1$4"
   app "$1/app" "$7"
   echo 'root:x:0:0:root:/:/bin/sh' >"$1/etc/passwd"
-  echo "$tests" >"$1/tests"
+  echo "$tests" >"$1/tests" && echo "${OPS:-20000}" >"$1/ops"
   cat >"$1/init" <<'INIT'
 #!/bin/sh
 export PATH=/usr/bin:/bin HOME=/ TMPDIR=/tmp CI=true NO_COLOR=1 LIMIT_MS=60000 BUN_URING_BACKEND=auto
@@ -81,20 +81,33 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev 2>
 mkdir -p /dev/shm /dev/pts; mount -t tmpfs shm /dev/shm; mount -t devpts pts /dev/pts; ip link set lo up; ulimit -n 65536
 cd /app
 for backend in auto node; do BUN_URING_BACKEND=$backend bun test/kernels/tour.ts 2>&1 </dev/null | cat; done
-export BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1
+export BUN_URING_BACKEND=uring BUN_URING_NO_ORACLE=1 OPS="$(cat /ops)"
 [ -n "$(cat /tests)" ] && bun test --timeout 60000 $(cat /tests) 2>&1 </dev/null | cat
 sync; poweroff -f
 INIT
   chmod +x "$1/init"
 }
 
-# tools ROOT: this machine's own, where busybox's know too little, with their libraries
-tools() {
+# What tests call that busybox has not, or with options that it does not know.
+tools="setpriv prlimit touch find dd diff script"
+
+# own_tools ROOT: this machine's, with their libraries
+own_tools() {
   local name library
-  for name in setpriv prlimit touch find dd diff script; do
+  for name in $tools; do
     cp -L "$(command -v "$name")" "$1/usr/bin/"
     for library in $(ldd "$1/usr/bin/$name" | grep -o '/lib/[^ ]*'); do cp -L "$library" "$1/lib/x86_64-linux-gnu/"; done
   done
+}
+
+# arm64_tools ROOT: the same for arm64, from Debian's packages
+arm64_tools() {
+  local name
+  for name in util-linux bsdutils coreutils findutils diffutils libcap-ng0 libselinux1 libpcre2-8-0; do
+    unpacked "$name:arm64" "arm64-tools/$name"
+  done
+  for name in $tools; do cp -L arm64-tools/*/{,usr/}bin/"$name" "$1/usr/bin/" 2>/dev/null || true; done
+  cp -L arm64-tools/lib*/{,usr/}lib/aarch64-linux-gnu/*.so.* "$1/lib/aarch64-linux-gnu/" 2>/dev/null || true
 }
 
 # initrd FOLDER BUSYBOX MODULES: loads the drivers of the disk and moves to it; makes FOLDER.gz
@@ -124,14 +137,14 @@ image() {
 
 # heard LOG: what the guest printed, without the console's colours and the kernel's words
 heard() {
-  sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/\r//g; s/^.*{"kernel"/{"kernel"/' "$1" | grep -aE '^\{"kernel"|^.(fail|skip).|^ *[0-9]+ pass$|^Ran ' || { tail -20 "$1" >&2; exit 1; }
+  sed 's/\x1b\[[0-9;?]*[a-zA-Z]//g; s/\r//g; s/^.*{"kernel"/{"kernel"/' "$1" | grep -aE '^\{"kernel"|^.(fail|skip).|^ *[0-9]+ (pass|errors?)$|^Ran ' || { tail -20 "$1" >&2; exit 1; }
 }
 
 x64() {
   packages qemu-system-x86 seabios busybox-static cpio xz-utils e2fsprogs kmod
   case $1 in 6.1) unpacked linux-image-cloud-amd64 x64-6.1 ;; 6.12) unpacked linux-image-6.12-cloud-amd64 x64-6.12 ;; esac
   root_of "root-$guest" /bin/busybox "$bun" /lib64/ld-linux-x86-64.so.2 /lib/x86_64-linux-gnu /lib/x86_64-linux-gnu "$project/build/liburing-shim.so"
-  tools "root-$guest"
+  own_tools "root-$guest"
   image "root-$guest" "$guest.ext4"
   initrd "initrd-$guest" /bin/busybox "x64-$1/lib/modules"
   timeout --foreground "${GUEST_SECONDS:-600}" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -nographic -no-reboot -nodefaults \
@@ -154,6 +167,7 @@ arm64() {
   unpacked busybox-static:arm64 arm64-busybox
   root_of "root-$guest" arm64-busybox/bin/busybox "$(foreign_bun bun-linux-aarch64)" /lib/ld-linux-aarch64.so.1 \
     arm64-libc/lib/aarch64-linux-gnu /lib/aarch64-linux-gnu "$project/prebuilds/linux-arm64/liburing-shim.so"
+  arm64_tools "root-$guest"
   image "root-$guest" "$guest.ext4"
   initrd "initrd-$guest" arm64-busybox/bin/busybox arm64-6.1/lib/modules
   timeout --foreground "${GUEST_SECONDS:-600}" qemu-system-aarch64 -M virt -accel tcg,thread=multi -cpu cortex-a72 -smp 2 -m 2048 -nographic -no-reboot \
