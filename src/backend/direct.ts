@@ -4,7 +4,7 @@
 // off again, are kept from the handle's other operations, not from other handles'.
 
 import { isAligned } from "../kernel/aligned.ts";
-import { copyAll } from "../kernel/copy.ts";
+import { copyAll, gather, scatter } from "../kernel/copy.ts";
 import { bufferTaken } from "../node/arguments.ts";
 import { closedError, errnoOf, systemError } from "../node/errors.ts";
 import { byteLengthOf, bytesOf, isDetached, isView, totalLength } from "../node/views.ts";
@@ -98,12 +98,8 @@ class DirectFile {
   readv<T>(buffers: readonly View[], position: number | bigint, given: T): Promise<ReadvResult<T>> {
     return withBounce(this.#base, totalLength(buffers), async (all) => {
       const { bytesRead } = await this.read(all, 0, all.length, position);
-      let from = 0;
-      for (const view of buffers) {
-        const end = Math.min(bytesRead, from + byteLengthOf(view));
-        copyAll(all.subarray(from, end), bytesFor("read", view, 0, end - from), "read");
-        from = end;
-      }
+      if (totalLength(buffers) !== all.length) throw bufferTaken("read");
+      scatter(all.subarray(0, bytesRead), buffers);
       return { bytesRead, buffers: given };
     });
   }
@@ -193,11 +189,7 @@ class DirectFile {
 
   writev<T>(buffers: readonly View[], position: number | bigint, given: T): Promise<WritevResult<T>> {
     return withBounce(this.#base, totalLength(buffers), async (all) => {
-      let from = 0;
-      for (const view of buffers) {
-        copyAll(bytesOf(view), all.subarray(from), "write");
-        from += byteLengthOf(view);
-      }
+      gather(all, buffers);
       const { bytesWritten } = await this.write(all, 0, all.length, position);
       return { bytesWritten, buffers: given };
     });

@@ -176,14 +176,9 @@ export function writeThenSync(
     for (const [i, bytes] of buffers.entries()) {
       const first = Math.min(ahead, lengths[i]!);
       ahead -= first;
-      for (let from = first; from < lengths[i]!; ) {
-        if (bytes.byteLength !== lengths[i]) throw dataTaken();
-        const at = position < 0 ? -1 : position + progress.bytesWritten - start;
-        const { bytesWritten } = yield* done(backend.write(file, bytes, from, bytes.byteLength - from, at));
-        if (bytesWritten === 0) throw systemError(errnoOf("ENOSPC"), "write"); // what takes nothing and says nothing never will
-        from += bytesWritten;
-        progress.bytesWritten += bytesWritten;
-      }
+      if (bytes.byteLength !== lengths[i]) throw dataTaken();
+      const at = position < 0 ? -1 : position + progress.bytesWritten - start;
+      yield* writingAll(backend, file, bytes.subarray(first), null, progress, at);
     }
     yield* done(sync());
   });

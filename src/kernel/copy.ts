@@ -3,7 +3,7 @@
 
 import { EFAULT } from "../node/errno.ts";
 import { systemError } from "../node/errors.ts";
-import { bufferOf, byteOffsetOf, bytesOf } from "../node/views.ts";
+import { bufferOf, byteLengthOf, byteOffsetOf, bytesOf } from "../node/views.ts";
 import { addressOf, type Native, nativeOrNull } from "./shim.ts";
 
 /** Throws EFAULT unless all of `from` is copied: the user's memory, or to it where it is for a "read". */
@@ -54,4 +54,23 @@ export function bytesAtCall(view: ArrayBufferView): Uint8Array {
   if (bytes.length === 0 || bytes.length > COPIED_BYTES) return bytes;
   const copy = new Uint8Array(bytes.length);
   return copyBytes(bytes, copy, bytes) === bytes.length ? copy : bytes; // what can't be read is for the kernel to say
+}
+
+/** Copies what was read into the user's views, one after another. Throws EFAULT. */
+export function scatter(bytes: Uint8Array, views: readonly ArrayBufferView[]): void {
+  let from = 0;
+  for (const view of views) {
+    const to = Math.min(bytes.length, from + byteLengthOf(view));
+    copyAll(bytes.subarray(from, to), bytesOf(view), "read");
+    from = to;
+  }
+}
+
+/** Copies the user's views, one after another, to be written. Throws EFAULT. */
+export function gather(into: Uint8Array, views: readonly ArrayBufferView[]): void {
+  let at = 0;
+  for (const view of views) {
+    copyAll(bytesOf(view), into.subarray(at), "write");
+    at += byteLengthOf(view);
+  }
 }

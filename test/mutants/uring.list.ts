@@ -358,12 +358,6 @@ const list: readonly Mutant[] = [
         { tests: ["fault/told", "lifetime/buffers"] },
       ],
       [
-        "a vector is scattered without its lengths",
-        "const to = Math.min(bytes.length, from + byteLengthOf(view));",
-        "const to = bytes.length;",
-        { tests: ["contract/odd-files", "contract/handle-readv-writev", "fault/told"] },
-      ],
-      [
         "pool memory in a vector is not held",
         "operation.lease = held;",
         "",
@@ -376,6 +370,13 @@ const list: readonly Mutant[] = [
       ],
     ],
   ),
+  ...inFile("kernel/copy.ts", { on, tests: ["contract/odd-files", "contract/handle-readv-writev", "fault/told"] }, [
+    [
+      "a vector is scattered without its lengths",
+      "const to = Math.min(bytes.length, from + byteLengthOf(view));",
+      "const to = bytes.length;",
+    ],
+  ]),
   ...inFile("backend/uring/read-batch.ts", { on, tests: ["unit/batch", "fault/told"] }, [
     ["a batch whose memory was taken resolves", "if (intact) return resolve(results);", "return resolve(results);"],
     [

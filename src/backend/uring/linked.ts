@@ -10,12 +10,24 @@ import { setTimeout } from "../../node/clock.ts";
 import { ECANCELED, EINTR } from "../../node/errno.ts";
 import { abortError, systemError } from "../../node/errors.ts";
 import { fail as failLate, late, rejection } from "../../node/late-error.ts";
-import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
+import { offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
 import { type Operation, promiseFor } from "../../ring/operation.ts";
 import { ownPath, putPath } from "../../ring/scratch.ts";
 import type { Path } from "../interface.ts";
-import { begin, cancel, end, honest, isToRepeat, MAX_RETRIES, retryFlag, stage, stageLink } from "./request.ts";
+import {
+  begin,
+  cancel,
+  cancellable,
+  end,
+  honest,
+  isToRepeat,
+  MAX_RETRIES,
+  retryFlag,
+  stage,
+  stageAgain,
+  stageLink,
+} from "./request.ts";
 
 /** Links of a chain at most. */
 const LINKS = 6;
@@ -262,26 +274,13 @@ export interface Source {
   sqeFlag: number;
 }
 
-/** What the signal of a single operation has come to. */
-interface Watch {
-  readonly signal: AbortSignal;
-  readonly stop: () => void;
-  error: Error | null;
-}
-
 function finishRun(operation: Operation, res: number): void {
   if (isToRepeat(operation, res)) return operation.again!();
   const { resolve, reject, cancelled } = operation;
-  const watch = operation.state as Watch | null;
-  unwatch(operation);
+  const signal = operation.state as AbortSignal | null;
   end(operation);
-  if (res < 0 && watch !== null && watch.error !== null) return reject(watch.error);
+  if (res < 0 && cancelled && signal !== null) return reject(abortError(signal));
   resolve(cancelled ? res : honest(res));
-}
-
-function unwatch(operation: Operation): void {
-  const watch = operation.state as Watch | null;
-  if (watch !== null) offAbort(watch.signal, watch.stop);
 }
 
 /**
@@ -301,25 +300,15 @@ export function run(
   memory: Uint8Array | null,
   signal: AbortSignal | null,
 ): Promise<number> {
-  if (isAborted(signal)) return Promise.reject(abortError(signal));
-  const operation = begin(t, finishRun, syscall, null);
-  const { generation } = operation;
-  operation.memory = memory;
-  operation.again = () => {
-    const flags = sqeFlags | source.sqeFlag | retryFlag(operation);
-    stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
+  const start = (): Promise<number> => {
+    const operation = begin(t, finishRun, syscall, null);
+    operation.memory = memory;
+    operation.state = signal;
+    stageAgain(operation, () => {
+      const flags = sqeFlags | source.sqeFlag | retryFlag(operation);
+      stage(t, operation, opcode, flags, source.fd, position, address, length, 0);
+    });
+    return promiseFor(operation);
   };
-  if (signal !== null) {
-    const stop = (): void => {
-      if (operation.generation !== generation) return;
-      watch.error = abortError(signal);
-      cancel(operation);
-    };
-    const watch: Watch = { signal, stop, error: null };
-    operation.state = watch;
-    operation.whenStopped = unwatch;
-    onAbort(signal, stop);
-  }
-  operation.again();
-  return promiseFor(operation);
+  return signal === null ? start() : cancellable(start, signal);
 }

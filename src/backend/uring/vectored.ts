@@ -2,7 +2,7 @@
 // one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
 
 import { readvSync, writevSync } from "node:fs";
-import { copyAll } from "../../kernel/copy.ts";
+import { gather, scatter } from "../../kernel/copy.ts";
 import { Opcode, SqeFlag, setOffset } from "../../kernel/sqe.ts";
 import { bufferTaken } from "../../node/arguments.ts";
 import { EFAULT, ESPIPE } from "../../node/errno.ts";
@@ -43,24 +43,6 @@ function finishVector(operation: Operation, res: number): void {
   }
   end(operation);
   resolve(opcode === Opcode.READV ? { bytesRead: res, buffers } : { bytesWritten: res, buffers });
-}
-
-/** Copies what was read into the views, one after another. */
-function scatter(bytes: Uint8Array, views: readonly ArrayBufferView[]): void {
-  let from = 0;
-  for (const view of views) {
-    const to = Math.min(bytes.length, from + byteLengthOf(view));
-    copyAll(bytes.subarray(from, to), bytesOf(view), "read");
-    from = to;
-  }
-}
-
-function gather(into: Uint8Array, views: readonly ArrayBufferView[]): void {
-  let at = 0;
-  for (const view of views) {
-    copyAll(bytesOf(view), into.subarray(at), "write");
-    at += byteLengthOf(view);
-  }
 }
 
 function stageVector(operation: Operation): void {

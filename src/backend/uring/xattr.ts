@@ -14,18 +14,7 @@ import { type Operation, promiseFor } from "../../ring/operation.ts";
 import type { ReadBuffer } from "../../ring/read-buffer.ts";
 import { CELL_HALF, type Cell, ownPath, putPath } from "../../ring/scratch.ts";
 import { OpenFile, type Path } from "../interface.ts";
-import {
-  begin,
-  end,
-  fail,
-  finishVoid,
-  pathAddress,
-  pathFlag,
-  remoteFlag,
-  stage,
-  stageAgain,
-  thread,
-} from "./request.ts";
+import { begin, end, fail, pathAddress, pathFlag, remoteFlag, stage, stageAgain, thread } from "./request.ts";
 import { needOpcode } from "./space.ts";
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX of the kernel. */
@@ -76,7 +65,7 @@ function onAttribute(
   const { buffer, cell } = acquireMemory(t);
   const nameAt = putPath(cell, CELL_HALF, name); // which fits: 255 bytes at most
   if (value !== null) buffer.bytes.set(value);
-  const operation = begin(t, value === null ? finishGet : finishSet, syscall, file);
+  const operation = begin(t, finish, syscall, file);
   operation.cell = cell;
   operation.state = buffer;
   if (path !== null) operation.path = path;
@@ -98,13 +87,14 @@ export function getxattr(target: Path | OpenFile, name: string): Promise<Buffer>
   return onAttribute(whereIs(target, "getxattr"), Opcode.GETXATTR, Opcode.FGETXATTR, name, null, 0);
 }
 
-function finishGet(operation: Operation, res: number): void {
+function finish(operation: Operation, res: number): void {
   if (res === EINTR && !operation.cancelled) return operation.again!();
-  const buffer = operation.state as ReadBuffer;
-  const { resolve } = operation;
-  const bytes = res < 0 ? null : Buffer.from(buffer.bytes.subarray(0, res));
+  const { resolve, syscall, state } = operation;
+  const buffer = state as ReadBuffer;
+  const isRead = syscall === "getxattr" || syscall === "fgetxattr";
+  const bytes = isRead && res >= 0 ? Buffer.from(buffer.bytes.subarray(0, res)) : undefined;
   thread().readBuffers.release(buffer);
-  if (bytes === null) return fail(operation, res);
+  if (res < 0) return fail(operation, res);
   end(operation);
   resolve(bytes);
 }
@@ -118,12 +108,6 @@ export function setxattr(
   needOpcode("setxattr", "SETXATTR");
   const flags = condition === null ? 0 : CONDITION[condition];
   return onAttribute(whereIs(target, "setxattr"), Opcode.SETXATTR, Opcode.FSETXATTR, name, value, flags);
-}
-
-function finishSet(operation: Operation, res: number): void {
-  if (res === EINTR && !operation.cancelled) return operation.again!();
-  thread().readBuffers.release(operation.state as ReadBuffer);
-  finishVoid(operation, res);
 }
 
 /** A plain call, given the address of the path (0 for an open file) and the descriptor; not where a server is to be asked. */
