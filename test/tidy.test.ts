@@ -36,7 +36,7 @@ const ENTRIES = ["index", "promises", "fs", "register", "server", "durable", "cl
 /** Exported for tests alone. */
 const FOR_TESTS = ["CELL_BYTES", "delegateMissing", "explain", "SetupOptions", "SHAPES", "summaryText"];
 /** Negative numbers that are no errno. */
-const NO_ERRNO = ["AT_FDCWD", "INCOMPLETE", "NOT_A_FILE", "WAITS"];
+const NO_ERRNO = ["AT_FDCWD", "INCOMPLETE", "NOT_A_FILE"];
 /** Packages whose command has another name. */
 const COMMANDS = ["@arethetypeswrong/cli"];
 /** Files that rules below speak of. */

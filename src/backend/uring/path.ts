@@ -19,46 +19,59 @@ import { OpenFile, type Path } from "../interface.ts";
 import { close } from "./close.ts";
 import { begin, end, fail, onPaths, pathAddress, remoteFlag, stage, stageAgain, thread } from "./request.ts";
 
-/** An open that has been sent to a thread because it has to wait. */
-const WAITS = -2;
-
 /** Whether an open with these flags follows a link. */
 export function opensLink(flags: number): boolean {
   const { O_NOFOLLOW, O_CREAT, O_EXCL } = constants;
   return (flags & O_NOFOLLOW) === 0 && (flags & (O_CREAT | O_EXCL)) !== (O_CREAT | O_EXCL);
 }
 
-function stageOpen(operation: Operation): void {
+/** An open that is under way. */
+interface Opening {
+  readonly flags: number;
+  readonly wrap: ((file: OpenFile) => unknown) | null;
+  /** It has been sent to a thread, because it has to wait. */
+  waits: boolean;
+}
+
+/** Begins an open; `stageIt` stages it, and once more where it has to wait. */
+function startOpen(
+  path: Path,
+  flags: number,
+  wrap: ((file: OpenFile) => unknown) | null,
+  stageIt: (operation: Operation, address: number, waits: boolean) => void,
+): Promise<any> {
   const t = thread();
-  const { path, position, length, offset } = operation;
-  const creates = (offset & constants.O_CREAT) !== 0; // never inline, then
-  const isRemote = opensLink(offset) ? t.mounts.holdsPath(path!) : t.mounts.holdsName(path!);
-  const place = isRemote ? remoteFlag(t, operation) : creates ? t.placement.punted() : 0;
-  const flags = operation.fd === WAITS ? SqeFlag.ASYNC : place;
-  stage(t, operation, Opcode.OPENAT, flags, AT_FDCWD, 0, position as number, length, offset | O_CLOEXEC);
+  const cell = t.cells.acquireForPath();
+  const operation = begin(t, finishOpen, "open", null);
+  operation.path = path;
+  operation.cell = cell;
+  const opening: Opening = { flags, wrap, waits: false };
+  operation.state = opening;
+  // Once: staged again, it opens the same path, though the caller's Buffer may hold another by then.
+  const address = pathAddress(operation, cell, 0, path);
+  stageAgain(operation, () => stageIt(operation, address, opening.waits));
+  return promiseFor(operation);
 }
 
 function finishOpen(operation: Operation, res: number): void {
+  const opening = operation.state as Opening;
+  const { flags, wrap } = opening;
   if (res < 0) {
-    if (operation.cancelled) return fail(operation, res);
-    const again = operation.again ?? (() => stageOpen(operation));
-    if (res === EINTR) return again();
     // Inline, the kernel opens with O_NONBLOCK, and a FIFO without a reader says ENXIO: a thread waits for the reader.
-    if (res === ENXIO && operation.fd !== WAITS && (operation.offset & constants.O_NONBLOCK) === 0) {
-      operation.fd = WAITS;
-      return again();
-    }
-    return fail(operation, res);
+    const mustWait = res === ENXIO && !opening.waits && (flags & constants.O_NONBLOCK) === 0;
+    if (operation.cancelled || (res !== EINTR && !mustWait)) return fail(operation, res);
+    opening.waits ||= mustWait;
+    return operation.again!();
   }
-  const { resolve, state } = operation;
+  const { resolve } = operation;
   const t = thread();
   const file = new OpenFile(res);
-  file.direct = (operation.offset & constants.O_DIRECT) !== 0;
-  file.append = (operation.offset & constants.O_APPEND) !== 0;
-  file.nonBlocking = (operation.offset & constants.O_NONBLOCK) !== 0;
+  file.direct = (flags & constants.O_DIRECT) !== 0;
+  file.append = (flags & constants.O_APPEND) !== 0;
+  file.nonBlocking = (flags & constants.O_NONBLOCK) !== 0;
   if (t.mounts.any) file.remote = t.mounts.holdsFile(res, operation.cell!);
   end(operation);
-  resolve(state === null ? file : (state as (file: OpenFile) => unknown)(file));
+  resolve(wrap === null ? file : wrap(file));
 }
 
 /** A descriptor that somebody else has opened. */
@@ -85,19 +98,13 @@ export function open<T>(
   mode: number,
   wrap: ((file: OpenFile) => T) | null = null,
 ): Promise<T | OpenFile> {
-  const t = thread();
-  const cell = t.cells.acquireForPath();
-  const operation = begin(t, finishOpen, "open", null);
-  operation.path = path;
-  operation.offset = flags;
-  operation.length = mode;
-  operation.state = wrap;
-  operation.cell = cell;
-  operation.fd = -1;
-  // Once: staged again, it opens the same path, though the caller's Buffer may hold another by then.
-  operation.position = pathAddress(operation, cell, 0, path);
-  stageOpen(operation);
-  return promiseFor(operation);
+  const creates = (flags & constants.O_CREAT) !== 0; // never inline, then
+  return startOpen(path, flags, wrap, (operation, address, waits) => {
+    const t = thread();
+    const isRemote = opensLink(flags) ? t.mounts.holdsPath(path) : t.mounts.holdsName(path);
+    const place = isRemote ? remoteFlag(t, operation) : creates ? t.placement.punted() : 0;
+    stage(t, operation, Opcode.OPENAT, waits ? SqeFlag.ASYNC : place, AT_FDCWD, 0, address, mode, flags | O_CLOEXEC);
+  });
 }
 
 /** Bytes of a struct open_how: flags, mode, resolve, 64 bits each. */
@@ -105,25 +112,17 @@ const OPEN_HOW_BYTES = 24;
 
 /** As `open`, from the folder open as `dir` and with RESOLVE_ flags: OPENAT2, which a filter of system calls does not see. */
 export function openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
-  const t = thread();
-  const cell = t.cells.acquireForPath();
-  const operation = begin(t, finishOpen, "open", null);
-  operation.path = path;
-  operation.offset = flags;
-  operation.cell = cell;
-  operation.fd = -1;
-  const address = pathAddress(operation, cell, 0, path);
-  const how = cell.halfWord;
-  cell.words.fill(0, how, how + OPEN_HOW_BYTES / 4);
-  cell.words[how] = flags | O_CLOEXEC;
-  cell.words[how + 2] = mode;
-  cell.words[how + 4] = resolve;
-  stageAgain(operation, () => {
+  return startOpen(path, flags, null, (operation, address, waits) => {
+    const t = thread();
+    const { words, halfWord: how, address: at } = operation.cell!;
+    words.fill(0, how, how + OPEN_HOW_BYTES / 4);
+    words[how] = flags | O_CLOEXEC;
+    words[how + 2] = mode;
+    words[how + 4] = resolve;
     // A folder on a remote file system may be asked for anything below it; so may one that such a mount hangs in.
-    const waits = operation.fd === WAITS || t.mounts.any ? SqeFlag.ASYNC : 0;
-    stage(t, operation, Opcode.OPENAT2, waits, dir, cell.address + CELL_HALF, address, OPEN_HOW_BYTES, 0);
+    const flag = waits || t.mounts.any ? SqeFlag.ASYNC : 0;
+    stage(t, operation, Opcode.OPENAT2, flag, dir, at + CELL_HALF, address, OPEN_HOW_BYTES, 0);
   });
-  return promiseFor(operation);
 }
 
 export const mkdir = (path: Path, mode: number): Promise<void> =>
