@@ -3,8 +3,9 @@
 // taking it back detaches every view of the old lease, so that nobody writes into what is somebody else's by now.
 
 import { fallbackReason } from "../backend/choose.ts";
+import { validateAlignment } from "../kernel/aligned.ts";
 import { type Limits, limited, throwIfAborted } from "../node/abort.ts";
-import { invalidArgValue, validateInteger, validateObject } from "../node/arguments.ts";
+import { validateInteger, validateObject } from "../node/arguments.ts";
 import { setTimeout } from "../node/clock.ts";
 import { abortError } from "../node/errors.ts";
 import { limitsIn } from "../node/options.ts";
@@ -27,7 +28,6 @@ export interface BufferPoolOptions {
 /** What ends the waiting for a buffer. */
 export interface AcquireOptions extends Limits {}
 
-const MAX_ALIGNMENT = 2 * 1024 * 1024;
 /** Milliseconds after which lost memory is looked at again while somebody waits for a buffer: the first, and the most. */
 const [LOOK_MS, LOOK_LAST_MS] = [10, 1000];
 
@@ -138,9 +138,7 @@ export class BufferPool {
     const { size, count, alignment = 4096 } = options;
     validateInteger(size, "options.size", 1, 2 ** 31 - 1);
     validateInteger(count, "options.count", 1, 65_536);
-    validateInteger(alignment, "options.alignment", 1, MAX_ALIGNMENT);
-    if ((alignment & (alignment - 1)) !== 0)
-      throw invalidArgValue("options.alignment", alignment, "must be a power of two");
+    validateAlignment(alignment, "options.alignment");
     this.size = size;
     this.count = count;
     this.alignment = alignment;

@@ -212,7 +212,7 @@ function sharedThread(): RingThread {
 }
 
 function noRing({ message, remedy }: Reason): Error {
-  const text = `bun-uring: there is no ring: ${message}. ${remedy}`;
+  const text = `bun-uring: io_uring is not available: ${message}. ${remedy}`;
   return codedError(Error, "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM", text);
 }
 

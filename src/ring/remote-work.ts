@@ -16,18 +16,19 @@ export interface WorkerLimits {
   unbounded: number;
 }
 
+interface OpenRing {
+  readonly address: Address;
+  readonly closed: boolean;
+}
+
 export class RemoteWork {
   readonly #native: Native;
-  readonly #ring: { readonly address: Address; readonly closed: boolean };
+  readonly #ring: OpenRing;
   readonly #limits: () => WorkerLimits;
   #underWay = 0;
   #room = 0;
 
-  constructor(
-    native: Native,
-    ring: { readonly address: Address; readonly closed: boolean },
-    limits: () => WorkerLimits,
-  ) {
+  constructor(native: Native, ring: OpenRing, limits: () => WorkerLimits) {
     this.#native = native;
     this.#ring = ring;
     this.#limits = limits;

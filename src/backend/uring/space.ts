@@ -30,27 +30,14 @@ export function needOpcode(what: string, opcode: OpcodeName): void {
     throw unavailable(what, `this kernel has no IORING_OP_${opcode} (Linux ${OPCODE_SINCE[opcode]} and newer have it)`);
 }
 
-/** An operation on a range of an open file, without a value. */
-function onRange(
-  file: OpenFile,
-  opcode: OpcodeName,
-  syscall: string,
-  offset: number,
-  address: number,
-  length: number,
-  opFlags: number,
-): Promise<void> {
-  needOpcode(syscall, opcode);
-  return onFile(file, Opcode[opcode], syscall, offset, address, length, opFlags);
-}
-
 export function allocate(file: OpenFile, offset: number, length: number, space: Space): Promise<void> {
   const { keepSize, punchHole, zeroRange } = space;
   const mode =
     (keepSize || punchHole ? FALLOC_FL_KEEP_SIZE : 0) |
     (punchHole ? FALLOC_FL_PUNCH_HOLE : 0) |
     (zeroRange ? FALLOC_FL_ZERO_RANGE : 0);
-  return onRange(file, "FALLOCATE", "fallocate", offset, length, mode, 0);
+  needOpcode("fallocate", "FALLOCATE");
+  return onFile(file, Opcode.FALLOCATE, "fallocate", offset, length, mode, 0);
 }
 
 const ADVICE: Readonly<Record<Advice, number>> = {
@@ -63,14 +50,16 @@ const ADVICE: Readonly<Record<Advice, number>> = {
 };
 
 export function advise(file: OpenFile, offset: number, length: number, advice: Advice): Promise<void> {
-  return onRange(file, "FADVISE", "fadvise", offset, 0, length, ADVICE[advice]);
+  needOpcode("fadvise", "FADVISE");
+  return onFile(file, Opcode.FADVISE, "fadvise", offset, 0, length, ADVICE[advice]);
 }
 
 /** WAIT_BEFORE, WRITE, WAIT_AFTER of sync_file_range(2). */
 const WRITE_AND_WAIT = 0b111;
 
 export function syncRange(file: OpenFile, offset: number, length: number): Promise<void> {
-  return onRange(file, "SYNC_FILE_RANGE", "sync_file_range", offset, 0, length, WRITE_AND_WAIT);
+  needOpcode("sync_file_range", "SYNC_FILE_RANGE");
+  return onFile(file, Opcode.SYNC_FILE_RANGE, "sync_file_range", offset, 0, length, WRITE_AND_WAIT);
 }
 
 export function renameWith(from: Path, to: Path, condition: "noReplace" | "exchange"): Promise<void> {
