@@ -72,30 +72,33 @@ export function readFile(file: unknown, options?: unknown): Promise<any> {
     const flags = parseFlags(checked.flag || "r", "options.flag");
     const backend = currentBackend();
     const intoCallers = checked.buffer !== undefined;
-    if (!isLimited(checked)) {
-      return intoCallers ? readIntoCallers(path, flags, checked) : backend.readFile(path, flags, { encoding });
-    }
-    const read = (signal: AbortSignal): Promise<Buffer | string> =>
+    if (!intoCallers && !isLimited(checked)) return backend.readFile(path, flags, { encoding });
+    const read = (signal?: AbortSignal): Promise<Buffer | string> =>
       intoCallers
-        ? readIntoCallers(path, flags, checked, signal)
-        : abortable(backend.readFile(path, flags, { encoding, signal }), signal);
-    return limited(checked, "read", read, path);
+        ? byHandle(path, flags, FILE_MODE, signal, (handle) => handle.readFile(within(checked, signal)))
+        : abortable(backend.readFile(path, flags, { encoding, signal }), signal!);
+    return isLimited(checked) ? limited(checked, "read", read, path) : read();
   } catch (error) {
     return Promise.reject(error);
   }
 }
 
-async function readIntoCallers(
+/** The options of a handle's call: the time limit is the whole call's, and is in the signal. */
+const within = (options: FileOptions, signal: AbortSignal | undefined): ReadOptions =>
+  ({ ...options, signal, timeoutMs: undefined }) as ReadOptions;
+
+/** Opens the file for one act. */
+async function byHandle<T>(
   path: string | Buffer,
   flags: number,
-  options: FileOptions,
-  signal?: AbortSignal,
-): Promise<Buffer> {
-  const handle = await openFor(path, flags, FILE_MODE, signal);
-  return thenClose(
-    handle,
-    handle.readFile({ ...options, signal, timeoutMs: undefined } as ReadFileOptionsWithBuffer<View>),
-  );
+  mode: number,
+  signal: AbortSignal | undefined,
+  act: (handle: FileHandle) => Promise<T>,
+): Promise<T> {
+  const { openHandle, openUntil } = handles();
+  const opening = signal === undefined ? openHandle(path, flags, mode) : openUntil(signal, path, flags, mode);
+  const handle = await opening;
+  return thenClose(handle, act(handle));
 }
 
 /** Closes after the work. If both fail it is the work's error that is told (`await using` would hide it in another). */
@@ -108,11 +111,6 @@ export async function thenClose<T>(handle: FileHandle, work: Promise<T>): Promis
     await handle.close().catch(() => {});
     throw error;
   }
-}
-
-function openFor(path: string | Buffer, flags: number, mode: number, signal?: AbortSignal): Promise<FileHandle> {
-  const { openHandle, openUntil } = handles();
-  return signal === undefined ? openHandle(path, flags, mode) : openUntil(signal, path, flags, mode);
 }
 
 export function writeFile(
@@ -143,35 +141,18 @@ function write(file: unknown, data: unknown, options: unknown, defaultFlag: stri
     const path = toPath(file);
     const flags = parseFlags(checked.flag || defaultFlag, "options.flag");
     const backend = currentBackend();
-    const chunks = data as DataChunks;
-    if (!isLimited(checked)) {
-      return whole === null
-        ? writeChunks(path, chunks, flags, mode, checked)
-        : backend.writeFile(path, whole, flags, mode, { flush, isOwned });
-    }
+    if (whole !== null && !isLimited(checked)) return backend.writeFile(path, whole, flags, mode, { flush, isOwned });
     const progress: Written = { bytesWritten: 0 };
-    const save = (signal: AbortSignal): Promise<void> =>
-      whole === null
-        ? writeChunks(path, chunks, flags, mode, checked, signal)
-        : unlessAborted(
-            backend.writeFile(path, whole, flags, mode, { signal, flush, progress, isOwned }),
-            signal,
-            progress,
-          );
-    return limited(checked, "write", save, path);
+    const save = (signal?: AbortSignal): Promise<void> => {
+      if (whole === null)
+        return byHandle(path, flags, mode, signal, (handle) =>
+          handle.writeFile(data as DataChunks, within(checked, signal)),
+        );
+      const written = backend.writeFile(path, whole, flags, mode, { signal, flush, progress, isOwned });
+      return unlessAborted(written, signal!, progress);
+    };
+    return isLimited(checked) ? limited(checked, "write", save, path) : save();
   } catch (error) {
     return Promise.reject(error);
   }
-}
-
-async function writeChunks(
-  path: string | Buffer,
-  chunks: DataChunks,
-  flags: number,
-  mode: number,
-  options: FileOptions,
-  signal?: AbortSignal,
-): Promise<void> {
-  const handle = await openFor(path, flags, mode, signal);
-  await thenClose(handle, handle.writeFile(chunks, { ...options, signal, timeoutMs: undefined } as WriteOptions));
 }
