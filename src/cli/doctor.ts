@@ -81,7 +81,7 @@ function adviceOn(library: Library, found: Capabilities, selfTest: Report["selfT
     );
   if (!found.cachedLookups)
     advice.push(
-      "Cached files can't be looked up by calls that never block: openat2 of Linux 5.12 can, where no sandbox refuses it.",
+      "Lookups of cached files take a thread: openat2 with RESOLVE_CACHED needs Linux 5.12, and a sandbox that allows it.",
     );
   // Where the kernel has such tables (the second sign of each pair) and gives none, memory may not be locked for them.
   const withoutTable = limits.directDescriptors === 0 && opcodes.includes("MKDIRAT");
@@ -95,7 +95,7 @@ function adviceOn(library: Library, found: Capabilities, selfTest: Report["selfT
     );
   if (doorbell === "timer")
     advice.push(
-      "Completions are looked for by timer, as no second ring could be had: raise `ulimit -l` or `ulimit -n`.",
+      "Completions are polled by a timer, as no second ring could be made: raise `ulimit -l` or `ulimit -n`.",
     );
   return advice;
 }
@@ -128,8 +128,8 @@ function rowsOf(report: Report): ReportRow[] {
       ["set up with", report.setupFlags.join(" ") || "no flags"],
       ["features", report.features.join(" ")],
       ["opcodes", `${report.opcodes.length}: ${report.opcodes.join(" ")}`],
-      ["kernel says", found(report.query)],
-      ["restricted", report.restricted ? "yes, to the opcodes this package uses" : "no: the kernel can't (Linux 5.10)"],
+      ["kernel has", found(report.query)],
+      ["restricted", report.restricted ? "yes, to the opcodes this package uses" : "no: needs Linux 5.10"],
       ["io-wq", workers(report)],
       ["wake-up", report.doorbell ?? "not needed so far"],
     );
@@ -155,12 +155,12 @@ function tableText(rows: readonly ReportRow[]): string {
 
 function found(query: Report["query"]): string {
   return query === null
-    ? "nothing: it can't be asked (Linux 6.18)"
+    ? "can't be queried before Linux 6.18"
     : `${query.opcodes} opcodes and ${query.registrations} registrations`;
 }
 
 function workers({ limits: { workers } }: Report): string {
-  if (workers.bounded === 0) return "as many workers as the kernel starts: they can't be capped (Linux 5.15)";
+  if (workers.bounded === 0) return "workers without a limit: setting one needs Linux 5.15";
   return `at most ${workers.bounded} workers for files and ${workers.unbounded} for the rest`;
 }
 
