@@ -157,8 +157,8 @@ const list: readonly Mutant[] = [
     [
       [
         "the result's memory goes with the ring",
-        "const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 1) : null;",
-        "const address = size >= MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 0) : null;",
+        "const address = size > MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 1) : null;",
+        "const address = size > MAPPED_BYTES ? native.regionNew(ring.address, size, 1, 0) : null;",
       ],
       ["a file that shrank is padded", "fileEnd = Math.min(fileEnd, done); // it shrank", ""],
       [
