@@ -98,7 +98,7 @@ class DirectFile {
   readv<T>(buffers: readonly View[], position: number | bigint, given: T): Promise<ReadvResult<T>> {
     return withBounce(this.#base, totalLength(buffers), async (all) => {
       const { bytesRead } = await this.read(all, 0, all.length, position);
-      if (totalLength(buffers) !== all.length) throw bufferTaken("read");
+      if (buffers.some(isDetached) || totalLength(buffers) !== all.length) throw bufferTaken("read");
       scatter(all.subarray(0, bytesRead), buffers);
       return { bytesRead, buffers: given };
     });
