@@ -28,29 +28,33 @@ export function opensLink(flags: number): boolean {
 /** An open that is under way. */
 interface Opening {
   readonly flags: number;
+  readonly mode: number;
   readonly wrap: ((file: OpenFile) => unknown) | null;
+  /** Of the path as it was at the call: the caller's Buffer may hold another when it is staged again. */
+  readonly address: number;
   /** It has been sent to a thread, because it has to wait. */
   waits: boolean;
 }
 
-/** Begins an open; `stageIt` stages it, and once more where it has to wait. */
-function startOpen(
-  path: Path,
-  flags: number,
-  wrap: ((file: OpenFile) => unknown) | null,
-  stageIt: (operation: Operation, address: number, waits: boolean) => void,
-): Promise<any> {
+function beginOpen(path: Path, flags: number, mode: number, wrap: Opening["wrap"]): Operation {
   const t = thread();
   const cell = t.cells.acquireForPath();
   const operation = begin(t, finishOpen, "open", null);
   operation.path = path;
   operation.cell = cell;
-  const opening: Opening = { flags, wrap, waits: false };
-  operation.state = opening;
-  // Once: staged again, it opens the same path, though the caller's Buffer may hold another by then.
   const address = pathAddress(operation, cell, 0, path);
-  stageAgain(operation, () => stageIt(operation, address, opening.waits));
-  return promiseFor(operation);
+  operation.state = { flags, mode, wrap, address, waits: false } satisfies Opening;
+  return operation;
+}
+
+function stageOpen(operation: Operation): void {
+  const t = thread();
+  const path = operation.path!;
+  const { flags, mode, address, waits } = operation.state as Opening;
+  const creates = (flags & constants.O_CREAT) !== 0; // never inline, then
+  const isRemote = opensLink(flags) ? t.mounts.holdsPath(path) : t.mounts.holdsName(path);
+  const place = isRemote ? remoteFlag(t, operation) : creates ? t.placement.punted() : 0;
+  stage(t, operation, Opcode.OPENAT, waits ? SqeFlag.ASYNC : place, AT_FDCWD, 0, address, mode, flags | O_CLOEXEC);
 }
 
 function finishOpen(operation: Operation, res: number): void {
@@ -61,7 +65,7 @@ function finishOpen(operation: Operation, res: number): void {
     const mustWait = res === ENXIO && !opening.waits && (flags & constants.O_NONBLOCK) === 0;
     if (operation.cancelled || (res !== EINTR && !mustWait)) return fail(operation, res);
     opening.waits ||= mustWait;
-    return operation.again!();
+    return operation.again === null ? stageOpen(operation) : operation.again();
   }
   const { resolve } = operation;
   const t = thread();
@@ -98,13 +102,9 @@ export function open<T>(
   mode: number,
   wrap: ((file: OpenFile) => T) | null = null,
 ): Promise<T | OpenFile> {
-  const creates = (flags & constants.O_CREAT) !== 0; // never inline, then
-  return startOpen(path, flags, wrap, (operation, address, waits) => {
-    const t = thread();
-    const isRemote = opensLink(flags) ? t.mounts.holdsPath(path) : t.mounts.holdsName(path);
-    const place = isRemote ? remoteFlag(t, operation) : creates ? t.placement.punted() : 0;
-    stage(t, operation, Opcode.OPENAT, waits ? SqeFlag.ASYNC : place, AT_FDCWD, 0, address, mode, flags | O_CLOEXEC);
-  });
+  const operation = beginOpen(path, flags, mode, wrap);
+  stageOpen(operation);
+  return promiseFor(operation);
 }
 
 /** Bytes of a struct open_how: flags, mode, resolve, 64 bits each. */
@@ -112,17 +112,20 @@ const OPEN_HOW_BYTES = 24;
 
 /** As `open`, from the folder open as `dir` and with RESOLVE_ flags: OPENAT2, which a filter of system calls does not see. */
 export function openBeneath(dir: number, path: Path, flags: number, mode: number, resolve: number): Promise<OpenFile> {
-  return startOpen(path, flags, null, (operation, address, waits) => {
+  const operation = beginOpen(path, flags, mode, null);
+  const { words, halfWord: how, address: at } = operation.cell!;
+  const opening = operation.state as Opening;
+  stageAgain(operation, () => {
     const t = thread();
-    const { words, halfWord: how, address: at } = operation.cell!;
     words.fill(0, how, how + OPEN_HOW_BYTES / 4);
     words[how] = flags | O_CLOEXEC;
     words[how + 2] = mode;
     words[how + 4] = resolve;
     // A folder on a remote file system may be asked for anything below it; so may one that such a mount hangs in.
-    const flag = waits || t.mounts.any ? SqeFlag.ASYNC : 0;
-    stage(t, operation, Opcode.OPENAT2, flag, dir, at + CELL_HALF, address, OPEN_HOW_BYTES, 0);
+    const flag = opening.waits || t.mounts.any ? SqeFlag.ASYNC : 0;
+    stage(t, operation, Opcode.OPENAT2, flag, dir, at + CELL_HALF, opening.address, OPEN_HOW_BYTES, 0);
   });
+  return promiseFor(operation);
 }
 
 export const mkdir = (path: Path, mode: number): Promise<void> =>
