@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { constants as osConstants } from "node:os";
 import { dirname, join, normalize } from "node:path";
+import { allMutants, misfits } from "./mutants/mutant.ts";
 
 const root = join(import.meta.dir, "..");
 const MAX_LINES = 400;
@@ -293,6 +294,10 @@ describe("what is committed", () => {
 
   test("git lists the tree", () => {
     expect(tracked.length).toBeGreaterThan(sources.length);
+  });
+
+  test("every fault of test/mutants stands in its file once, and names tests that are there", async () => {
+    expect(misfits(await allMutants())).toEqual([]);
   });
 
   test("every package of the manifest is used", () => {

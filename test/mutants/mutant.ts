@@ -1,6 +1,9 @@
 // Owns the shape of a mutation: one exact search and replacement in a file of src, and the test files that should notice.
 // Assumes that lists are written by room (the files beside this one). Says nothing of how they are run: run.ts.
 
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
 /** Which backend the tests run on: `ring` where the file is the ring's alone, `auto` where it is of a process's beginning. */
 export type On = "ring" | "node" | "auto";
 
@@ -39,4 +42,28 @@ export function inFile(file: string, { tests, on = ["ring", "node"] }: Room, row
     on: other.on ?? on,
     ...(other.survives === undefined ? {} : { survives: other.survives }),
   }));
+}
+
+const root = join(import.meta.dir, "../..");
+
+/** The mutations of all lists. */
+export async function allMutants(): Promise<Mutant[]> {
+  const lists = readdirSync(import.meta.dir).filter((name) => /^[a-z-]+\.list\.ts$/.test(name));
+  const all = await Promise.all(lists.sort().map(async (name) => (await import(join(import.meta.dir, name))).default));
+  return all.flat() as Mutant[];
+}
+
+/** What is wrong with the lists themselves. */
+export function misfits(all: readonly Mutant[]): string[] {
+  return all.flatMap(({ name, file, find, put, tests }) => {
+    const where = `${file}: ${name}`;
+    if (!existsSync(join(root, file))) return [`${where}: there is no such file`];
+    const count = readFileSync(join(root, file), "utf8").split(find).length - 1;
+    const missing = tests.filter((test) => !existsSync(join(root, test)));
+    return [
+      ...(count === 1 ? [] : [`${where}: what it replaces stands there ${count} times`]),
+      ...(find === put ? [`${where}: it replaces nothing`] : []),
+      ...missing.map((test) => `${where}: there is no ${test}`),
+    ];
+  });
 }

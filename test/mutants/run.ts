@@ -25,7 +25,7 @@ import {
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import type { Mutant, On } from "./mutant.ts";
+import { allMutants, type Mutant, misfits, type On } from "./mutant.ts";
 
 /** Of all mutations; a survivor that is explained is one all the same. */
 const MIN_KILLED = 0.85;
@@ -57,25 +57,9 @@ interface Run {
   readonly ms: number;
 }
 
+/** Those that `--only` names. */
 async function mutants(): Promise<Mutant[]> {
-  const lists = readdirSync(import.meta.dir).filter((name) => /^[a-z-]+\.list\.ts$/.test(name));
-  const all = await Promise.all(lists.sort().map(async (name) => (await import(join(import.meta.dir, name))).default));
-  return (all.flat() as Mutant[]).filter(({ file, name }) => `${file} ${name}`.includes(options.only));
-}
-
-/** What is wrong with the list itself. */
-function misfits(all: readonly Mutant[]): string[] {
-  return all.flatMap(({ name, file, find, put, tests }) => {
-    const where = `${file}: ${name}`;
-    if (!existsSync(join(root, file))) return [`${where}: there is no such file`];
-    const count = readFileSync(join(root, file), "utf8").split(find).length - 1;
-    const missing = tests.filter((test) => !existsSync(join(root, test)));
-    return [
-      ...(count === 1 ? [] : [`${where}: what it replaces stands there ${count} times`]),
-      ...(find === put ? [`${where}: it replaces nothing`] : []),
-      ...missing.map((test) => `${where}: there is no ${test}`),
-    ];
-  });
+  return (await allMutants()).filter(({ file, name }) => `${file} ${name}`.includes(options.only));
 }
 
 /** A copy of the tree, by hard links where that can be had. */
