@@ -103,7 +103,7 @@ own_tools() {
 # arm64_tools ROOT: the same for arm64, from Debian's packages
 arm64_tools() {
   local name
-  for name in util-linux bsdutils coreutils findutils diffutils libcap-ng0 libselinux1 libpcre2-8-0; do
+  for name in util-linux bsdutils coreutils findutils diffutils libcap-ng0 libselinux1 libpcre2-8-0 libsmartcols1; do
     unpacked "$name:arm64" "arm64-tools/$name"
   done
   for name in $tools; do cp -L arm64-tools/*/{,usr/}bin/"$name" "$1/usr/bin/" 2>/dev/null || true; done
