@@ -15,6 +15,8 @@ const [BEGIN, END] = ["<!-- kernels: begin (make test-kernels) -->", "<!-- kerne
 interface Row {
   readonly name: string;
   readonly what: string;
+  /** What it took on two processors, the other of which was busy. */
+  readonly seconds: number;
   /** Test files or folders that run after the tours. */
   readonly suites: readonly string[];
 }
@@ -39,20 +41,19 @@ const FAULTS = [
   ...["test/lifetime", "test/hostile", "test/durable", "test/server"],
 ];
 
-/** The longest first, so that none is left alone at the end. */
 const ROWS: readonly Row[] = [
-  { name: "x64-6.12", what: "Debian 12 backports, QEMU", suites: WHOLE },
-  { name: "uml-6.1", what: "User-Mode Linux", suites: WHOLE },
-  { name: "sim-5.10", what: "simulated 5.10", suites: [...WHOLE, ...FAULTS] },
-  { name: "x64-6.1", what: "Debian 12, QEMU", suites: MORE },
-  { name: "arm64-6.1", what: "Debian 12 arm64, QEMU", suites: MORE },
-  { name: "sim-5.6", what: "simulated 5.6", suites: WHOLE },
-  { name: "sim-5.15", what: "simulated 5.15", suites: WHOLE },
-  { name: "sim-6.1", what: "simulated 6.1", suites: WHOLE },
-  { name: "sim-6.8", what: "simulated 6.8", suites: WHOLE },
-  { name: "arm64-user", what: "arm64 Bun in qemu-user: no io_uring", suites: [] },
-  { name: "host", what: "this machine", suites: ["test/kernels/file-systems.test.ts"] },
-  { name: "musl", what: "Bun's musl build", suites: SOME },
+  { name: "host", what: "this machine", seconds: 20, suites: ["test/kernels/file-systems.test.ts"] },
+  { name: "x64-6.12", what: "Debian 12 backports, QEMU", seconds: 320, suites: WHOLE },
+  { name: "uml-6.1", what: "User-Mode Linux", seconds: 260, suites: WHOLE },
+  { name: "x64-6.1", what: "Debian 12, QEMU", seconds: 100, suites: MORE },
+  { name: "arm64-6.1", what: "Debian 12 arm64, QEMU", seconds: 160, suites: MORE },
+  { name: "sim-6.8", what: "simulated 6.8", seconds: 65, suites: WHOLE },
+  { name: "sim-6.1", what: "simulated 6.1", seconds: 65, suites: WHOLE },
+  { name: "sim-5.15", what: "simulated 5.15", seconds: 65, suites: WHOLE },
+  { name: "sim-5.10", what: "simulated 5.10", seconds: 300, suites: [...WHOLE, ...FAULTS] },
+  { name: "sim-5.6", what: "simulated 5.6", seconds: 65, suites: WHOLE },
+  { name: "musl", what: "Bun's musl build", seconds: 15, suites: SOME },
+  { name: "arm64-user", what: "arm64 Bun in qemu-user: no io_uring", seconds: 45, suites: [] },
 ];
 const HEAD = [
   ...["kernel", "how", "backend", "restricted", "direct descriptors", "fixed buffers", "fast path"],
@@ -218,7 +219,10 @@ const unknown = asked.filter((name) => !ROWS.some((row) => row.name === name));
 if (unknown.length > 0)
   throw new Error(`no such row: ${unknown}; there are: ${ROWS.map(({ name }) => name).join(" ")}`);
 const ran = new Map<string, Result>();
-const waiting = ROWS.filter(({ name }) => asked.length === 0 || asked.includes(name));
+/** The longest first, so that none is left alone at the end. */
+const waiting = ROWS.filter(({ name }) => asked.length === 0 || asked.includes(name)).sort(
+  (one, other) => other.seconds - one.seconds,
+);
 let failures = 0;
 
 async function run(row: Row): Promise<void> {
