@@ -31,6 +31,24 @@ const list: readonly Mutant[] = [
       ],
     ],
   ),
+  ...inFile("backend/early-tree.ts", { on, tests: ["unit/early", "unit/cp"] }, [
+    ["holes are filled", "(mode & S_IFMT) !== S_IFREG || blocks * 512 < size", "(mode & S_IFMT) !== S_IFREG"],
+    ["a tree of any size is listed first", "seen.names > MAX_NAMES", "false"],
+    ["folders keep what the umask has left", "(await statOf(target)).mode ^ mode) & 0o7777", "0"],
+    [
+      "a tree goes into itself",
+      "above.some(({ dev, ino }) => dev === info.dev && ino === info.ino)",
+      "above.some(() => false)",
+      { survives: "the real paths say the same, but where a folder is mounted in a second place" },
+    ],
+    [
+      "a tree goes into itself by a link",
+      "startsWith(`${real}/`)) return false;",
+      "startsWith(`${real}//`)) return false;",
+    ],
+    ["relative links lead elsewhere", 'link[0] === "/" ? text :', "true ? text :"],
+    ["a folder is copied without recursive", "!recursive || above", "above"],
+  ]),
   ...inFile(
     "backend/early-calls.ts",
     { on, tests: ["unit/early", "contract/read-file", "contract/write-file", "contract/errors", "contract/exit"] },

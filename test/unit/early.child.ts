@@ -149,10 +149,12 @@ await runCases({
       sync.mkdirSync(`${root}/there/b`, { recursive: true });
       sync.writeFileSync(`${root}/there/b/file`, "old");
       sync.symlinkSync("a", `${root}/alias`);
+      sync.symlinkSync("a/b", `${root}/inner`);
       sync.symlinkSync("../..", `${root}/a/b/up`);
       const calls: [string, string, object?][] = [
         ["a", "a/b/c", { recursive: true }],
         ["a", "alias/c", { recursive: true }],
+        ["a", "inner/c", { recursive: true }],
         ["a", "a/b/up/a/c", { recursive: true }],
         ["a", "one"],
         ["none", "one", { recursive: true }],
