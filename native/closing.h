@@ -186,8 +186,8 @@ static void end_operations(void *unused)
     (void)unused;
     for (struct ring *ring = pthread_getspecific(thread_rings); ring; ring = ring->next)
         bun_uring_cancel_all(ring, 2000, NULL, 0);
-    release_locks(pthread_getspecific(thread_locks));
-    pthread_setspecific(thread_locks, NULL);
+    release_files(pthread_getspecific(thread_files));
+    pthread_setspecific(thread_files, NULL);
 }
 
 // Called by process.dlopen, which is how an environment's end can be heard of.

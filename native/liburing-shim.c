@@ -30,7 +30,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 // Raised whenever a signature, struct or the shared header below changes; src/kernel/abi.ts holds the same number.
-#define BUN_URING_ABI 6
+#define BUN_URING_ABI 7
 
 // Of SQEs that no caller knows of: cancellations, and the timeouts that liburing submits on kernels before 5.11.
 #define OWN_USER_DATA (~(uint64_t)0)
@@ -131,15 +131,15 @@ struct attributes {
 };
 
 static void close_thread_rings(void *first);
-static void release_locks(void *locks);
+static void release_files(void *files);
 
 // The only variables of the library besides the count of helpers: written once, before any other code of it can run.
-static pthread_key_t thread_rings, thread_locks;
+static pthread_key_t thread_rings, thread_files;
 
 __attribute__((constructor)) static void create_thread_keys(void)
 {
     pthread_key_create(&thread_rings, close_thread_rings);
-    pthread_key_create(&thread_locks, release_locks);
+    pthread_key_create(&thread_files, release_files);
 }
 
 static void split(uint64_t value, uint32_t *low, uint32_t *high)
@@ -197,5 +197,5 @@ EXPORT int32_t bun_uring_layout(uint32_t *out, uint32_t capacity)
 #include "submit.h"
 #include "doorbell.h"
 #include "plain-calls.h"
-#include "locks.h"
+#include "held-files.h"
 #include "closing.h"

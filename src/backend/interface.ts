@@ -36,8 +36,8 @@ export class OpenFile {
   rwFlags = 0;
   /** What its file system has shown of itself: the io_uring backend's, from the first write on. */
   fileSystem: object | null = null;
-  /** Called with the descriptor before it is closed, where it was locked. */
-  forgetLock: ((fd: number) => void) | null = null;
+  /** Called with the descriptor before it is closed or given away, where a Worker's end would close or unlock it. */
+  forget: ((fd: number) => void) | null = null;
 
   constructor(fd: number) {
     this.fd = fd;

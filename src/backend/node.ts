@@ -155,7 +155,7 @@ class NodeBackend implements Backend {
   async close(file: OpenFile): Promise<void> {
     const { fd } = file;
     if (fd < 0) return;
-    file.forgetLock?.(fd);
+    file.forget?.(fd);
     file.fd = -1;
     if (file.inFlight > 0) {
       await new Promise<void>((resolve) => {

@@ -23,6 +23,7 @@ export const collected: FinalizationRegistry<OpenFile> = new FinalizationRegistr
 export function disown(file: OpenFile): number {
   const { fd } = file;
   collected.unregister(file);
+  file.forget?.(fd);
   file.fd = -1;
   return fd;
 }

@@ -2,7 +2,7 @@
 // Every number here is compared with the compiled shim when it is loaded; a difference refuses that shim.
 
 /** Number of the shim's binary interface; native/liburing-shim.c holds the same. */
-export const ABI = 6;
+export const ABI = 7;
 
 /** Sizes and offsets in bytes, in the order in which the shim reports them. */
 export const LAYOUT: ReadonlyArray<readonly [name: string, value: number]> = [

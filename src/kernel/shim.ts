@@ -81,8 +81,10 @@ export interface Native {
   writeNow(fd: number, from: Address, length: number, offset: number): number;
   /** flock(2): 0 or -errno. `operation`: LOCK_ flags. */
   flock(fd: number, operation: number): number;
-  /** Before a descriptor that this thread has locked is closed: the lock is no longer let go when the thread ends. */
-  forgetLock(fd: number): number;
+  /** A file that this thread, a Worker, has opened is closed when the Worker ends: until `forgetFile`. */
+  holdFile(fd: number): number;
+  /** Before a descriptor that is held, or locked, is closed or given away: the end of the thread is no matter to it any more. */
+  forgetFile(fd: number): number;
   /** Pages of a range that are cached, or -errno (-ENOSYS below Linux 6.5). */
   cachedPages(fd: number, offset: number, length: number): number;
   /** Starts work on a tree on a thread; `started`: the job's address (two words) and the eventfd that tells its end. */
@@ -169,7 +171,8 @@ const SYMBOLS = {
   readNow: { args: [i32, pointer, u32, f64], returns: i32 },
   writeNow: { args: [i32, pointer, u32, f64], returns: i32 },
   flock: { args: [i32, i32], returns: i32 },
-  forgetLock: { args: [i32], returns: i32 },
+  holdFile: { args: [i32], returns: i32 },
+  forgetFile: { args: [i32], returns: i32 },
   cachedPages: { args: [i32, f64, f64], returns: i32 },
   jobStart: { args: [pointer, i32, pointer, u32, i32, i32, i32, pointer], returns: i32 },
   jobStop: { args: [pointer], returns: nothing },
@@ -269,16 +272,21 @@ function endWithWorker(path: string): void {
   }
 }
 
-interface Lockable {
+interface Holdable {
   fd: number;
-  forgetLock: ((fd: number) => void) | null;
+  forget: ((fd: number) => void) | null;
 }
 const LOCK_NB = 4;
 
+/** Has a Worker's end close the file, unless it is closed or given away before. */
+export function hold(native: Native, file: Holdable): void {
+  if (native.holdFile(file.fd) === 1) file.forget = native.forgetFile;
+}
+
 /** flock(2) without waiting: 0 or -errno. The lock is let go when the thread ends, unless the file is closed before. */
-export function flock(native: Native, file: Lockable, operation: number): number {
+export function flock(native: Native, file: Holdable, operation: number): number {
   const rc = native.flock(file.fd, operation | LOCK_NB);
-  if (rc === 0) file.forgetLock = native.forgetLock;
+  if (rc === 0) file.forget = native.forgetFile;
   return rc;
 }
 

@@ -68,6 +68,34 @@ async function openDoorbell(fifo: string): Promise<void> {
 }
 
 await runCases({
+  /** Files that a Worker had open when it was terminated: one left, one closed by its number, which another has by then, one given away. */
+  async left({ dir }: { dir: string }) {
+    writeFileSync(
+      `${dir}/worker.ts`,
+      `import { closeSync } from "node:fs";
+       import { parentPort } from "node:worker_threads";
+       const { open } = await import(${JSON.stringify(join(import.meta.dir, "../../src/index.ts"))});
+       const names = ["left", "closed", "given"];
+       const handles = await Promise.all(names.map((name) => open(${JSON.stringify(dir)} + "/" + name, "w+")));
+       globalThis.handles = handles;
+       const { bunHandleOf } = await import(${JSON.stringify(join(import.meta.dir, "../../src/handle/core.ts"))});
+       const [, { fd }, given] = handles;
+       closeSync(fd);
+       parentPort.postMessage({ fd, given: bunHandleOf(given).disown() });
+       await Bun.sleep(1e9);`,
+    );
+    const worker = new Worker(`${dir}/worker.ts`);
+    const message = await new Promise<any>((resolve, reject) => worker.on("message", resolve).on("error", reject));
+    const others: number[] = [];
+    while (others.at(-1) !== message.fd && others.length < 50) others.push(openSync(`${dir}/other`, "w"));
+    await worker.terminate();
+    const isOpen = (name: string): boolean => [...openFds().values()].includes(`${dir}/${name}`);
+    for (let i = 0; i < 200 && isOpen("left"); i++) await Bun.sleep(10);
+    const seen = [isOpen("left"), openFds().get(message.fd), openFds().get(message.given)];
+    for (const fd of [...others, message.given]) closeSync(fd);
+    return seen;
+  },
+
   /** The main thread and eight Workers at the same time. */
   async together({ dir, fifo }: { dir: string; fifo: string }) {
     await verifyHere(dir, 1);

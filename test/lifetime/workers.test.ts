@@ -50,6 +50,12 @@ describe("workers", () => {
     }
   }
 
+  faultTest("what a terminated Worker had open is closed, and nobody else's file", { needs }, async () => {
+    const input = folder();
+    const seen = await runCase<unknown>(fixture, "left", { input, env });
+    expect(seen).toEqual([false, `${input.dir}/other`, `${input.dir}/given`]);
+  });
+
   faultTest("two copies of the package do not know each other", { needs }, async () => {
     const seen = await runCase<unknown>(fixture, "twoCopies", { input: folder(), env });
     expect(seen).toEqual({ wrong: 0, backends: ["io_uring", "io_uring"], separate: true, after: true });

@@ -41,11 +41,7 @@ const list: readonly Mutant[] = [
       "above.some(() => false)",
       { survives: "the real paths say the same, but where a folder is mounted in a second place" },
     ],
-    [
-      "a tree goes into itself by a link",
-      "startsWith(`${real}/`)) return false;",
-      "startsWith(`${real}//`)) return false;",
-    ],
+    ["a tree goes into itself by a link", "}/`)) return false;", "}//`)) return false;"],
     ["relative links lead elsewhere", 'link[0] === "/" ? text :', "true ? text :"],
     ["a folder is copied without recursive", "!recursive || above", "above"],
   ]),

@@ -195,7 +195,7 @@ faultTest(
       /^(_DYNAMIC|_GLOBAL_OFFSET_TABLE_|__dso_handle|__TMC_END__|completed(\.\d+)?|__frame_dummy_init_array_entry|__do_global_dtors_aux_fini_array_entry|_edata|_end|__bss_start|__stack_chk_guard)$/;
     expect(writable.filter((name) => !ofTheToolchain.test(name))).toEqual([
       "helpers",
-      "thread_locks",
+      "thread_files",
       "thread_rings",
       "tree_threads",
     ]);

@@ -38,7 +38,7 @@ function closeWithoutRing(file: OpenFile, reason: Error | null): Promise<void> {
 /** Takes the descriptor out of use, waits for the file's operations in flight, then closes. */
 export function close(file: OpenFile): Promise<void> {
   if (file.fd < 0) return Promise.resolve();
-  file.forgetLock?.(file.fd);
+  file.forget?.(file.fd);
   const t = existingThread();
   if (t === null) return closeWithoutRing(file, null);
   if (t.ring.poisoned !== null) return closeWithoutRing(file, t.ring.poisoned);
