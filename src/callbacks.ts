@@ -10,6 +10,7 @@ import { type Backend, OpenFile, type ReadResult } from "./backend/interface.ts"
 import { MAX_VECTOR } from "./backend/loops.ts";
 import { nodeBackend } from "./backend/node.ts";
 import * as attributes from "./handle/attributes.ts";
+import { disown } from "./handle/finalizer.ts";
 import "./handle/file-handle.ts"; // says to the streams how files are opened
 import {
   bufferList,
@@ -111,7 +112,7 @@ function open(path: unknown, flags?: unknown, mode?: unknown): Promise<number> {
   try {
     const checked = toPath(path);
     const bits = parseMode(mode, "mode", FILE_MODE);
-    return currentBackend().open(checked, parseFlags(flags), bits, (file) => file.fd);
+    return currentBackend().open(checked, parseFlags(flags), bits, disown); // the caller's from now on
   } catch (error) {
     return Promise.reject(error);
   }

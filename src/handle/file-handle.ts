@@ -266,7 +266,10 @@ Object.defineProperty(FileHandle, "name", { value: "FileHandle", configurable: t
 /** The handle below a stream. Not `isOwned`: its user has the descriptor, and closes it. */
 function opened(file: OpenFile, isOwned: boolean): OpenedFile {
   const handle = new FileHandle(file);
-  if (!isOwned) collected.unregister(file);
+  if (!isOwned) {
+    collected.unregister(file);
+    file.forget?.(file.fd);
+  }
   return { handle, source: sourceOf(handle), disown: () => disown(file) };
 }
 

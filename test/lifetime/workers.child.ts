@@ -68,7 +68,7 @@ async function openDoorbell(fifo: string): Promise<void> {
 }
 
 await runCases({
-  /** Files that a Worker had open when it was terminated: one left, one closed by its number, which another has by then, one given away. */
+  /** Files that a Worker had open when it was terminated: one left, one closed by its number, which another has by then, and three that are their users': given away, opened as a number, a stream's. */
   async left({ dir }: { dir: string }) {
     writeFileSync(
       `${dir}/worker.ts`,
@@ -80,8 +80,13 @@ await runCases({
        globalThis.handles = handles;
        const { bunHandleOf } = await import(${JSON.stringify(join(import.meta.dir, "../../src/handle/core.ts"))});
        const [, { fd }, given] = handles;
+       const { createReadStream, open: openRaw } = await import(${JSON.stringify(join(import.meta.dir, "../../src/fs.ts"))});
+       const path = ${JSON.stringify(dir)} + "/left";
+       const raw = await new Promise((resolve) => openRaw(path, "r", (_, number) => resolve(number)));
+       const stream = createReadStream(path, { autoClose: false });
+       const streamed = await new Promise((resolve) => stream.on("open", resolve));
        closeSync(fd);
-       parentPort.postMessage({ fd, given: bunHandleOf(given).disown() });
+       parentPort.postMessage({ fd, left: handles[0].fd, users: [bunHandleOf(given).disown(), raw, streamed] });
        await Bun.sleep(1e9);`,
     );
     const worker = new Worker(`${dir}/worker.ts`);
@@ -89,10 +94,9 @@ await runCases({
     const others: number[] = [];
     while (others.at(-1) !== message.fd && others.length < 50) others.push(openSync(`${dir}/other`, "w"));
     await worker.terminate();
-    const isOpen = (name: string): boolean => [...openFds().values()].includes(`${dir}/${name}`);
-    for (let i = 0; i < 200 && isOpen("left"); i++) await Bun.sleep(10);
-    const seen = [isOpen("left"), openFds().get(message.fd), openFds().get(message.given)];
-    for (const fd of [...others, message.given]) closeSync(fd);
+    for (let i = 0; i < 200 && openFds().has(message.left); i++) await Bun.sleep(10);
+    const seen = [message.left, message.fd, ...message.users].map((fd) => openFds().get(fd) ?? null);
+    for (const fd of [...others, ...message.users]) closeSync(fd);
     return seen;
   },
 
