@@ -23,11 +23,11 @@ static struct held_file *held_file(int32_t fd)
 // The same; makes room for it. NULL on the main thread, which ends with the process, and where there is no memory.
 static struct held_file *hold_file(int32_t fd)
 {
-    if (fd < 0 || getpid() == (pid_t)syscall(SYS_gettid))
-        return NULL;
     struct held_file *known = held_file(fd);
     if (known)
         return known;
+    if (fd < 0 || getpid() == (pid_t)syscall(SYS_gettid))
+        return NULL;
     struct held_files *held = pthread_getspecific(thread_files);
     const uint32_t old = held ? held->capacity : 0;
     const uint32_t capacity = (uint32_t)fd + 1 > 2 * old ? (uint32_t)fd + 64 : 2 * old;
