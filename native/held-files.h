@@ -20,6 +20,11 @@ static struct held_file *held_file(int32_t fd)
     return held && fd >= 0 && (uint32_t)fd < held->capacity ? &held->files[fd] : NULL;
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak" // it does not know that the thread keeps what it is given
+#endif
+
 // The same; makes room for it. NULL on the main thread, which ends with the process, and where there is no memory.
 static struct held_file *hold_file(int32_t fd)
 {
@@ -36,9 +41,16 @@ static struct held_file *hold_file(int32_t fd)
         return NULL;
     memset(held->files + old, 0, (capacity - old) * sizeof(struct held_file));
     held->capacity = capacity;
-    pthread_setspecific(thread_files, held);
+    if (pthread_setspecific(thread_files, held)) { // the first one of this thread: there was none before
+        free(held);
+        return NULL;
+    }
     return &held->files[fd];
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 // A Worker has opened a file, which is to be closed when it ends.
 EXPORT int32_t bun_uring_hold_file(int32_t fd)
