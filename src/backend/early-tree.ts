@@ -48,6 +48,8 @@ const open = (path: string, flags: number): Promise<number> => withCallback((don
 const statOf = (fd: number): Promise<Stats> => withCallback((done) => bunFs.fstat(fd, done));
 const close = (fd: number): Promise<void> => withCallback((done) => bunFs.close(fd, done));
 const below = (fd: number, name: string): string => `/proc/self/fd/${fd}/${name}`;
+/** The bytes of a path as characters: what it is joined with may be no text. */
+const latin1 = (path: string): string => Buffer.from(path).toString("latin1");
 
 /** Copies `from`, a folder only if `recursive`, to `to`, which must be missing. Whether it has; never rejects. */
 export async function copyTree(from: string, to: string, recursive: boolean): Promise<boolean> {
@@ -125,7 +127,7 @@ async function copyNames({ files, links, folders }: Folder, from: number, to: nu
   for (const name of links) {
     const text = await counted(bun.readlink(below(from, name), { encoding: "buffer" }));
     const link = text.toString("latin1");
-    const target = link[0] === "/" ? text : Buffer.from(resolve(Buffer.from(shown).toString("latin1"), link), "latin1");
+    const target = link[0] === "/" ? text : Buffer.from(resolve(latin1(process.cwd()), latin1(shown), link), "latin1");
     await counted(bun.symlink(target as never, below(to, name)));
   }
   for (const folder of folders) {

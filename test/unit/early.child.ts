@@ -121,18 +121,19 @@ await runCases({
       bytes: (root) => sync.writeFileSync(Buffer.concat([Buffer.from(`${root}n`), Buffer.of(0xff)]), "text"),
     };
     const late: string[] = [];
+    sync.mkdirSync(`${dir}/größe`);
+    process.chdir(`${dir}/größe`);
     for (const [name, make] of Object.entries(trees)) {
-      const root = `${dir}/${name}`;
-      if (name !== "file") sync.mkdirSync(root);
-      make(name === "file" ? root : `${root}/`);
+      if (name !== "file") sync.mkdirSync(name);
+      make(name === "file" ? name : `${name}/`);
       const long = async (): Promise<void> => void late.push(name);
-      await early.cp(long, root, `${dir}/${name}.early`, { recursive: true });
+      await early.cp(long, name, `${name}.early`, { recursive: true });
     }
     const isEarly = !hasRing(); // the long way may make one
     const differ: string[] = [];
     for (const name of Object.keys(trees).filter((name) => !late.includes(name))) {
-      await cp(`${dir}/${name}`, `${dir}/${name}.long`, { recursive: true });
-      const [ours, wanted] = ["early", "long"].map((how) => JSON.stringify(manifest(`${dir}/${name}.${how}`)));
+      await cp(name, `${name}.long`, { recursive: true });
+      const [ours, wanted] = ["early", "long"].map((how) => JSON.stringify(manifest(`${name}.${how}`)));
       if (ours !== wanted) differ.push(`${name}: ${ours} ${wanted}`);
     }
     return [isEarly, differ, late];
