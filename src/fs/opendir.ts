@@ -5,6 +5,7 @@
 import type { Dir, Dirent, OpenDirOptions, PathLike } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { OpenFile } from "../backend/interface.ts";
+import { disown } from "../handle/finalizer.ts";
 import { codedError, validateFunction, validateInteger } from "../node/arguments.ts";
 import { bunFs } from "../node/bun-fs.ts";
 import { nextTick } from "../node/clock.ts";
@@ -36,8 +37,7 @@ export async function opendir(path: PathLike, options?: OpenDirOptions): Promise
 type Done<T> = (error: NodeJS.ErrnoException | null, value: T) => void;
 
 const unclosed = new FinalizationRegistry((folder: OpenFile) => {
-  if (folder.fd >= 0) closeSync(folder.fd);
-  folder.fd = -1;
+  if (folder.fd >= 0) closeSync(disown(folder));
 });
 
 // Bun's, so that it is an instance of fs.Dir; all that it does is done anew.
@@ -84,8 +84,7 @@ class OpenedDir extends (bunFs.Dir as unknown as new (fd: number, path: unknown,
   override closeSync(): void {
     this.#mustBeAlone();
     this.#forget();
-    closeSync(this.#folder.fd);
-    this.#folder.fd = -1;
+    closeSync(disown(this.#folder));
   }
 
   override async *[Symbol.asyncIterator](): NodeJS.AsyncIterator<Dirent> {

@@ -1,7 +1,7 @@
 // Owns the cases of workers.test.ts: the main thread with Workers beside it, each with a ring of its own.
 // Assumes workers.worker.ts. Never leaves a Worker: each case waits for their exit.
 
-import { closeSync, cpSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, cpSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import * as fs from "../../src/index.ts";
@@ -68,13 +68,14 @@ async function openDoorbell(fifo: string): Promise<void> {
 }
 
 await runCases({
-  /** Files that a Worker had open when it was terminated: one left, one closed by its number, which another has by then, and three that are their users': given away, opened as a number, a stream's. */
+  /** Files that a Worker had open when it was terminated: one left, one closed by its number, which another has by then, three that are their users': given away, opened as a number, a stream's; and a folder that was closed at once. */
   async left({ dir }: { dir: string }) {
+    mkdirSync(`${dir}/folder`);
     writeFileSync(
       `${dir}/worker.ts`,
-      `import { closeSync } from "node:fs";
+      `import { closeSync, readdirSync, readlinkSync } from "node:fs";
        import { parentPort } from "node:worker_threads";
-       const { open } = await import(${JSON.stringify(join(import.meta.dir, "../../src/index.ts"))});
+       const { open, opendir } = await import(${JSON.stringify(join(import.meta.dir, "../../src/index.ts"))});
        const names = ["left", "closed", "given"];
        const handles = await Promise.all(names.map((name) => open(${JSON.stringify(dir)} + "/" + name, "w+")));
        globalThis.handles = handles;
@@ -86,16 +87,21 @@ await runCases({
        const stream = createReadStream(path, { autoClose: false });
        const streamed = await new Promise((resolve) => stream.on("open", resolve));
        closeSync(fd);
-       parentPort.postMessage({ fd, left: handles[0].fd, users: [bunHandleOf(given).disown(), raw, streamed] });
+       const folder = await opendir(${JSON.stringify(dir)} + "/folder");
+       const isFolder = (number) => { try { return readlinkSync("/proc/self/fd/" + number) === folder.path; } catch {} };
+       const folderFd = Number(readdirSync("/proc/self/fd").find(isFolder));
+       folder.closeSync();
+       parentPort.postMessage({ fd, folderFd, left: handles[0].fd, users: [bunHandleOf(given).disown(), raw, streamed] });
        await Bun.sleep(1e9);`,
     );
     const worker = new Worker(`${dir}/worker.ts`);
     const message = await new Promise<any>((resolve, reject) => worker.on("message", resolve).on("error", reject));
     const others: number[] = [];
-    while (others.at(-1) !== message.fd && others.length < 50) others.push(openSync(`${dir}/other`, "w"));
+    const isTaken = (): boolean => [message.fd, message.folderFd].every((fd) => others.includes(fd));
+    while (!isTaken() && others.length < 50) others.push(openSync(`${dir}/folder`, "r"));
     await worker.terminate();
     for (let i = 0; i < 200 && openFds().has(message.left); i++) await Bun.sleep(10);
-    const seen = [message.left, message.fd, ...message.users].map((fd) => openFds().get(fd) ?? null);
+    const seen = [message.left, message.fd, message.folderFd, ...message.users].map((fd) => openFds().get(fd) ?? null);
     for (const fd of [...others, ...message.users]) closeSync(fd);
     return seen;
   },
