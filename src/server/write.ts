@@ -7,6 +7,7 @@ import { currentBackend } from "../backend/choose.ts";
 import { replaceBy } from "../durable/atomic.ts";
 import { makePath } from "../fs/mkdir-recursive.ts";
 import { open } from "../fs/open.ts";
+import { thenClose } from "../fs/whole-file.ts";
 import { FileHandle } from "../handle/file-handle.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import {
@@ -71,27 +72,23 @@ export async function write(dest: Destination, data: Writable, options: WriteOpt
       return;
     }
     const handle = await open(target, append ? "a" : "w", permissions);
-    try {
+    const fill = async (): Promise<void> => {
       // In order behind what is there: the kernel puts each write at the end.
       bytes = await writeChunks(handle, 0, chunks, { inOrder: append });
       throwIfAborted(signal);
       if (flush) await handle.sync();
-    } catch (error) {
-      await handle.close().catch(() => {});
-      throw error;
-    }
-    await handle.close();
+    };
+    await thenClose(handle, fill());
   };
   try {
-    await begin();
+    await begin().catch(async (error: NodeJS.ErrnoException) => {
+      if (!createPath || error.code !== "ENOENT" || error.syscall !== "open") throw error;
+      await makePath(currentBackend(), dirname(target), FOLDER_MODE);
+      await begin(); // nothing of the data had been taken
+    });
   } catch (error) {
-    const { code, syscall } = error as NodeJS.ErrnoException;
-    if (!createPath || code !== "ENOENT" || syscall !== "open") {
-      await chunks.return(undefined);
-      throw error;
-    }
-    await makePath(currentBackend(), dirname(target), FOLDER_MODE);
-    await begin(); // nothing of the data had been taken
+    await chunks.return(undefined);
+    throw error;
   }
   return bytes;
 }

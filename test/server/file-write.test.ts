@@ -108,6 +108,18 @@ describe("write, where it could go wrong", () => {
     expect(readFileSync(path, "utf8")).toBe("old");
   });
 
+  test("a source whose target can't be made is let go of", async () => {
+    for (const options of [{}, { append: true }, { atomic: true }, { createPath: false }]) {
+      const { promise: cancelled, resolve } = Promise.withResolvers<void>();
+      const stream = new ReadableStream({
+        pull: (controller) => controller.enqueue(new Uint8Array(10)),
+        cancel: () => resolve(),
+      });
+      expect(await code(write("/proc/nothing/file", stream, options))).toBe("ENOENT");
+      await cancelled;
+    }
+  });
+
   test("a file may be its own source, by any of its names", async () => {
     for (const source of [
       (path: string) => file(path),
