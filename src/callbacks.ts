@@ -25,7 +25,7 @@ import { callbackAt, callSoon, nothing, refusal, result, settle, type Values, wi
 import { errnoOf, systemError } from "./node/errors.ts";
 import { named, withLengths } from "./node/named.ts";
 import { FILE_MODE, parseFlags, parseMode } from "./node/open-flags.ts";
-import { statOptions } from "./node/options.ts";
+import { folderOptions, statOptions } from "./node/options.ts";
 import { toPath } from "./node/path.ts";
 import { numberOrCurrent, readCall, writeCall } from "./node/read-write-arguments.ts";
 import { roundDates } from "./node/rounded-dates.ts";
@@ -57,9 +57,9 @@ function refuseChunks(data: unknown): void {
 }
 
 function readdir(path: unknown, options?: unknown): Promise<unknown> {
-  const { recursive } = (options ?? {}) as { recursive?: unknown };
-  if (recursive !== undefined && recursive !== null) validateBoolean(recursive, "options.recursive");
-  return promises.readdir(path as string, options as object);
+  const given = typeof options === "object" && options !== null ? folderOptions(options) : null;
+  if (given !== null) validateBoolean(given.recursive ?? false, "options.recursive");
+  return promises.readdir(path as string, (given ?? options) as object);
 }
 
 /**

@@ -21,7 +21,7 @@ import { isAborted } from "../node/signal.ts";
 const MAX_QUEUE = 2048;
 
 type Change = node.FileChangeInfo<string | NonSharedBuffer>;
-type Given = fs.WatchOptions & { maxQueue?: number; overflow?: "ignore" | "error"; ignore?: unknown };
+type Given = fs.WatchOptions & { maxQueue: number; overflow: "ignore" | "error"; ignore: unknown };
 
 /**
  * Tells of changes of a file or folder until the signal is aborted or the loop is left. Beyond `maxQueue` (2048) changes
@@ -36,7 +36,7 @@ async function* watching(filename: fs.PathLike, options: unknown): AsyncGenerato
   const given = checkedOptions(options);
   const { signal } = given;
   if (isAborted(signal)) throw abortError(signal);
-  const queue = new Queue(given.maxQueue ?? MAX_QUEUE, given.overflow === "error");
+  const queue = new Queue(given.maxQueue, given.overflow === "error");
   const abort = (): void => queue.fail(abortError(signal));
   signal?.addEventListener("abort", abort);
   let watcher: fs.FSWatcher | null = null;
@@ -50,16 +50,17 @@ async function* watching(filename: fs.PathLike, options: unknown): AsyncGenerato
 }
 
 function checkedOptions(options: unknown): Given {
-  const given = (typeof options === "string" ? { encoding: options } : options) as Given;
+  const given = (typeof options === "string" ? { encoding: options } : options) as Partial<Given>;
   if (given === null || typeof given !== "object") throw invalidArgType("options", ["string", "Object"], options);
-  const { persistent = true, recursive = false, maxQueue = MAX_QUEUE, overflow = "ignore", encoding, signal } = given;
+  const { persistent = true, recursive = false, maxQueue = MAX_QUEUE, overflow = "ignore", ignore } = given;
+  const { encoding, signal } = given;
   validateBoolean(persistent, "options.persistent");
   validateBoolean(recursive, "options.recursive");
   validateInteger(maxQueue, "options.maxQueue");
   validateOneOf(overflow, "options.overflow", ["ignore", "error"]);
   validateAbortSignal(signal, "options.signal");
   if ((encoding as string) !== "buffer") validateEncoding(encoding);
-  return { ...given, persistent, recursive };
+  return { persistent, recursive, maxQueue, overflow, ignore, encoding, signal };
 }
 
 function start(path: string | Buffer, filename: fs.PathLike, given: Given, queue: Queue): fs.FSWatcher {

@@ -282,12 +282,12 @@ export class Root {
   async rm(name: Name, options: RmOptions = {}): Promise<void> {
     const checked = checkName(name);
     validateObject(options, "options");
-    const force = options.force === true;
+    const own = { ...options };
     try {
-      await this.#inParent(checked, (path) => rm(path as string, { ...options }));
+      await this.#inParent(checked, (path) => rm(path as string, own));
     } catch (error) {
       // The parent is missing, too.
-      if (!force || codeOf(error) !== "ENOENT") throw error;
+      if (own.force !== true || codeOf(error) !== "ENOENT") throw error;
     }
   }
 

@@ -53,7 +53,10 @@ describe("workers", () => {
   faultTest("what a terminated Worker had open is closed, and nobody else's file", { needs }, async () => {
     const input = folder();
     const seen = await runCase<unknown>(fixture, "left", { input, env });
-    expect(seen).toEqual([null, ...["folder", "folder", "given", "left", "left"].map((name) => `${input.dir}/${name}`)]);
+    expect(seen).toEqual([
+      null,
+      ...["folder", "folder", "given", "left", "left"].map((name) => `${input.dir}/${name}`),
+    ]);
   });
 
   faultTest("two copies of the package do not know each other", { needs }, async () => {
