@@ -11,6 +11,7 @@ import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
 import { later } from "../node/loading.ts";
 import { done, inSteps, type Steps, settled } from "../node/steps.ts";
 import { bytesOf } from "../node/views.ts";
+import { acquireLeased } from "../ring/lease.ts";
 import type { Backend, OpenFile, Path, WriteFileOptions } from "./interface.ts";
 import { closeAfter, readToEnd, truncatesLate, writingAll } from "./loops.ts";
 import { enterPool, leavePool } from "./node-pool.ts";
@@ -90,28 +91,44 @@ export function writeWhole(
   data: View,
   flags: number,
   mode: number,
-  { signal, flush = false, progress = { bytesWritten: 0 }, isOwned = false }: WriteFileOptions,
+  options: WriteFileOptions,
 ): Promise<void> {
   return inSteps(function* (): Steps<void> {
-    throwIfAborted(signal);
-    // Bun's own writeFile keeps the data by itself.
-    const bytes = isOwned || (!signal && !flush) ? bytesOf(data) : copying().bytesAtCall(data);
-    const { byteLength } = bytes;
-    // Bun's own writeFile resolves over a sync that failed.
-    if (!signal && !flush && (yield* done(writeAtOnce(path, bytes, flags, mode)))) return;
-    const truncates = truncatesLate(flags, bytes.byteLength);
-    const file = yield* done(backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode));
+    throwIfAborted(options.signal);
+    const lease = options.isOwned ? null : acquireLeased(data);
     try {
-      // Taken while the file was being opened: an empty file would be no error.
-      if (bytes.byteLength !== byteLength) throw dataTaken();
-      yield* writeOpened(backend, file, bytes, truncates, flush, signal, progress);
-    } catch (error) {
-      yield* settled(backend.close(file));
-      throw error;
+      yield* writingWhole(backend, path, data, flags, mode, options);
+    } finally {
+      lease?.release();
     }
-    yield* done(backend.close(file));
-    throwIfAborted(signal);
   });
+}
+
+function* writingWhole(
+  backend: Backend,
+  path: Path,
+  data: View,
+  flags: number,
+  mode: number,
+  { signal, flush = false, progress = { bytesWritten: 0 }, isOwned = false }: WriteFileOptions,
+): Steps<void> {
+  // Bun's own writeFile keeps the data by itself.
+  const bytes = isOwned || (!signal && !flush) ? bytesOf(data) : copying().bytesAtCall(data);
+  const { byteLength } = bytes;
+  // Bun's own writeFile resolves over a sync that failed.
+  if (!signal && !flush && (yield* done(writeAtOnce(path, bytes, flags, mode)))) return;
+  const truncates = truncatesLate(flags, bytes.byteLength);
+  const file = yield* done(backend.open(path, truncates ? flags & ~bunFs.constants.O_TRUNC : flags, mode));
+  try {
+    // Taken while the file was being opened: an empty file would be no error.
+    if (bytes.byteLength !== byteLength) throw dataTaken();
+    yield* writeOpened(backend, file, bytes, truncates, flush, signal, progress);
+  } catch (error) {
+    yield* settled(backend.close(file));
+    throw error;
+  }
+  yield* done(backend.close(file));
+  throwIfAborted(signal);
 }
 
 /**

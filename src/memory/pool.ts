@@ -121,8 +121,11 @@ export class BufferPool {
   readonly #lost: FinalizationRegistry<{ block: Block; generation: number }>;
   /** Blocks whose memory a user took away (ArrayBuffer.transfer): never lent again. */
   #taken = 0;
-  /** Blocks whose lease was collected while their memory was not: it was handed on, and may come back yet. */
-  readonly #handedOn = new Set<Block>();
+  /**
+   * Blocks whose lease has ended while somebody else has their memory, which may come back yet, and whether the lease was lost: its
+   * memory was handed on. Else something that is not ours is at work on it: one of Bun's own functions.
+   */
+  readonly #handedOn = new Map<Block, boolean>();
   #lookMs = LOOK_MS;
   #looking = false;
   #closed = false;
@@ -149,7 +152,7 @@ export class BufferPool {
     for (let index = count - 1; index >= 0; index--) this.#free.push(new Block(index));
     this.#lost = new FinalizationRegistry(({ block, generation }) => {
       if (block.generation !== generation) return;
-      this.#handedOn.add(block);
+      this.#handedOn.set(block, true);
       this.#recoverLost();
     });
   }
@@ -247,8 +250,15 @@ export class BufferPool {
   #takeBack(block: Block, buffer: ArrayBuffer): void {
     if (buffer.detached) return this.#giveUp(block);
     // The same memory under a new object: every view of the lease is empty from here on.
-    block.buffer = buffer.transfer();
-    this.#makeAvailable(block);
+    const same = buffer.transfer();
+    if (buffer.detached) {
+      block.buffer = same;
+      return this.#makeAvailable(block);
+    }
+    // It is pinned, and that is a copy, which the kernel does not know.
+    block.generation++;
+    this.#handedOn.set(block, false);
+    this.#recoverLost();
   }
 
   #giveUp(block: Block): void {
@@ -265,10 +275,11 @@ export class BufferPool {
   /** Takes back the memory of lost leases, unless somebody has it: a lease's ArrayBuffer may be handed on, the lease not. */
   #recoverLost(): void {
     if (this.#closed) return this.#freeIfDone();
-    for (const block of this.#handedOn) {
+    for (const [block, isLost] of this.#handedOn) {
       if (this.#region.isHeld(block.index)) continue;
       this.#handedOn.delete(block);
-      this.#recover(block);
+      if (isLost) this.#recover(block);
+      else this.#makeAvailable(block);
     }
     this.#lookAgain();
   }

@@ -25,9 +25,15 @@ const list: readonly Mutant[] = [
       ],
       ["data that was taken away makes an empty file", "if (bytes.byteLength !== byteLength) throw dataTaken();", ""],
       [
+        "memory of a pool is lent on while it is written",
+        "const lease = options.isOwned ? null : acquireLeased(data);",
+        "const lease = data === null ? acquireLeased(data) : null;",
+        { tests: ["unit/pool"] },
+      ],
+      [
         "the descriptor stays open after a failure",
-        "    yield* settled(backend.close(file));\n      throw error;",
-        "    throw error;",
+        "  yield* settled(backend.close(file));\n    throw error;",
+        "  throw error;",
       ],
       [
         "a failed write leaves the file as Bun has left it",

@@ -299,8 +299,13 @@ const list: readonly Mutant[] = [
     ],
     [
       "an old lease's views lead to the next one's bytes",
-      "block.buffer = buffer.transfer();",
-      "block.buffer = buffer;",
+      "const same = buffer.transfer();\n    if (buffer.detached) {",
+      "const same = buffer;\n    if (!buffer.detached) {",
+    ],
+    [
+      "the copy of a pinned buffer is lent as the ring's memory",
+      "buffer.transfer();\n    if (buffer.detached) {",
+      "buffer.transfer();\n    if (same.byteLength >= 0) {",
     ],
     ["memory that was taken away is lent", "if (buffer.detached) return this.#giveUp(block);", "", { on }],
     ["an abort leaves its place in the line", "this.#waiting.splice(this.#waiting.indexOf(waiter), 1);", ""],

@@ -1,10 +1,11 @@
 // Owns BufferPool as its callers see it: sizes, alignment, the line of waiters, what a lease is after its end, wrong options.
-// Assumes one backend per process. What happens with operations in flight and with lost leases is test/lifetime's.
+// Assumes one backend per process. What happens with operations on handles in flight and with lost leases is test/lifetime's.
 
 import { ptr } from "bun:ffi";
 import { describe, expect, test } from "bun:test";
+import { closeSync, constants, openSync, promises, readFileSync, readSync } from "node:fs";
 import { BufferPool } from "../../src/memory/pool.ts";
-import { open } from "../../src/promises.ts";
+import { open, writeFile } from "../../src/promises.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -110,6 +111,57 @@ describe("after its end a lease", () => {
       lease.release();
     }
     expect(pool.available).toBe(1);
+  });
+});
+
+describe("memory that a whole file is written from", () => {
+  const size = 1 << 20;
+  const options: Record<string, () => object> = {
+    plainly: () => ({}),
+    "with flush": () => ({ flush: true }),
+    "with a signal": () => ({ signal: new AbortController().signal }),
+  };
+  for (const [title, how] of Object.entries(options)) {
+    for (const length of [size, 1000])
+      test(`is lent to nobody else meanwhile: ${length} bytes, ${title}`, async () => {
+        using pool = new BufferPool({ size, count: 1 });
+        for (let round = 0; round < 10; round++) {
+          const lease = await pool.acquire();
+          lease.bytes.fill(round + 1);
+          const path = tmp.path();
+          const writing = writeFile(path, lease.bytes.subarray(0, length), how());
+          lease.release();
+          expect(pool.tryAcquire()).toBeNull();
+          await writing;
+          expect(readFileSync(path).equals(Buffer.alloc(length, round + 1))).toBe(true);
+          using again = await pool.acquire();
+          await using handle = await open(path, "r");
+          expect((await handle.read(again.bytes, 0, length, 0)).bytesRead).toBe(length); // the memory that the ring knows
+        }
+      });
+  }
+
+  test("by Bun's own function is lent again when that has let it go", async () => {
+    using pool = new BufferPool({ size, count: 1 });
+    const fifo = tmp.fifo();
+    const reader = openSync(fifo, constants.O_RDWR);
+    const write = (): Promise<void> => {
+      using lease = pool.tryAcquire()!;
+      lease.bytes.fill(7);
+      return promises.writeFile(fifo, lease.bytes);
+    };
+    const writing = write();
+    const next = pool.acquire();
+    const into = Buffer.alloc(size);
+    for (let at = 0; at < size; at += readSync(reader, into, at, size - at, null)) await Bun.sleep(0);
+    closeSync(reader);
+    await writing;
+    expect(into.equals(Buffer.alloc(size, 7))).toBe(true);
+    const collecting = setInterval(() => Bun.gc(true), 10);
+    using again = await next;
+    clearInterval(collecting);
+    await using handle = await open(tmp.file(into), "r");
+    expect((await handle.read(again.bytes, 0, size, 0)).bytesRead).toBe(size);
   });
 });
 
