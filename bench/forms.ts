@@ -96,7 +96,7 @@ const APART: Record<string, Way> = {
     let parts = 0;
     for (let part = await form.next(); part !== null; part = await form.next(), parts++) {
       if (part.filename === null) await form.text(MIB);
-      else for await (const _ of form.content());
+      else for await (const _ of form.content(1024 * MIB, "file"));
     }
     return parts;
   },

@@ -1,5 +1,5 @@
 // A multipart/form-data body (RFC 7578, 2046) cut at its boundaries while it comes: what each part says of itself, and its content in
-// pieces. Holds what may be the beginning of a boundary, or a part's headers, and no more.
+// chunks. Holds what may be the beginning of a boundary, or a part's headers, and no more.
 // Assumes nothing of the client: every size has its limit, and what is malformed is refused.
 
 import { type BodyReader, ReceiveError } from "./intake.ts";
@@ -150,12 +150,12 @@ export class Form {
 
   /** Goes to the next part, and tells what its headers say; null at the form's end. */
   async next(): Promise<PartHeader | null> {
-    if (this.#inPart) for await (const _ of this.content());
+    if (this.#inPart) for await (const _ of this.#untilDelimiter());
     if (this.#isFirst) {
       // A preamble may stand before the first boundary (RFC 2046 5.1.1).
       let skipped = 0;
-      for await (const piece of this.#untilDelimiter()) {
-        skipped += piece.length;
+      for await (const chunk of this.#untilDelimiter()) {
+        skipped += chunk.length;
         if (skipped > this.#limits.headerBytes) throw malformed("no boundary is found");
       }
       this.#isFirst = false;
@@ -210,22 +210,20 @@ export class Form {
       this.#leave(end);
       return text;
     }
-    const pieces: Buffer[] = [];
-    let bytes = 0;
-    for await (const piece of this.content()) {
-      bytes += piece.length;
-      if (bytes > limit) throw tooMuch("bytes in a field", limit);
-      pieces.push(Buffer.from(piece));
-    }
-    return Buffer.concat(pieces, bytes).toString();
+    const chunks: Buffer[] = [];
+    for await (const chunk of this.content(limit, "field")) chunks.push(Buffer.from(chunk));
+    return Buffer.concat(chunks).toString();
   }
 
-  /** The part's content, in pieces, each for as long as the next has not been asked for. */
-  async *content(): AsyncGenerator<Buffer> {
-    for await (const piece of this.#untilDelimiter()) {
-      const skip = Math.min(this.#skip, piece.length);
+  /** The part's content, in chunks, each for as long as the next has not been asked for; refused where it is too long for its kind. */
+  async *content(limit: number, kind: "field" | "file"): AsyncGenerator<Buffer> {
+    let bytes = 0;
+    for await (const chunk of this.#untilDelimiter()) {
+      const skip = Math.min(this.#skip, chunk.length);
       this.#skip -= skip;
-      if (piece.length > skip) yield skip === 0 ? piece : piece.subarray(skip);
+      bytes += chunk.length - skip;
+      if (bytes > limit) throw tooMuch(`bytes in a ${kind}`, limit);
+      if (chunk.length > skip) yield skip === 0 ? chunk : chunk.subarray(skip);
     }
   }
 
@@ -235,17 +233,16 @@ export class Form {
     for (;;) {
       const at = this.#bytes.indexOf(delimiter);
       if (at >= 0) {
-        const piece = this.#bytes.subarray(0, at);
-        if (at > 0) yield piece;
+        if (at > 0) yield this.#bytes.subarray(0, at);
         this.#leave(at);
         return;
       }
       // All but what may be a delimiter's beginning.
       const sure = this.#bytes.length - most;
       if (sure > 0) {
-        const piece = this.#bytes.subarray(0, sure);
+        const chunk = this.#bytes.subarray(0, sure);
         this.#bytes = this.#bytes.subarray(sure);
-        yield piece;
+        yield chunk;
       }
       // All else has been taken by now: the chunk's memory may go.
       const rest = Buffer.from(this.#bytes);

@@ -4,6 +4,7 @@
 
 import { abortable } from "../node/abort.ts";
 import { codedError, invalidArgType } from "../node/arguments.ts";
+import { isAborted } from "../node/signal.ts";
 import { bytesOf } from "../node/views.ts";
 import { OwnChunks, ownChunks } from "./own-chunks.ts";
 import { StreamReader } from "./stream-reader.ts";
@@ -87,15 +88,17 @@ export async function wholeBody(
 /** A body's chunks. */
 export class BodyReader {
   readonly #reader: StreamReader | OwnChunks;
+  readonly #signal: AbortSignal | undefined;
 
   constructor(body: ReadableStream<Uint8Array>, signal: AbortSignal | undefined) {
+    this.#signal = signal;
     this.#reader = ownChunks(body, signal) ?? new StreamReader(body, signal);
   }
 
   /** The next chunk, or null at the body's end. */
   async read(): Promise<Uint8Array | null> {
     const { done, value } = await this.#reader.next().catch((error: unknown) => {
-      throw this.#reader.isAborted ? error : brokenOff(error);
+      throw isAborted(this.#signal) ? error : brokenOff(error);
     });
     if (done) return null;
     // A stream that the program made itself may give anything.

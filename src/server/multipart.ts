@@ -133,20 +133,11 @@ async function store(form: Form, root: Root, name: string, limit: number, durabi
   try {
     await inParentOf(root, checkName(name), (path) =>
       replaceBy(String(path), { durability, overwrite: false }, async (handle) => {
-        bytes = await writeChunks(handle, 0, limited(form.content(), limit));
+        bytes = await writeChunks(handle, 0, form.content(limit, "file"));
       }),
     );
   } catch (error) {
     throw received(error);
   }
   return bytes;
-}
-
-async function* limited(content: AsyncIterable<Uint8Array>, limit: number): AsyncGenerator<Uint8Array> {
-  let bytes = 0;
-  for await (const piece of content) {
-    bytes += piece.length;
-    if (bytes > limit) throw tooMuch("bytes in a file", limit);
-    yield piece;
-  }
 }

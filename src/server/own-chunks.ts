@@ -4,7 +4,7 @@
 
 import { Readable } from "node:stream";
 import { throwIfAborted } from "../node/abort.ts";
-import { isAborted, offAbort, onAbort } from "../node/signal.ts";
+import { offAbort, onAbort } from "../node/signal.ts";
 
 type Next = { done: boolean; value?: unknown };
 
@@ -41,10 +41,6 @@ export class OwnChunks {
     if (signal !== undefined) onAbort(signal, this.#stop);
   }
 
-  get isAborted(): boolean {
-    return isAborted(this.#signal);
-  }
-
   #take(chunk: unknown): void {
     const waiter = this.#waiter;
     if (waiter === null) {
@@ -68,15 +64,11 @@ export class OwnChunks {
 
   /** The next chunk; `done` at the end. Rejects with Bun's error where the client broke off, and with an AbortError. */
   async next(): Promise<Next> {
-    let next: Next;
     try {
-      next = await this.#next();
-    } catch (error) {
+      return await this.#next();
+    } finally {
       throwIfAborted(this.#signal);
-      throw error;
     }
-    throwIfAborted(this.#signal);
-    return next;
   }
 
   #next(): Next | Promise<Next> {

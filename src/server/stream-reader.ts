@@ -2,7 +2,7 @@
 // Assumes that nobody else reads the stream. Never holds a chunk.
 
 import { throwIfAborted } from "../node/abort.ts";
-import { isAborted, offAbort, onAbort } from "../node/signal.ts";
+import { offAbort, onAbort } from "../node/signal.ts";
 
 export class StreamReader {
   readonly #reader: ReadableStreamDefaultReader<unknown>;
@@ -18,23 +18,18 @@ export class StreamReader {
     if (signal !== undefined) onAbort(signal, this.#stop);
   }
 
-  get isAborted(): boolean {
-    return isAborted(this.#signal);
-  }
-
   /** The next chunk; `done` at the stream's end. Rejects with the stream's own error, and with an AbortError. */
   async next(): Promise<{ done: boolean; value?: unknown }> {
-    let result: { done: boolean; value?: unknown };
     try {
-      result = await this.#reader.read();
+      const result = await this.#reader.read();
+      this.#ended ||= result.done;
+      return result;
     } catch (error) {
       this.#ended = true;
-      throwIfAborted(this.#signal);
       throw error;
+    } finally {
+      throwIfAborted(this.#signal);
     }
-    throwIfAborted(this.#signal);
-    if (result.done) this.#ended = true;
-    return result;
   }
 
   /** Lets go of the stream; what has not been read of it is not wanted any more. */

@@ -324,7 +324,7 @@ const list: readonly Mutant[] = [
       'Math.max(filename.lastIndexOf("/"), filename.lastIndexOf("\\\\")) + 1',
       "0",
     ],
-    ["a field has no limit", 'if (bytes > limit) throw tooMuch("bytes in a field", limit);', ""],
+    ["a part has no limit", "if (bytes > limit) throw tooMuch(`bytes in a ${kind}`, limit);", ""],
   ]),
 ];
 
