@@ -8,6 +8,8 @@ import { finishAtExit } from "../node/exit.ts";
 import { lateRejection } from "../node/late-error.ts";
 
 type Failure = NodeJS.ErrnoException;
+/** What folders are made by. */
+type Maker = Pick<Backend, "mkdir" | "stat">;
 
 /** Failures that no folder above could mend, nor a folder that is already there excuse. */
 const FINAL = new Set(["EACCES", "ENOSPC", "ENOTDIR", "EPERM"]);
@@ -35,7 +37,7 @@ async function makeAll(backend: Backend, path: Path, mode: number): Promise<stri
 const isTidy = (path: string): boolean => !/\/\/|\/$|(^|\/)\.\.?(\/|$)/.test(path);
 
 /** One call for each folder, and a second one where those above it are missing. */
-async function makeEach(backend: Backend, path: Path, mode: number): Promise<string | undefined> {
+export async function makeEach(backend: Maker, path: Path, mode: number): Promise<string | undefined> {
   // The bytes as characters, so that the one code cuts both kinds of path at their slashes.
   const whole = typeof path === "string" ? path : path.toString("latin1");
   const native = (part: string): Path => (typeof path === "string" ? part : Buffer.from(part, "latin1"));
@@ -59,7 +61,7 @@ async function makeEach(backend: Backend, path: Path, mode: number): Promise<str
 
 const failed = (errno: number, path: Path): Promise<never> => lateRejection(() => systemError(errno, "mkdir", path));
 
-function tryMake(backend: Backend, path: Path, mode: number): Promise<Failure | null> {
+function tryMake(backend: Maker, path: Path, mode: number): Promise<Failure | null> {
   return backend.mkdir(path, mode).then(
     () => null,
     (error: Failure) => error,
@@ -67,13 +69,7 @@ function tryMake(backend: Backend, path: Path, mode: number): Promise<Failure | 
 }
 
 /** Throws unless the folder that mkdir could not make is there. */
-async function mustBeFolder(
-  backend: Backend,
-  part: Path,
-  isWhole: boolean,
-  path: Path,
-  failure: Failure,
-): Promise<void> {
+async function mustBeFolder(backend: Maker, part: Path, isWhole: boolean, path: Path, failure: Failure): Promise<void> {
   if (typeof failure.errno !== "number") throw failure;
   if (FINAL.has(failure.code!)) return failed(failure.errno, path);
   const stats = await backend.stat(part, false).catch((error: Failure) => error);

@@ -11,6 +11,7 @@ import { type AtomicOptions, writeFileAtomic } from "../durable/atomic.ts";
 import { sweepOnce } from "../durable/temporary.ts";
 import { readdir } from "../fs/directory.ts";
 import { direntsOf } from "../fs/dirent.ts";
+import { makeEach } from "../fs/mkdir-recursive.ts";
 import { adopt } from "../fs/open.ts";
 import { opendir } from "../fs/opendir.ts";
 import { thenClose } from "../fs/whole-file.ts";
@@ -247,35 +248,10 @@ export class Root {
     validateObject(options, "options");
     const { recursive = false, mode } = options;
     const bits = parseMode(mode, "mode", FOLDER_MODE);
-    if (!recursive) {
-      await this.#inParent(checked, (path) => this.#backend.mkdir(path, bits));
-      return undefined;
-    }
-    return this.#makePath(checked, bits);
-  }
-
-  async #makePath(name: string | Buffer, mode: number): Promise<string | undefined> {
-    let above: string | undefined;
-    const make = (): Promise<void> => this.#inParent(name, (path) => this.#backend.mkdir(path, mode));
-    try {
-      await make();
-      return String(name);
-    } catch (error) {
-      if (codeOf(error) === "EEXIST") {
-        if ((await this.#stat(name, 0)).isDirectory()) return undefined;
-        throw error;
-      }
-      const { folder } = splitName(name);
-      if (codeOf(error) !== "ENOENT" || String(folder) === ".") throw error;
-      above = await this.#makePath(folder, mode);
-    }
-    try {
-      await make();
-    } catch (error) {
-      // Somebody else has made it meanwhile.
-      if (codeOf(error) !== "EEXIST" || !(await this.#stat(name, 0)).isDirectory()) throw error;
-    }
-    return above ?? String(name);
+    const make = (part: Path): Promise<void> => this.#inParent(part, (path) => this.#backend.mkdir(path, bits));
+    if (recursive) return makeEach({ mkdir: make, stat: (part) => this.#stat(part, 0) }, checked, bits);
+    await make(checked);
+    return undefined;
   }
 
   /** Removes a file, a link or, with `recursive`, a folder with all in it. The root itself is refused (EINVAL). */
