@@ -330,8 +330,8 @@ export function dataTaken(): Error {
   return codedError(TypeError, "ERR_INVALID_STATE", "The data was detached or resized while it was written");
 }
 
-/** What a transfer whose buffer was taken away meanwhile rejects with. */
-export function bufferTaken(syscall: string): Error {
-  const message = `The buffer was detached or resized while a ${syscall} used it; its contents are undefined`;
+/** What a transfer whose buffer was taken away meanwhile rejects with; `user` is its system call, or a ring. */
+export function bufferTaken(user: string): Error {
+  const message = `The buffer was detached or resized while a ${user} used it; its contents are undefined`;
   return codedError(TypeError, "ERR_INVALID_STATE", message);
 }

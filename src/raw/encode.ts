@@ -3,6 +3,7 @@
 // names and vectors into shim memory; the user's views it keeps and watches. It never submits.
 
 import type { OpenFile } from "../backend/interface.ts";
+import { MAX_VECTOR } from "../backend/loops.ts";
 import { FileHandle, fileOf } from "../handle/file-handle.ts";
 import { SQE_WORDS } from "../kernel/abi.ts";
 import { stableAddress } from "../kernel/address.ts";
@@ -45,7 +46,6 @@ export interface DraftContext {
 }
 
 const TWO_32 = 4294967296;
-const IOV_MAX = 1024;
 const OPEN_HOW_BYTES = 24;
 /** IORING_ASYNC_CANCEL_ flags. */
 const [CANCEL_FD, CANCEL_FD_FIXED] = [2, 8];
@@ -326,7 +326,7 @@ export class Draft {
   }
 
   #vector(buffers: readonly View[], cell: Cell): number {
-    if (buffers.length > IOV_MAX) throw outOfRange("sqe.buffers.length", `<= ${IOV_MAX}`, buffers.length);
+    if (buffers.length > MAX_VECTOR) throw outOfRange("sqe.buffers.length", `<= ${MAX_VECTOR}`, buffers.length);
     for (const view of buffers) this.#keep(view, "sqe.buffers");
     const { address, memory } = putVector(cell, buffers);
     this.#kept.push(memory);

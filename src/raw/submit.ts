@@ -5,7 +5,7 @@
 import type { OpenFile } from "../backend/interface.ts";
 import { SQE_WORDS } from "../kernel/abi.ts";
 import { Opcode, type OpcodeName, SqeFlag } from "../kernel/sqe.ts";
-import { codedError, invalidArgValue, outOfRange } from "../node/arguments.ts";
+import { bufferTaken, invalidArgValue, outOfRange } from "../node/arguments.ts";
 import { ECANCELED } from "../node/errno.ts";
 import { abortError } from "../node/errors.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
@@ -214,7 +214,7 @@ export class Runner {
     this.#unname(draft);
     draft.release();
     this.thread.ring.operations.releaseMany(operation);
-    if (!intact) return reject(memoryTaken());
+    if (!intact) return reject(bufferTaken("ring"));
     try {
       const value = run.settle(results, run.flags);
       if (run.aborted) reject(abortError(signal!));
@@ -267,9 +267,4 @@ function checkLinks(draft: Draft, sqEntries: number): void {
     if (linked && i === draft.count - 1)
       throw invalidArgValue("sqe.flags", linked, "must not link the last SQE: what would follow is somebody else's");
   }
-}
-
-function memoryTaken(): Error {
-  const message = "The memory was detached or resized while the kernel used it; its contents are undefined";
-  return codedError(TypeError, "ERR_INVALID_STATE", message);
 }

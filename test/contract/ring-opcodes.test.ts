@@ -324,7 +324,7 @@ describeUnless(backend !== "io_uring" && "no ring", "opcodes", () => {
   });
 
   opcodeTest(["FIXED_FD_INSTALL", "FILES_UPDATE"], async () => {
-    const slot = await ring.takeSlot();
+    const slot = await ring.acquireDirect();
     const path = tmp.file(DATA);
     expect(await result({ opcode: Opcode.OPENAT, path, fileIndex: slot })).toBe(0);
     const buffer = Buffer.alloc(100);
@@ -338,7 +338,7 @@ describeUnless(backend !== "io_uring" && "no ring", "opcodes", () => {
     closeSync(fd); // the table keeps the file open
     expect(await result({ opcode: Opcode.READ, fd: slot, flags: SqeFlag.FIXED_FILE, buffer, offset: 0 })).toBe(100);
     expect(buffer.equals(DATA.subarray(0, 100))).toBe(true);
-    await ring.giveSlot(slot);
+    await ring.releaseDirect(slot);
     await expect(submit({ opcode: Opcode.READ, fd: slot, flags: SqeFlag.FIXED_FILE, buffer })).rejects.toThrow(
       "acquireDirect()",
     );

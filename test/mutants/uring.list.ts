@@ -378,7 +378,11 @@ const list: readonly Mutant[] = [
     ],
   ]),
   ...inFile("backend/uring/read-batch.ts", { on, tests: ["unit/batch", "fault/told"] }, [
-    ["a batch whose memory was taken resolves", "if (intact) return resolve(results);", "return resolve(results);"],
+    [
+      "a batch whose memory was taken resolves",
+      "if (intact) resolve(results);",
+      "if (intact || true) resolve(results);",
+    ],
     [
       "one read that was interrupted is told",
       "(res === EINTR || (res === EAGAIN && mayRetry(operation, batch)))",

@@ -115,7 +115,7 @@ describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
     "refuses chains of more files than can be had, and keeps its own functions going",
     async () => {
       const ring = Ring.current();
-      const slots = await Promise.all(Array.from({ length: 128 }, () => ring.takeSlot()));
+      const slots = await Promise.all(Array.from({ length: 128 }, () => ring.acquireDirect()));
       const chainOf = (count: number) => {
         let chain: any = ring.chain();
         for (let i = 0; i < count; i++) chain = chain.openDirect("/proc/self/cmdline").close();
@@ -130,7 +130,7 @@ describeUnless(backend !== "io_uring" && "no ring", "the shared ring", () => {
       );
       controller.abort();
       expect(await soon(waiting)).toBe("ABORT_ERR");
-      await Promise.all(slots.map((slot) => ring.giveSlot(slot)));
+      await Promise.all(slots.map((slot) => ring.releaseDirect(slot)));
       expect(await soon(other)).toEqual([0, 0]);
     },
   );

@@ -227,12 +227,12 @@ describeUnless(backend !== "io_uring" && "no ring", "Ring", () => {
   });
 
   testUnless(lacking("direct descriptors"), "lends direct descriptors, at most half of them", async () => {
-    const slots = await Promise.all(Array.from({ length: 128 }, () => Ring.current().takeSlot()));
+    const slots = await Promise.all(Array.from({ length: 128 }, () => Ring.current().acquireDirect()));
     expect(new Set(slots).size).toBe(128);
-    expect((await refusal(Ring.current().takeSlot()))[0]).toBe("ENFILE");
-    await Promise.all(slots.map((slot) => Ring.current().giveSlot(slot)));
-    expect((await refusal(Ring.current().giveSlot(slots[0]!)))[0]).toBe("EBADF");
-    await Ring.current().giveSlot(await Ring.current().takeSlot());
+    expect((await refusal(Ring.current().acquireDirect()))[0]).toBe("ENFILE");
+    await Promise.all(slots.map((slot) => Ring.current().releaseDirect(slot)));
+    expect((await refusal(Ring.current().releaseDirect(slots[0]!)))[0]).toBe("EBADF");
+    await Ring.current().releaseDirect(await Ring.current().acquireDirect());
   });
 
   test("a ring of one's own closes, the shared one does not", async () => {

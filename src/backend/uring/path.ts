@@ -122,10 +122,7 @@ export function openBeneath(dir: number, path: Path, flags: number, mode: number
   const opening = operation.state as Opening;
   stageAgain(operation, () => {
     const t = thread();
-    words.fill(0, how, how + OPEN_HOW_BYTES / 4);
-    words[how] = flags | O_CLOEXEC;
-    words[how + 2] = mode;
-    words[how + 4] = resolve;
+    words.set([flags | O_CLOEXEC, 0, mode, 0, resolve, 0], how);
     // A folder on a remote file system may be asked for anything below it; so may one that such a mount hangs in.
     const flag = opening.waits || t.mounts.any ? SqeFlag.ASYNC : 0;
     stage(t, operation, Opcode.OPENAT2, flag, dir, at + CELL_HALF, opening.address, OPEN_HOW_BYTES, 0);

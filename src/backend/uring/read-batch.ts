@@ -5,7 +5,7 @@
 import { SQE_WORDS } from "../../kernel/abi.ts";
 import { stableAddress } from "../../kernel/address.ts";
 import { Opcode, SqeFlag, setBufferIndex, writeSqe } from "../../kernel/sqe.ts";
-import { codedError } from "../../node/arguments.ts";
+import { bufferTaken } from "../../node/arguments.ts";
 import { EAGAIN, EINTR } from "../../node/errno.ts";
 import { abortError, closedError } from "../../node/errors.ts";
 import { isAborted, offAbort, onAbort } from "../../node/signal.ts";
@@ -150,9 +150,8 @@ function settle(operation: Operation, batch: Batch): void {
   batch.held.release();
   if (--file.inFlight === 0 && file.closing !== null) file.closing();
   if (batch.error !== null) return; // rejected when the signal fired
-  if (intact) return resolve(results);
-  const message = "The memory was detached or resized while reads used it; its contents are undefined";
-  reject(codedError(TypeError, "ERR_INVALID_STATE", message));
+  if (intact) resolve(results);
+  else reject(bufferTaken("read"));
 }
 
 /** On abort: rejects at once, stages no more, asks the kernel to cancel; the slot is free at the last CQE. */
