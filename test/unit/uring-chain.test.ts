@@ -12,7 +12,10 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
+  rmSync,
   statSync,
+  writeFile as writeFileInThread,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -45,7 +48,7 @@ function file(content: string | Uint8Array = "content"): string {
   return path;
 }
 
-/** A FIFO that somebody holds open, so that opening it waits for nobody and reading it waits for data. */
+/** A FIFO held open: opening it waits for nobody, reading it for data. */
 function fifo(): { path: string; fd: number } {
   const path = join(dir, `fifo-${names++}`);
   run("mkfifo", path);
@@ -304,6 +307,22 @@ testUnless(
     expect([existsSync(target), t.ring.operations.used, t.ring.poisoned]).toEqual([false, 0, null]);
   },
 );
+
+test("what a FIFO gives in parts is whole, also when its name is gone, or another file's", async () => {
+  const data = patternBytes(300_000); // more than the chain's first read can take: its second brings something, too
+  for (const change of [() => {}, rmSync, (path: string) => renameSync(file(Buffer.alloc(500_000)), path)]) {
+    const { path, fd } = fifo();
+    while (thread().direct.size > 0 && thread().direct.isSpent) await Bun.sleep(50); // direct descriptors close late
+    thread().readBuffers.expected = 4096;
+    const warm = read(file()); // the first of a turn goes by plain calls
+    const reading = read(path);
+    await warm;
+    change(path);
+    await new Promise((resolve) => void writeFileInThread(fd, data, resolve));
+    closeSync(fd);
+    expect((await reading).equals(data)).toBe(true);
+  }
+});
 
 test("an open handle's path of more than 255 bytes opens, fails and is said as it was given", async () => {
   const long = join(dir, "x".repeat(200), "y".repeat(200));

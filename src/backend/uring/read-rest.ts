@@ -6,6 +6,7 @@ import type { BigIntStats, Stats } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
 import { type Address, sharedMemory } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
+import { ESPIPE } from "../../node/errno.ts";
 import { systemError } from "../../node/errors.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../../node/limits.ts";
 import type { RingThread } from "../../ring/context.ts";
@@ -97,7 +98,10 @@ export class Rest {
         }
       }
     }
-    // Before 6.8 only the path can be asked: a hint, what is read is what the descriptor gives.
+    // Before 6.8 the descriptor itself says no more than that it is a pipe's, which takes no advice.
+    const advised = await run(t, Opcode.FADVISE, "read", 0, source, 0, 0, 0, null, null);
+    if (advised === ESPIPE) return { seekable: false, size: 0 };
+    // The rest only the path can be asked, which may be another file's by now: a hint, what is read is what the descriptor gives.
     try {
       const stats = await stat(path, false);
       return { seekable: stats.isFile(), size: regularSize(stats) };
