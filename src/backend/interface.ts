@@ -6,7 +6,7 @@ import type { BigIntStats, Stats } from "node:fs";
 import type { Written } from "../node/abort.ts";
 import type { FileInfo } from "../node/file-info.ts";
 
-/** A validated path: a string without NUL, or raw bytes without NUL (which need not be UTF-8). */
+/** A validated path: a string without NUL, or raw bytes without NUL (which need not be UTF-8) that nobody changes. */
 export type Path = string | Buffer;
 
 /**

@@ -23,6 +23,7 @@ import { join } from "node:path";
 import { uringBackend } from "../../src/backend/uring/backend.ts";
 import { copySmall } from "../../src/backend/uring/copy-small.ts";
 import { parseFlags } from "../../src/node/open-flags.ts";
+import { toPath } from "../../src/node/path.ts";
 import { existingThread, type RingThread, ringThread } from "../../src/ring/context.ts";
 import { DirectTable } from "../../src/ring/direct-descriptors.ts";
 import { run } from "../helpers/mounts.ts";
@@ -149,7 +150,7 @@ test("a path in a Buffer may be changed as soon as the call has returned, also w
   for (let slot = t.direct.tryAcquire(); slot >= 0; slot = t.direct.tryAcquire()) slots.push(slot);
   const bytes = Buffer.from(path);
   const plain = read(file()); // takes the plain way of this turn
-  const waiting = read(bytes);
+  const waiting = read(toPath(bytes)); // whose copy it is
   bytes.set(Buffer.from(other).subarray(0, bytes.length));
   for (const slot of slots) t.direct.release(slot);
   expect((await waiting).toString()).toBe("mine");
@@ -164,7 +165,7 @@ test("a path in a Buffer may be changed, too, while it waits for the event loop'
   t.readBuffers.expected = 64 * 1024; // as after large files, which are copied by plain calls, but not all in one turn
   t.loop.limits.inlineUs = 0;
   const bytes = Buffer.from(path);
-  const waiting = read(bytes);
+  const waiting = read(toPath(bytes)); // whose copy it is
   t.loop.limits.inlineUs = inlineUs;
   expect(t.placement.hasLater).toBe(true);
   bytes.set(Buffer.from(other).subarray(0, bytes.length));

@@ -106,17 +106,11 @@ export abstract class Linked<T> {
     if (signal !== null) this.#watch(signal);
     const slot = t.direct.tryAcquire();
     if (slot >= 0) this.#begin(slot);
-    else this.#wait();
+    else {
+      this.#place = (given) => this.#begin(given);
+      t.direct.acquire(this.#place, (error) => this.fail(error));
+    }
     return promise;
-  }
-
-  #wait(): void {
-    const { operation } = this;
-    // The caller may change its Buffers as soon as the call has returned.
-    if (operation.path instanceof Buffer) operation.path = Buffer.from(operation.path);
-    if (operation.dest instanceof Buffer) operation.dest = Buffer.from(operation.dest);
-    this.#place = (slot) => this.#begin(slot);
-    this.t.direct.acquire(this.#place, (error) => this.fail(error));
   }
 
   #begin(slot: number): void {

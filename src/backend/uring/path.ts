@@ -1,5 +1,5 @@
 // Operations on paths through the ring: open, mkdir, rename, unlink, rmdir, symlink, link.
-// Paths are copied into shim memory before the call returns, so the caller may change its Buffer at once.
+// Paths are copied into shim memory before the call returns.
 
 import { existsSync } from "node:fs";
 import {
@@ -31,7 +31,7 @@ interface Opening {
   readonly flags: number;
   readonly mode: number;
   readonly wrap: ((file: OpenFile) => unknown) | null;
-  /** Of the path as it was at the call: the caller's Buffer may hold another when it is staged again. */
+  /** Of the path. */
   readonly address: number;
   /** It has been sent to a thread, because it has to wait. */
   waits: boolean;

@@ -151,12 +151,11 @@ function mayReadCached(t: RingThread, { flags, path }: Wanted): boolean {
  * it copied elsewhere: its chain would be one of six operations, and its memory new to another processor.
  */
 function readLater({ placement }: RingThread, us: number, wanted: Wanted): Promise<Buffer | string> {
-  const { path, signal } = wanted;
-  const kept = typeof path === "string" ? wanted : { ...wanted, path: Buffer.from(path) }; // the caller may change it meanwhile
+  const { signal } = wanted;
   return placement.callLater(us, () => {
     if (isAborted(signal)) throw abortError(signal!);
     const t = thread(); // another, if the ring was shut down meanwhile
-    return readCached(t, kept, true) ?? readByRing(t, kept);
+    return readCached(t, wanted, true) ?? readByRing(t, wanted);
   });
 }
 

@@ -218,8 +218,7 @@ export function writeFile(
     return inSteps(writeByDescriptor(t, path, data, flags, mode, options, place !== Place.local));
   }
   if (place === Place.local) return new WriteFile(t, path, data, flags, mode, options, null).start();
-  const kept = typeof path === "string" ? path : Buffer.from(path); // the caller may change it meanwhile
-  const ifLink = (): Steps<void> => writeByDescriptor(t, kept, data, flags, mode, options, true);
+  const ifLink = (): Steps<void> => writeByDescriptor(t, path, data, flags, mode, options, true);
   return new WriteFile(t, path, data, flags, mode, options, ifLink).start();
 }
 
