@@ -7,6 +7,7 @@ import { bun, bunFs } from "../node/bun-fs.ts";
 import { closedError, retold } from "../node/errors.ts";
 import { isRegular } from "../node/file-info.ts";
 import { lateRejection, passedOn } from "../node/late-error.ts";
+import { pathIn } from "../node/path.ts";
 import {
   ANOTHER_WAY,
   type Backend,
@@ -30,15 +31,6 @@ const MAX_DEPTH = 200;
 const REPLACED = "\ufffd";
 /** What rmdir says of a folder that has something in it (or can't be removed: then its entries may tell more). */
 const NOT_EMPTY = new Set(["ENOTEMPTY", "EEXIST", "EPERM"]);
-
-/** The path of a name in a folder. */
-function pathIn(folder: Path, name: Name): Path {
-  if (folder.length === 0) return name;
-  if (name.length === 0) return folder;
-  if (typeof folder === "string" && typeof name === "string")
-    return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
-  return Buffer.concat([Buffer.from(folder as string), Buffer.from("/"), Buffer.from(name as string)]);
-}
 
 /** A folder's own path while it is open: names below it are looked up in that folder, whatever its name leads to by then. */
 const pathOfOpen = (fd: number): string => `/proc/self/fd/${fd}`;

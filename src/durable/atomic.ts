@@ -15,13 +15,14 @@ import { dataTaken, validateAbortSignal, validateBoolean, validateObject, valida
 import { bunFs } from "../node/bun-fs.ts";
 import { systemError } from "../node/errors.ts";
 import { finishAtExit } from "../node/exit.ts";
+import { folderOf } from "../node/folder-of.ts";
 import { FILE_MODE, parseMode } from "../node/open-flags.ts";
 import { type DataChunks, fileOptions, isChunks, viewOf, type WholeData } from "../node/options.ts";
-import { toPath } from "../node/path.ts";
+import { pathIn, toPath } from "../node/path.ts";
 import { bytesOf } from "../node/views.ts";
 import { writeAllSync } from "./at-exit.ts";
 import { syncFolderHere, syncFolderOf } from "./directory-sync.ts";
-import { folderOf, keepFromSweeps, temporaryBeside } from "./temporary.ts";
+import { keepFromSweeps, temporaryBeside } from "./temporary.ts";
 
 /** Of a file that gets its permissions when it is whole: what it replaces may be nobody else's to read. */
 const UNFINISHED_MODE = 0o600;
@@ -228,8 +229,7 @@ function untaken(bytes: Uint8Array, length: number): Uint8Array {
 /** Where a relative path leads now: the program may go to another folder before the last of the steps. */
 function fromHere<P extends string | Buffer>(path: P): P {
   if (isAbsolute(path.toString("latin1"))) return path;
-  const cwd = process.cwd();
-  return (typeof path === "string" ? `${cwd}/${path}` : Buffer.concat([Buffer.from(`${cwd}/`), path])) as P;
+  return pathIn(process.cwd(), path) as P;
 }
 
 /** The file that is to be replaced; null where there is none. Whose permissions can't be told is not replaced. */

@@ -8,7 +8,8 @@ import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { withFile } from "../backend/loops.ts";
 import { bunFs } from "../node/bun-fs.ts";
-import { folderOf } from "./temporary.ts";
+import { folderOf } from "../node/folder-of.ts";
+import { latin1 } from "../node/path.ts";
 
 interface Rounds {
   running: Promise<void>;
@@ -22,7 +23,7 @@ const folders = new Map<string, Rounds>();
 /** Resolves when the folder of `path` is on the device, as it is at the call. */
 export function syncFolderOf(path: string | Buffer): Promise<void> {
   // By its bytes: each is one of this string's characters.
-  const folder = dirname(Buffer.from(path as string).toString("latin1"));
+  const folder = dirname(latin1(path));
   const known = folders.get(folder);
   if (known === undefined) {
     const rounds: Rounds = { running: Promise.resolve(), next: null };

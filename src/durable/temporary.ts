@@ -4,14 +4,15 @@
 
 import { randomBytes } from "node:crypto";
 import { constants, type Stats } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { withFile } from "../backend/loops.ts";
 import { readdir } from "../fs/directory.ts";
 import { tryLock } from "../handle/lock.ts";
 import { clearTimeout, epochMs, setTimeout } from "../node/clock.ts";
-import { toPath } from "../node/path.ts";
+import { folderOf } from "../node/folder-of.ts";
+import { pathIn, toPath } from "../node/path.ts";
 
 /** Hidden; when it was made, and which. */
 const PREFIX = ".bun-uring-";
@@ -27,14 +28,7 @@ const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
 /** A temporary name in the folder of `target`, spelled as that is: no link on the way is passed over, no byte changed. */
 export function temporaryBeside<P extends string | Buffer>(target: P): P {
   const name = `${PREFIX}${epochMs().toString(36)}-${randomBytes(6).toString("hex")}.tmp`;
-  const folder = folderOf(target);
-  return (typeof folder === "string" ? `${folder}/${name}` : Buffer.concat([folder, Buffer.from(`/${name}`)])) as P;
-}
-
-/** The folder of a path, spelled as that is. */
-export function folderOf<P extends string | Buffer>(path: P): P {
-  if (typeof path === "string") return dirname(path) as P;
-  return Buffer.from(dirname(path.toString("latin1")), "latin1") as P;
+  return pathIn(folderOf(target), name) as P;
 }
 
 /** Keeps sweeps away from a temporary file, open or by its name, until it is called back; from `afterMs` on. */

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { OpenFile, Path } from "../backend/interface.ts";
 import { bunFs } from "../node/bun-fs.ts";
+import { pathIn } from "../node/path.ts";
 
 /** Bun's Dirent, as libuv's types describe an entry. */
 const DirentClass = bunFs.Dirent as unknown as new (name: Buffer | string, type: number, path: string) => Dirent;
@@ -29,11 +30,6 @@ export interface Listing {
 
 const shown = (name: string | Buffer, encoding: Listing["encoding"]): string | Buffer =>
   typeof name === "string" ? name : asEncoded(name, encoding);
-
-function beneath(folder: string | Buffer, name: string | Buffer): string | Buffer {
-  if (folder.length === 0) return name;
-  return typeof name === "string" ? `${folder}/${name}` : Buffer.concat([folder as Buffer, SLASH, name]);
-}
 
 type Visit = (folder: string | Buffer, names: (string | Buffer)[], types: Uint8Array) => void;
 
@@ -61,12 +57,10 @@ export async function direntsOf(where: Path | OpenFile, { path, encoding, recurs
 export async function pathsBelow(path: Path, encoding: string | null | undefined): Promise<(string | Buffer)[]> {
   const paths: (string | Buffer)[] = [];
   await list(path, true, encoding, (folder, names) => {
-    for (const name of names) paths.push(shown(beneath(folder, name), encoding));
+    for (const name of names) paths.push(shown(pathIn(folder, name), encoding));
   });
   return paths;
 }
-
-const SLASH = Buffer.from("/");
 
 const { lstatSync, readdirSync } = bunFs;
 
@@ -79,10 +73,10 @@ export function direntsOfSync(fd: number, { path, encoding, recursive }: Listing
     const real = Buffer.from(`/proc/self/fd/${fd}/${folder.toString("latin1")}`, "latin1");
     const parent = folder.length === 0 ? top : join(top, folder.toString());
     for (const name of namesSync(real, fd)) {
-      const stats = lstatSync(Buffer.concat([real, SLASH, name]), { throwIfNoEntry: false });
+      const stats = lstatSync(pathIn(real, name), { throwIfNoEntry: false });
       const type = stats === undefined ? 0 : (stats.mode & bunFs.constants.S_IFMT) >>> 12;
       entries.push(new DirentClass(asEncoded(name, encoding), DIRENT_TYPES[type] ?? 0, parent));
-      if (recursive && stats?.isDirectory()) folders.push(beneath(folder, name) as Buffer);
+      if (recursive && stats?.isDirectory()) folders.push(pathIn(folder, name) as Buffer);
     }
   }
   return entries;

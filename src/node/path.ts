@@ -1,6 +1,6 @@
 // Path arguments: strings, bytes and file: URLs, checked and turned into what the kernel takes.
 // Assumes UTF-8 for strings, as Node does; bytes are copied unchanged. Length limits are the kernel's to judge.
-// Never resolves, normalises or looks at a path.
+// Never resolves, normalises or looks at a path. Cuts and joins them where they are bytes, too.
 
 import { codedError, invalidArgType, invalidArgValue } from "./arguments.ts";
 import { bytesOf, isBytes } from "./views.ts";
@@ -39,6 +39,20 @@ export function encodePath(path: string | Buffer): Buffer {
   bytes.set(path);
   bytes[path.byteLength] = 0;
   return bytes;
+}
+
+/** The bytes of a path as characters: what cuts or joins paths of text does so to any others, and each byte stays. */
+export const latin1 = (path: string | Buffer): string => Buffer.from(path as string).toString("latin1");
+
+const SLASH = Buffer.from("/");
+
+/** The path of a name in a folder; "" is no name, and no folder. */
+export function pathIn(folder: string | Buffer, name: string | Buffer): string | Buffer {
+  if (folder.length === 0 || name.length === 0) return folder.length === 0 ? name : folder;
+  if (typeof folder === "string" && typeof name === "string")
+    return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
+  const [above, below] = [folder, name].map((part) => (typeof part === "string" ? Buffer.from(part) : part));
+  return Buffer.concat(above!.at(-1) === SLASH[0] ? [above!, below!] : [above!, SLASH, below!]);
 }
 
 /** Node's test, which also takes URL objects of other realms; url.parse() results have auth and path, and are none. */

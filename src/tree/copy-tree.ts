@@ -2,7 +2,6 @@
 // is in the way, and what is counted.
 // Never follows a symbolic link within the trees, whoever exchanges names in them meanwhile.
 
-import { dirname } from "node:path";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, CopyHow, Path } from "../backend/interface.ts";
 import { makePath } from "../fs/mkdir-recursive.ts";
@@ -13,13 +12,13 @@ import { clockMs } from "../node/clock.ts";
 import { ENOENT } from "../node/errno.ts";
 import { abortError, errnoOf, systemError } from "../node/errors.ts";
 import { type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
+import { folderOf } from "../node/folder-of.ts";
 import { lateRejection } from "../node/late-error.ts";
 import { FOLDER_MODE } from "../node/open-flags.ts";
 import { validateLimits } from "../node/options.ts";
-import { toPath } from "../node/path.ts";
+import { pathIn, toPath } from "../node/path.ts";
 import { timesOf } from "../node/set-attributes.ts";
 import { type CopyRequest, copyOpened, DEFAULT_REQUEST, NOT_A_FILE } from "./copy-file.ts";
-import { pathIn } from "./open-folders.ts";
 import { refuseOverlap } from "./overlap.ts";
 import { type FolderPair, type Place, type Plan, told } from "./plan.ts";
 import { Walk } from "./walk.ts";
@@ -73,8 +72,7 @@ export async function copyTree(
   throwIfAborted(signal);
   const backend = currentBackend();
   await refuseOverlap(from, to);
-  const parent = typeof to === "string" ? dirname(to) : Buffer.from(dirname(to.toString("latin1")), "latin1");
-  await makePath(backend, parent, FOLDER_MODE);
+  await makePath(backend, folderOf(to), FOLDER_MODE);
   const request = { ...DEFAULT_REQUEST, direct: direct ?? false };
   const run = (until: AbortSignal | undefined): Promise<TreeCounts> =>
     new TreeCopy(backend, { concurrency, onProgress, filter }, request, until ?? null).run(from, to);

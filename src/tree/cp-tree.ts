@@ -2,18 +2,20 @@
 // already.
 // Assumes that cp has checked the pair it was called with. Into a folder that it has made, nothing is looked for.
 
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { type Backend, type CopyHow, INCOMPLETE, type Path } from "../backend/interface.ts";
 import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
 import { EINVAL, ENOENT } from "../node/errno.ts";
 import { systemError, told as toldOf } from "../node/errors.ts";
 import { constants, type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
+import { folderOf } from "../node/folder-of.ts";
 import { lateRejection } from "../node/late-error.ts";
+import { latin1, pathIn } from "../node/path.ts";
 import { UTIME_OMIT } from "../node/set-attributes.ts";
 import { type CopyRequest, copyOpened, copyPath, DEFAULT_REQUEST } from "./copy-file.ts";
-import { type Name, pathIn } from "./open-folders.ts";
-import { absolute, isWithin, latin1 } from "./overlap.ts";
+import type { Name } from "./open-folders.ts";
+import { absolute, isWithin } from "./overlap.ts";
 import { type FolderPair, type Place, type Plan, told } from "./plan.ts";
 import { Walk } from "./walk.ts";
 
@@ -199,9 +201,7 @@ export class CopyRun implements Plan {
     const text = await readLink(from);
     const isAbsolute = text[0] === SLASH;
     const target =
-      this.#request.verbatimSymlinks || isAbsolute
-        ? text
-        : Buffer.from(absolute(dirnameOf(from.shown), text), "latin1");
+      this.#request.verbatimSymlinks || isAbsolute ? text : Buffer.from(absolute(folderOf(from.shown), text), "latin1");
     if (there !== null) await this.#replaceLink(from, to, target);
     await told(() => this.#backend.symlink(target, to.real), "symlink", target, to.shown);
   }
@@ -213,7 +213,7 @@ export class CopyRun implements Plan {
       throw error;
     });
     if (old === null) return;
-    const oldTarget = Buffer.from(absolute(dirnameOf(to.shown), old), "latin1");
+    const oldTarget = Buffer.from(absolute(folderOf(to.shown), old), "latin1");
     const source = await statOf(this.#backend, from.real, { dereference: true }, true);
     if (isDirectory(source) && !(await this.#isHarmless(from.real, target, oldTarget))) {
       if (isWithin(oldTarget, target)) {
@@ -238,7 +238,6 @@ export class CopyRun implements Plan {
 }
 
 const SLASH = 0x2f;
-const dirnameOf = (path: Path): Buffer => Buffer.from(dirname(latin1(path)), "latin1");
 
 function readLink({ real, shown }: Place): Promise<Buffer> {
   return toldOf("readlink", shown, bun.readlink(real, { encoding: "buffer" }) as Promise<Buffer>);

@@ -6,6 +6,7 @@ import type { DisposableTempDir } from "node:fs/promises";
 import { mkdtemp } from "../fs/directory.ts";
 import { asEncoded } from "../fs/dirent.ts";
 import { fileOptions } from "../node/options.ts";
+import { pathIn } from "../node/path.ts";
 import { rm } from "./rm.ts";
 
 const SLASH = 0x2f;
@@ -15,7 +16,7 @@ export async function mkdtempDisposable(prefix: PathLike, options?: EncodingOpti
   const { encoding } = fileOptions(options);
   const bytes = await mkdtemp(prefix, { encoding: "buffer" });
   // Wherever the process is by then.
-  const full = bytes[0] === SLASH ? bytes : Buffer.concat([Buffer.from(`${process.cwd()}/`), bytes]);
+  const full = bytes[0] === SLASH ? bytes : pathIn(process.cwd(), bytes);
   const remove = (): Promise<void> => rm(full, { recursive: true, force: true });
   // Node's types know paths of text only.
   const path = asEncoded(bytes, encoding) as string;

@@ -6,20 +6,13 @@
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { constants } from "../node/file-info.ts";
+import { pathIn } from "../node/path.ts";
 
 export type Name = string | Buffer;
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
 /** Folders that are open although nobody uses them just now. */
 const IDLE = 64;
-
-/** The path of a name in a folder. */
-export function pathIn(folder: Path, name: Name): Path {
-  if (typeof folder === "string" && typeof name === "string")
-    return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
-  const slash = folder.at(-1) === "/" || folder.at(-1) === 0x2f ? "" : "/";
-  return Buffer.concat([Buffer.from(folder as string), Buffer.from(slash), Buffer.from(name as string)]);
-}
 
 /** One folder of a tree. */
 export class TreeFolder {

@@ -5,9 +5,8 @@ import { basename, dirname, resolve } from "node:path";
 import type { Path } from "../backend/interface.ts";
 import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
+import { latin1 } from "../node/path.ts";
 
-/** The bytes of a path as characters, which node:path can work on. */
-export const latin1 = (path: Path): string => Buffer.from(path as string).toString("latin1");
 export const absolute = (...paths: Path[]): string => resolve(latin1(process.cwd()), ...paths.map(latin1));
 
 /** Whether `inner` is `outer` or below it, by their names alone. */

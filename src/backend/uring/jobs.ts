@@ -9,7 +9,7 @@ import { EINTR, ENOENT } from "../../node/errno.ts";
 import { closedError, systemError } from "../../node/errors.ts";
 import type { FileInfo } from "../../node/file-info.ts";
 import { lateRejection } from "../../node/late-error.ts";
-import { encodePath } from "../../node/path.ts";
+import { encodePath, pathIn } from "../../node/path.ts";
 import { setOpenAttributes } from "../../node/set-attributes.ts";
 import { offAbort, onAbort } from "../../node/signal.ts";
 import type { RingThread } from "../../ring/context.ts";
@@ -123,13 +123,8 @@ const onFolder = (kind: number, flags: number, folder: OpenFile): Work => {
 function failureOf(root: Path | undefined): Error {
   const length = outcome[7]!;
   const below = length === 0 ? null : Buffer.from(Buffer.from(memoryAt(addressIn(outcome, 5), length)));
-  const path = below === null ? root : root === undefined ? below : joined(root, below);
+  const path = below === null ? root : pathIn(root ?? "", below);
   return systemError(outcome[0]! | 0, CALLS[outcome[1]!]!, path);
-}
-
-function joined(root: Path, below: Buffer): Path {
-  const slash = typeof root === "string" ? root.endsWith("/") : root.at(-1) === 0x2f;
-  return Buffer.concat([Buffer.from(root as string), Buffer.from(slash ? "" : "/"), below]);
 }
 
 /** Removes a folder with all in it, or what else is there. Rejects with what stood in the way, and stops there. */
