@@ -140,11 +140,6 @@ const list: readonly Mutant[] = [
         { tests: ["fault/told"] },
       ],
       [
-        "a path that waits is the caller's",
-        'const kept = typeof path === "string" ? wanted : { ...wanted, path: Buffer.from(path) };',
-        "const kept = wanted;",
-      ],
-      [
         "a large cached read that falls short counts as whole",
         "if (bytes === null || t.native.readOpened(fd, bytes, size) < size)",
         "if (bytes === null || t.native.readOpened(fd, bytes, size) < 0)",
@@ -230,12 +225,6 @@ const list: readonly Mutant[] = [
       "",
     ],
     ["a throw while it begins leaves it pending", "this.fail(error as Error); // no memory: nothing is staged yet", ""],
-    [
-      "the caller's path is used later",
-      "if (operation.path instanceof Buffer) operation.path = Buffer.from(operation.path);",
-      "",
-      { tests: ["contract/hostile-arguments", "unit/uring-chain", "fault/told"] },
-    ],
     ["an abort does not reach the kernel", "cancel(operation, LINKS);", ""],
     ["an abort reaches the first link only", "cancel(operation, LINKS);", "cancel(operation, 1);"],
     [
@@ -376,6 +365,9 @@ const list: readonly Mutant[] = [
       "const to = Math.min(bytes.length, from + byteLengthOf(view));",
       "const to = bytes.length;",
     ],
+  ]),
+  ...inFile("node/path.ts", { on, tests: ["unit/path", "unit/uring-chain"] }, [
+    ["a path that waits is the caller's", "Buffer.from(bytesOf(path));", "bytesOf(path) as Buffer;"],
   ]),
   ...inFile("backend/uring/read-batch.ts", { on, tests: ["unit/batch", "fault/told"] }, [
     [
