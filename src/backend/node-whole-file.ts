@@ -23,31 +23,11 @@ const { O_APPEND, O_EXCL } = bunFs.constants;
 type View = NodeJS.ArrayBufferView;
 type Signal = AbortSignal | null | undefined;
 
-/** All of a file; text where an encoding is given. */
-export function readWhole(
-  backend: Backend,
-  path: Path,
-  flags: number,
-  signal: Signal,
-  encoding: BufferEncoding | null,
-): Promise<Buffer | string> {
-  return signal ? readInSteps(backend, path, flags, signal, encoding) : readLooked(backend, path, flags, encoding);
-}
-
-/** Bun's own readFile is one visit to the thread pool where the steps are four, but has no limit: for regular files, once looked at. */
-async function readLooked(
-  backend: Backend,
-  path: Path,
-  flags: number,
-  encoding: BufferEncoding | null,
-): Promise<Buffer | string> {
-  // What can't be looked at is opened all the same, for the error that open gives.
-  const stats = await backend.stat(path, false).catch(() => null);
-  if (stats?.isFile() && Number(stats.size) > MAX_FILE_BYTES) throw fileTooLarge(Number(stats.size));
-  return stats?.isFile() ? readAtOnce(path, flags, encoding) : readInSteps(backend, path, flags, null, encoding);
-}
-
-async function readInSteps(
+/**
+ * All of a file; text where an encoding is given. Bun's own readFile is one visit to the thread pool where the steps are four, but
+ * obeys no signal and has no limit: for regular files, once looked at.
+ */
+export async function readWhole(
   backend: Backend,
   path: Path,
   flags: number,
@@ -55,6 +35,10 @@ async function readInSteps(
   encoding: BufferEncoding | null,
 ): Promise<Buffer | string> {
   throwIfAborted(signal);
+  // What can't be looked at is opened all the same, for the error that open gives.
+  const stats = signal ? null : await backend.stat(path, false).catch(() => null);
+  if (stats?.isFile() && Number(stats.size) > MAX_FILE_BYTES) throw fileTooLarge(Number(stats.size));
+  if (stats?.isFile()) return readAtOnce(path, flags, encoding);
   const file = await backend.open(path, flags, 0o666);
   const bytes = await closeAfter(namingFolder(readToEnd(backend, file, signal), path), () => backend.close(file));
   return encoding === null ? bytes : bytes.toString(encoding);

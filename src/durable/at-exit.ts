@@ -3,6 +3,7 @@
 
 import { writeSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
+import type { Written } from "../node/abort.ts";
 
 interface Flushable {
   flushSync(): void;
@@ -43,8 +44,14 @@ export function notAtExit(log: Flushable): void {
   process.off("SIGTERM", onSigterm);
 }
 
-/** Writes, holding the thread. `position` null: at the file's end or own position. */
-export function writeAllSync(fd: number, bytes: Uint8Array, position: number | null): void {
-  for (let done = 0; done < bytes.length; )
-    done += writeSync(fd, bytes, done, bytes.length - done, position === null ? null : position + done);
+/** Writes all of `chunks`, holding the thread, and counts the bytes. `position` null: at the file's end or own position. */
+export function writeAllSync(
+  fd: number,
+  chunks: readonly Uint8Array[],
+  position: number | null,
+  progress: Written = { bytesWritten: 0 },
+): void {
+  for (const bytes of chunks)
+    for (let at = 0, count = 0; at < bytes.length; at += count, progress.bytesWritten += count)
+      count = writeSync(fd, bytes, at, bytes.length - at, position === null ? null : position + progress.bytesWritten);
 }

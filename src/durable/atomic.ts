@@ -118,7 +118,7 @@ function replaceHere(
   try {
     const fd = bunFs.openSync(temporary, CREATE, old?.isFile() || mode !== undefined ? UNFINISHED_MODE : FILE_MODE);
     try {
-      writeAllSync(fd, bytes, null);
+      writeAllSync(fd, [bytes], null);
       let isOldOwners = owner === undefined || (owner.uid === old?.uid && owner.gid === old.gid);
       if (owner !== undefined) bunFs.fchownSync(fd, owner.uid, owner.gid);
       else if (old?.isFile()) isOldOwners = giveTo(fd, old);

@@ -2,7 +2,7 @@
 // again, and the file completed and let go.
 // Assumes one group at a time. Knows nothing of who waits for a group.
 
-import { fdatasyncSync, fstatSync, ftruncateSync, type Stats, writeSync } from "node:fs";
+import { fdatasyncSync, fstatSync, ftruncateSync, type Stats } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { writeThenSync } from "../backend/loops.ts";
 import type { Written } from "../node/abort.ts";
@@ -87,11 +87,7 @@ export class LogFile {
   /** Writes what is under way a second time, holding the thread: no crash leaves a hole in its place, before what `putSync` puts. */
   putAgain(chunks: readonly Buffer[]): void {
     if (!this.#isPlaced || this.file.fd < 0 || this.isClosedOff) return;
-    let position = this.#position;
-    for (const bytes of chunks) {
-      writeAllSync(this.file.fd, bytes, position);
-      position += bytes.length;
-    }
+    writeAllSync(this.file.fd, chunks, this.#position);
   }
 
   /**
@@ -101,14 +97,13 @@ export class LogFile {
   putSync(chunks: readonly Buffer[], length: number, ahead: number): boolean {
     const start = this.#position + ahead;
     if (this.file.fd < 0 || this.isClosedOff || this.#zeros?.overlaps(start + length)) return false;
-    let done = 0;
+    const progress = { bytesWritten: 0 };
     try {
-      for (const bytes of chunks)
-        for (let at = 0, count = 0; at < bytes.length; at += count, done += count)
-          count = writeSync(this.file.fd, bytes, at, bytes.length - at, this.#isPlaced ? start + done : null);
+      writeAllSync(this.file.fd, chunks, this.#isPlaced ? start : null, progress);
     } catch (error) {
       // What is placed is written over by the next try. Behind a group under way nobody knows whose bytes are the last.
-      if (!this.#isPlaced && ahead === 0) ftruncateSync(this.file.fd, fstatSync(this.file.fd).size - done);
+      if (!this.#isPlaced && ahead === 0)
+        ftruncateSync(this.file.fd, fstatSync(this.file.fd).size - progress.bytesWritten);
       throw error;
     }
     if (this.#isDurable) fdatasyncSync(this.file.fd);

@@ -16,7 +16,7 @@ import {
 } from "../node/arguments.ts";
 import { toPath } from "../node/path.ts";
 import { SEGMENT_HEADER_BYTES } from "./frames.ts";
-import { isSame, whatIsAt } from "./recover.ts";
+import { isSame, unlessMissing, whatIsAt } from "./recover.ts";
 import { framesOf, newScan, readStart, type Scan, tailOf, type Window } from "./scan.ts";
 import { openWindow, type Segment, segmentsOf, windowOf } from "./segments.ts";
 
@@ -150,13 +150,9 @@ class Cursor {
       if (current !== null && (await beginsBefore(current, this.#next))) return current;
       const segments = await segmentsOf(this.#log);
       const chosen = await this.#choose(segments);
-      if (chosen === null && segments.length > 0) {
-        await current?.close();
-        continue; // compressed or removed meanwhile
-      }
-      if (chosen === null) return current;
+      if (segments.length === 0) return current;
       await current?.close();
-      return chosen;
+      if (chosen !== null) return chosen; // else it was compressed or removed meanwhile
     }
   }
 
@@ -181,15 +177,6 @@ class Cursor {
       low = middle + 1;
     }
     return best;
-  }
-}
-
-async function unlessMissing<T>(opening: Promise<T>): Promise<T | null> {
-  try {
-    return await opening;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    return null;
   }
 }
 

@@ -7,6 +7,7 @@
 
 import { constants } from "node:fs";
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { writeAll } from "../backend/loops.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 const FIRST_ROOM_BYTES = 256 * 1024;
@@ -70,10 +71,9 @@ export class ZeroFill {
     this.#own ??= await this.#backend.open(`/proc/self/fd/${this.#file.fd}`, constants.O_WRONLY, 0);
     const file = this.#own;
     const end = this.#start + this.#step;
-    for (let at = this.#start; at < end; ) {
-      const { bytesWritten } = await this.#backend.write(file, zeros, 0, Math.min(CHUNK_BYTES, end - at), at);
-      if (bytesWritten === 0) return;
-      at += bytesWritten;
+    for (let at = this.#start; at < end; at += CHUNK_BYTES) {
+      const chunk = zeros.subarray(0, Math.min(CHUNK_BYTES, end - at));
+      await writeAll(this.#backend, file, chunk, null, undefined, at);
     }
     await this.#backend.fdatasync(file);
     this.#filledTo = this.#start = end;

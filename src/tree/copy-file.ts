@@ -133,19 +133,11 @@ export async function copyPath(backend: Backend, from: Path, to: Path, request: 
     const cloned = await clone(from, to, request);
     if (cloned >= 0) return cloned;
   }
-  let created = false;
-  if (!request.direct) {
-    const copied = await backend.copySmall(from, to, (request.mode & COPYFILE_EXCL) !== 0, false);
-    if (copied >= 0) return tellSmall(backend, to, copied, request);
-    created = copied === INCOMPLETE;
-  }
-  return copyOpened(
-    backend,
-    from,
-    to,
-    created ? { ...request, mode: request.mode & ~COPYFILE_EXCL } : request,
-    created,
-  );
+  if (request.direct) return copyOpened(backend, from, to, request, false);
+  const copied = await backend.copySmall(from, to, (request.mode & COPYFILE_EXCL) !== 0, false);
+  if (copied >= 0) return tellSmall(backend, to, copied, request);
+  const made = copied === INCOMPLETE;
+  return copyOpened(backend, from, to, made ? { ...request, mode: request.mode & ~COPYFILE_EXCL } : request, made);
 }
 
 /** Rejections of all parts of a copy become Node's: syscall "copyfile" with both paths. */

@@ -20,7 +20,7 @@ import { pathIn, toPath } from "../node/path.ts";
 import { timesOf } from "../node/set-attributes.ts";
 import { type CopyRequest, copyOpened, DEFAULT_REQUEST, NOT_A_FILE } from "./copy-file.ts";
 import { refuseOverlap } from "./overlap.ts";
-import { type FolderPair, type Place, type Plan, told } from "./plan.ts";
+import { clearAway, type FolderPair, type Place, type Plan, told } from "./plan.ts";
 import { Walk } from "./walk.ts";
 
 /** What copyTree has copied. */
@@ -165,7 +165,7 @@ class TreeCopy implements Plan {
     if (there === ENOENT) return;
     if (typeof there === "number") throw systemError(there, "lstat", to.shown);
     if (isDirectory(there)) throw systemError(errnoOf("EISDIR"), "cp", from.shown, to.shown);
-    await told(() => this.#backend.unlink(to.real), "unlink", to.shown);
+    await clearAway(this.#backend, to);
   }
 
   attributes({ info, target }: FolderPair, mode: number): { info: FileInfo; mode: number | null } {

@@ -7,7 +7,7 @@ import { type Backend, type CopyHow, INCOMPLETE, type Path } from "../backend/in
 import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
 import { EINVAL, ENOENT } from "../node/errno.ts";
-import { systemError, told as toldOf } from "../node/errors.ts";
+import { systemError } from "../node/errors.ts";
 import { constants, type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
 import { folderOf } from "../node/folder-of.ts";
 import { lateRejection } from "../node/late-error.ts";
@@ -16,7 +16,7 @@ import { UTIME_OMIT } from "../node/set-attributes.ts";
 import { type CopyRequest, copyOpened, copyPath, DEFAULT_REQUEST } from "./copy-file.ts";
 import type { Name } from "./open-folders.ts";
 import { absolute, isWithin } from "./overlap.ts";
-import { type FolderPair, type Place, type Plan, told } from "./plan.ts";
+import { clearAway, type FolderPair, type Place, type Plan, told } from "./plan.ts";
 import { Walk } from "./walk.ts";
 
 /** cp's options, checked. */
@@ -139,7 +139,7 @@ export class CopyRun implements Plan {
     if (regularOnly && !this.#request.preserveTimestamps) {
       const copied = await this.#backend.copySmall(from.real, to.real, true, !this.how.follow);
       if (copied >= 0) return;
-      if (copied === INCOMPLETE) await told(() => this.#backend.unlink(to.real), "unlink", to.shown);
+      if (copied === INCOMPLETE) await clearAway(this.#backend, to);
     }
     const wish = { ...this.request, within: { ...this.how, regularOnly } };
     await told(() => copyOpened(this.#backend, from.real, to.real, wish, false), "copyfile", from.shown, to.shown);
@@ -160,7 +160,10 @@ export class CopyRun implements Plan {
   async clear(from: Place, to: Place): Promise<boolean> {
     const info = await statOf(this.#backend, from.real, this.#request, true);
     const there = await statOf(this.#backend, to.real, this.#request, false);
-    return there === null ? !this.#request.dereference || this.#unlinkDangling(to) : this.#clear(info, there, from, to);
+    if (there !== null) return this.#clear(info, there, from, to);
+    // A link to nothing is nothing where links are followed, and in the way all the same.
+    if (this.#request.dereference) await clearAway(this.#backend, to);
+    return true;
   }
 
   /** Whether a file may be copied to where another one is. */
@@ -169,13 +172,7 @@ export class CopyRun implements Plan {
     refusePair(info, there, from.shown, to.shown);
     if (!force && errorOnExist) throw alreadyExists(to.shown);
     if (!force) return false;
-    await told(() => this.#backend.unlink(to.real), "unlink", to.shown);
-    return true;
-  }
-
-  /** A link to nothing is nothing where links are followed, and in the way all the same. */
-  async #unlinkDangling(to: Place): Promise<boolean> {
-    await told(() => this.#backend.unlink(to.real), "unlink", to.shown);
+    await clearAway(this.#backend, to);
     return true;
   }
 
@@ -225,23 +222,22 @@ export class CopyRun implements Plan {
         throw refusal("ERR_FS_CP_SYMLINK_TO_SUBDIRECTORY", "cp", "EINVAL", message, to.shown);
       }
     }
-    await told(() => this.#backend.unlink(to.real), "unlink", to.shown);
+    await clearAway(this.#backend, to);
   }
 
   /** Both links lead to the same folder, and it does not hold the tree that is being written. */
   async #isHarmless(from: Path, target: Path, oldTarget: Path): Promise<boolean> {
     if (latin1(target) !== latin1(oldTarget)) return false;
     const real = (path: Path): Promise<Path> =>
-      toldOf("realpath", path, bun.realpath(path, { encoding: "buffer" }) as Promise<Path>);
+      told(() => bun.realpath(path, { encoding: "buffer" }), "realpath", path);
     return !isWithin(await real(this.#to), await real(from));
   }
 }
 
 const SLASH = 0x2f;
 
-function readLink({ real, shown }: Place): Promise<Buffer> {
-  return toldOf("readlink", shown, bun.readlink(real, { encoding: "buffer" }) as Promise<Buffer>);
-}
+const readLink = ({ real, shown }: Place): Promise<Buffer> =>
+  told(() => bun.readlink(real, { encoding: "buffer" }), "readlink", shown);
 
 const alreadyExists = (path: Path): Error =>
   refusal("ERR_FS_CP_EEXIST", "cp", "EEXIST", `${path} already exists`, path);

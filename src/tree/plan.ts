@@ -2,7 +2,7 @@
 // in which cp and copyTree differ.
 // Holds no behaviour but how failures are told.
 
-import type { CopyHow, Path } from "../backend/interface.ts";
+import type { Backend, CopyHow, Path } from "../backend/interface.ts";
 import { errnoOf, retold, systemError } from "../node/errors.ts";
 import type { FileInfo } from "../node/file-info.ts";
 import { lateRejection } from "../node/late-error.ts";
@@ -67,6 +67,10 @@ export async function told<T>(call: () => Promise<T> | T, syscall: string, path:
     return lateRejection(() => retold(error, syscall, path, dest));
   }
 }
+
+/** Removes a name that is in the way. */
+export const clearAway = (backend: Backend, { real, shown }: Place): Promise<void> =>
+  told(() => backend.unlink(real), "unlink", shown);
 
 /** Links that are followed may lead upwards. */
 export function refuseCycle({ parent, info, from, to }: FolderPair): void {
