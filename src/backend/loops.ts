@@ -38,6 +38,16 @@ export async function withFile<T>(
   }
 }
 
+/** What `act` makes of a file, which is closed if that fails. */
+export async function orClose<T>(backend: Backend, file: OpenFile, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    await backend.close(file).catch(() => {});
+    throw error;
+  }
+}
+
 /** Most files end within this. */
 const FIRST_BYTES = 16 * 1024;
 /** Further chunks of what doesn't know its size: pipes, /proc, devices. */
@@ -63,11 +73,12 @@ export async function readToEnd(backend: Backend, file: OpenFile, signal?: Signa
 }
 
 /** Reads until `into` is full or the file ends. A short read is no end: pipes and /proc give what they have. */
-async function fill(backend: Backend, file: OpenFile, into: Buffer, signal: Signal): Promise<number> {
+export async function fill(backend: Backend, file: OpenFile, into: Buffer, signal: Signal): Promise<number> {
+  const { byteLength } = into; // what was taken away meanwhile is for the backend to say
   let filled = 0;
-  while (filled < into.byteLength) {
+  while (filled < byteLength) {
     throwIfAborted(signal);
-    const rest = into.byteLength - filled;
+    const rest = byteLength - filled;
     const length = signal ? Math.min(rest, ABORTABLE_CHUNK_BYTES) : rest;
     const { bytesRead } = await backend.read(file, into, filled, length, -1);
     if (bytesRead === 0) break;

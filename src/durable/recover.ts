@@ -5,6 +5,7 @@
 import { constants, readFileSync, type Stats } from "node:fs";
 import { bypassCache } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { orClose } from "../backend/loops.ts";
 import { lockFile } from "../handle/lock.ts";
 import { sleep } from "../node/abort.ts";
 import { codedError } from "../node/arguments.ts";
@@ -61,43 +62,40 @@ export async function holdLog(backend: Backend, options: Checked): Promise<Held>
   for (;;) {
     const file = await backend.open(options.path, flagsFor(options) | O_CREAT, options.mode);
     if (options.bypass) bypassCache(file);
-    try {
+    const held = await orClose(backend, file, async () => {
       await acquireLock(backend, file, options.path);
       const stats = (await backend.fstat(file, false)) as Stats;
-      // Ended by its writer while it was being opened: the log goes on in another file.
-      if (isSame(stats, await whatIsAt(backend, options.path))) return { file, stats };
-    } catch (error) {
-      await backend.close(file);
-      throw error;
-    }
-    await backend.close(file);
+      return isSame(stats, await whatIsAt(backend, options.path)) ? { file, stats } : null;
+    });
+    if (held !== null) return held;
+    await backend.close(file); // ended by its writer while it was being opened: the log goes on in another file
   }
 }
 
 export const isSame = (a: Stats, b: Stats | null): boolean => b !== null && a.ino === b.ino && a.dev === b.dev;
 
 /** What a path leads to; null for nothing. */
-export async function whatIsAt(backend: Backend, path: string): Promise<Stats | null> {
-  return backend.stat(path, false).then(
-    (stats) => stats as Stats,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT") throw error;
-      return null;
-    },
-  );
+export const whatIsAt = (backend: Backend, path: string): Promise<Stats | null> =>
+  unlessMissing(backend.stat(path, false) as Promise<Stats>);
+
+export function unlessMissing<T>(looking: Promise<T>): Promise<T | null> {
+  return looking.catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT") throw error;
+    return null;
+  });
 }
 
 /**
  * Recovers a file that is held, or begins it where `next` says. What is found is on the device when it resolves, and with "full"
  * so is the file's name: whoever died here may have left both to the page cache.
  */
-export async function openSegment(
+export function openSegment(
   backend: Backend,
   options: Checked,
   { file, stats }: Held,
   next: () => Promise<SegmentStart>,
 ): Promise<Opened> {
-  try {
+  return orClose(backend, file, async () => {
     const opened =
       options.framing === "records"
         ? await openRecords(backend, file, options, next, stats.size)
@@ -105,13 +103,13 @@ export async function openSegment(
     if (stats.size > 0 && options.durability !== "none") await backend.fsync(file);
     if (options.durability === "full") await syncFolderOf(options.path);
     return opened;
-  } catch (error) {
-    await backend.close(file);
-    throw error;
-  }
+  });
 }
 
-/** A new segment that begins at `next`, under a name of its own, locked: to take the log's path from the one before it. */
+/**
+ * A new segment that begins at `next`, under a name of its own, locked: to take the log's path from the one before it. Where it
+ * fails the name may be there.
+ */
 export async function prepareSegment(
   backend: Backend,
   options: Checked,
@@ -120,16 +118,12 @@ export async function prepareSegment(
 ): Promise<Opened> {
   const file = await backend.open(path, flagsFor(options) | O_CREAT | O_EXCL, options.mode);
   if (options.bypass) bypassCache(file);
-  try {
+  return orClose(backend, file, async () => {
     await acquireLock(backend, file, path);
     return options.framing === "records"
-      ? await beginSegment(backend, file, options, next)
-      : await openBytes(backend, file, options, 0);
-  } catch (error) {
-    await backend.close(file);
-    await backend.unlink(path).catch(() => {});
-    throw error;
-  }
+      ? beginSegment(backend, file, options, next)
+      : openBytes(backend, file, options, 0);
+  });
 }
 
 async function acquireLock(backend: Backend, file: OpenFile, path: string): Promise<void> {

@@ -5,6 +5,7 @@
 import type { Stats } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Backend } from "../backend/interface.ts";
+import { orClose } from "../backend/loops.ts";
 import { readdir } from "../fs/directory.ts";
 import { open } from "../fs/open.ts";
 import { readFile, thenClose } from "../fs/whole-file.ts";
@@ -221,10 +222,7 @@ export class Segments {
 /** Opens and recovers a log, with all that is beside its file; what was not handed on before a restart is then. */
 export async function openLog(backend: Backend, options: Checked): Promise<{ segments: Segments; opened: Opened }> {
   const held = await holdLog(backend, options);
-  const segments = await Segments.find(backend, options, held.stats).catch(async (error) => {
-    await backend.close(held.file);
-    throw error;
-  });
+  const segments = await orClose(backend, held.file, () => Segments.find(backend, options, held.stats));
   const opened = await openSegment(backend, options, held, () => segments.next());
   segments.tidy();
   return { segments, opened };

@@ -5,6 +5,7 @@ import { constants, type Mode, type OpenMode, type PathLike } from "node:fs";
 import { bypassCache, cancellable, currentBackend } from "../backend/choose.ts";
 import type { DirectOptions } from "../backend/direct.ts";
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
+import { orClose } from "../backend/loops.ts";
 import { isBunClassLinked, linkBunClass } from "../handle/bun-class.ts";
 import { bunHandleOf, FileHandle, handlePrototype } from "../handle/file-handle.ts";
 import { abortable, type Limits, limited } from "../node/abort.ts";
@@ -190,24 +191,18 @@ async function handleOfDirect(
   writeOnly: boolean,
   buffered: number,
 ): Promise<FileHandle> {
-  let plain: OpenFile;
-  try {
+  const made = await orClose(base, file, async () => {
     if (!isBunClassLinked) await linkBunClass(handlePrototype, bunHandleOf);
     const { directBackend } = directCode();
     const alignment = await base.directAlignment(file);
     const stats = await base.fstat(file, false);
     const sized = stats.isFile();
-    if (alignment !== null && (sized || stats.isBlockDevice())) {
-      const options: DirectOptions = { alignment, sized, writeOnly, handle: null };
-      const handle = new FileHandle(file, directBackend(base, file, options));
-      options.handle = handle;
-      return handle;
-    }
-    plain = await reopen(base, file, buffered);
-  } catch (error) {
-    await base.close(file);
-    throw error;
-  }
+    if (alignment === null || !(sized || stats.isBlockDevice())) return reopen(base, file, buffered);
+    const options: DirectOptions = { alignment, sized, writeOnly, handle: null };
+    options.handle = new FileHandle(file, directBackend(base, file, options));
+    return options.handle;
+  });
+  if (made instanceof FileHandle) return made;
   await base.close(file);
-  return new FileHandle(plain, base);
+  return new FileHandle(made as OpenFile, base);
 }

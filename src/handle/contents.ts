@@ -2,7 +2,7 @@
 // Assumes that the handle keeps its file open meanwhile and orders these among its other operations.
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
-import { readToEnd } from "../backend/loops.ts";
+import { fill, readToEnd } from "../backend/loops.ts";
 import { throwIfAborted } from "../node/abort.ts";
 import { invalidArgType, invalidArgValue, refuseDetached, validateBuffer } from "../node/arguments.ts";
 import { fileTooLarge, MAX_FILE_BYTES } from "../node/limits.ts";
@@ -34,15 +34,9 @@ async function readIntoCallers(backend: Backend, file: OpenFile, options: FileOp
   const size = stats.isFile() ? Number(stats.size) : 0;
   if (size > MAX_FILE_BYTES) throw fileTooLarge(size);
   const into = callersBuffer(options, size);
-  const limit = size > 0 ? size : into.byteLength;
-  let filled = 0;
-  while (filled < limit) {
-    throwIfAborted(options.signal);
-    const { bytesRead } = await backend.read(file, into, filled, limit - filled, -1);
-    if (bytesRead === 0) return into.subarray(0, filled);
-    filled += bytesRead;
-  }
-  if (size === 0 && (await hasMore(backend, file))) {
+  const room = size > 0 ? into.subarray(0, size) : into;
+  const filled = await fill(backend, file, room, options.signal);
+  if (size === 0 && filled === room.byteLength && (await hasMore(backend, file))) {
     throw invalidArgValue(lengthName(options), into.byteLength, "is too small to contain the entire file");
   }
   return into.subarray(0, filled);

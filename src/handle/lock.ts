@@ -5,6 +5,7 @@
 import { constants, readFileSync } from "node:fs";
 import { currentBackend } from "../backend/choose.ts";
 import type { Backend, OpenFile } from "../backend/interface.ts";
+import { orClose } from "../backend/loops.ts";
 import { sleep, throwIfAborted } from "../node/abort.ts";
 import { codedError, validateBoolean, validateEach, validateObject } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
@@ -60,18 +61,14 @@ export async function lock(path: string | Uint8Array | URL, options: LockOptions
   const backend = currentBackend();
   for (;;) {
     const file = await backend.open(target, constants.O_RDWR | constants.O_CREAT, FILE_MODE);
-    try {
+    const found = await orClose(backend, file, async () => {
       const held = await hold(backend, file, checked, target.toString(), () => backend.close(file));
-      const [own, there] = await Promise.all([
-        backend.fstat(file, false),
-        backend.stat(target, false).catch(() => null),
-      ]);
+      const looks = [backend.fstat(file, false), backend.stat(target, false).catch(() => null)] as const;
+      const [own, there] = await Promise.all(looks);
       if (own.ino === there?.ino && own.dev === there.dev) return held;
-      await held.release();
-    } catch (error) {
-      await backend.close(file);
-      throw error;
-    }
+      return held.release();
+    });
+    if (found !== undefined) return found;
   }
 }
 

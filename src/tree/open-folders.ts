@@ -4,6 +4,7 @@
 // Assumes /proc, through which node:fs and the ring reach a name in an open folder alike.
 
 import type { Backend, OpenFile, Path } from "../backend/interface.ts";
+import { orClose } from "../backend/loops.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
 import { constants } from "../node/file-info.ts";
 import { pathIn } from "../node/path.ts";
@@ -116,15 +117,12 @@ export class OpenFolders {
       const { errno, syscall } = error as NodeJS.ErrnoException;
       throw typeof errno === "number" && syscall === "open" ? systemError(errno, "scandir", shown) : error;
     }
-    try {
-      const { identity } = await this.#backend.info(file);
-      if (folder.identity !== null && folder.identity !== identity)
-        throw systemError(errnoOf("EBUSY"), "scandir", shown); // another one has come into its place
-      folder.identity = identity;
-    } catch (error) {
-      await this.#backend.close(file).catch(() => {}); // nobody else knows of it
-      throw error;
-    }
+    const { identity } = await orClose(this.#backend, file, async () => {
+      const info = await this.#backend.info(file);
+      if (folder.identity === null || folder.identity === info.identity) return info;
+      throw systemError(errnoOf("EBUSY"), "scandir", shown); // another one has come into its place
+    });
+    folder.identity = identity;
     folder.file = file;
     return file;
   }
