@@ -80,7 +80,7 @@ static int list_tree(struct job *job)
 /* ---- copying ------------------------------------------------------------------------------------------------------- */
 
 enum { COPIED, NOT_REGULAR, SAME_FILE };
-enum { COPY_PIECE = 128 * 1024, COPY_RANGE = 8 * 1024 * 1024, COPY_NS = 15000000 };
+enum { COPY_CHUNK = 128 * 1024, COPY_RANGE = 8 * 1024 * 1024, COPY_NS = 15000000 };
 
 // What became of one name: COPIED, NOT_REGULAR (the source, nothing was done), SAME_FILE or -errno.
 struct copied {
@@ -105,20 +105,20 @@ static int write_all(int fd, const char *from, size_t length, off_t at)
 
 // Copies [at, end) by reads and writes; with `end` < 0 all there is. Returns where it ended, which is earlier if the source
 // is shorter by now.
-static int64_t copy_by_pieces(struct job *job, int in, int out, int64_t at, int64_t end, char *piece)
+static int64_t copy_by_chunks(struct job *job, int in, int out, int64_t at, int64_t end, char *chunk)
 {
     for (;;) {
-        const size_t wanted = end >= 0 && end - at < COPY_PIECE ? (size_t)(end - at) : COPY_PIECE;
+        const size_t wanted = end >= 0 && end - at < COPY_CHUNK ? (size_t)(end - at) : COPY_CHUNK;
         if (wanted == 0)
             return at;
         if (atomic_load_explicit(&job->stop, memory_order_relaxed))
             return -ECANCELED;
-        const ssize_t n = pread(in, piece, wanted, at);
+        const ssize_t n = pread(in, chunk, wanted, at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return n < 0 ? -errno : at;
-        const int rc = write_all(out, piece, (size_t)n, at);
+        const int rc = write_all(out, chunk, (size_t)n, at);
         if (rc)
             return rc;
         at += n;
@@ -126,7 +126,7 @@ static int64_t copy_by_pieces(struct job *job, int in, int out, int64_t at, int6
 }
 
 // As above, in the kernel where it can: it shares blocks where the file system does, and copies once.
-static int64_t copy_extent(struct job *job, int in, int out, int64_t at, int64_t end, char *piece)
+static int64_t copy_extent(struct job *job, int in, int out, int64_t at, int64_t end, char *chunk)
 {
     const int64_t first = at;
     while (at < end) {
@@ -134,24 +134,24 @@ static int64_t copy_extent(struct job *job, int in, int out, int64_t at, int64_t
             return -ECANCELED;
         int64_t from = at, to = at;
         const size_t wanted = end - at < COPY_RANGE ? (size_t)(end - at) : COPY_RANGE;
-        const long n = end - first <= COPY_PIECE ? -1 : syscall(SYS_copy_file_range, in, &from, out, &to, wanted, 0);
-        if (n < 0 && errno == EINTR && end - first > COPY_PIECE)
+        const long n = end - first <= COPY_CHUNK ? -1 : syscall(SYS_copy_file_range, in, &from, out, &to, wanted, 0);
+        if (n < 0 && errno == EINTR && end - first > COPY_CHUNK)
             continue;
         if (n <= 0)
-            return copy_by_pieces(job, in, out, at, end, piece);
+            return copy_by_chunks(job, in, out, at, end, chunk);
         at += n;
     }
     return at;
 }
 
 // The contents of a regular file of `size` bytes into an empty one. Holes stay holes. Returns the length or -errno.
-static int64_t copy_contents(struct job *job, int in, int out, const struct stat *source, char *piece)
+static int64_t copy_contents(struct job *job, int in, int out, const struct stat *source, char *chunk)
 {
     const int64_t size = source->st_size;
     if (size == 0)
-        return copy_by_pieces(job, in, out, 0, -1, piece); // of /proc and the like, which say 0 and have more
+        return copy_by_chunks(job, in, out, 0, -1, chunk); // of /proc and the like, which say 0 and have more
     if ((int64_t)source->st_blocks * 512 >= size)
-        return copy_extent(job, in, out, 0, size, piece);
+        return copy_extent(job, in, out, 0, size, chunk);
     for (int64_t at = 0; at < size;) {
         const off_t data = lseek(in, at, SEEK_DATA);
         if (data < 0 && errno == ENXIO)
@@ -159,7 +159,7 @@ static int64_t copy_contents(struct job *job, int in, int out, const struct stat
         const off_t hole = data < 0 ? -1 : lseek(in, data, SEEK_HOLE);
         const int64_t from = data < 0 ? at : data;
         const int64_t end = hole < 0 || hole > size ? size : hole;
-        const int64_t copied = copy_extent(job, in, out, from, end, piece);
+        const int64_t copied = copy_extent(job, in, out, from, end, chunk);
         if (copied < end)
             return copied;
         at = end;
@@ -217,7 +217,7 @@ static int give_attributes(const struct job *job, int in, int out, const struct 
     return 0;
 }
 
-static int64_t copy_name(struct job *job, const char *name, char *piece, int64_t *size)
+static int64_t copy_name(struct job *job, const char *name, char *chunk, int64_t *size)
 {
     struct stat source, target;
     const int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | (job->flags & COPY_FOLLOW ? 0 : O_NOFOLLOW);
@@ -242,7 +242,7 @@ static int64_t copy_name(struct job *job, const char *name, char *piece, int64_t
     if (rc == 0 && !made && target.st_size > kept && ftruncate(out, kept))
         rc = -errno;
     if (rc == 0) {
-        const int64_t length = copy_contents(job, in, out, &source, piece);
+        const int64_t length = copy_contents(job, in, out, &source, chunk);
         rc = length < 0 ? length : 0;
         if (rc == 0 && !made && length < target.st_size && ftruncate(out, length))
             rc = -errno; // the source is shorter by now
@@ -263,11 +263,11 @@ static int64_t copy_name(struct job *job, const char *name, char *piece, int64_t
 // for again.
 static void copy_names(struct job *job)
 {
-    char *piece = malloc(COPY_PIECE);
+    char *chunk = malloc(COPY_CHUNK);
     const int64_t until = now_ns() + COPY_NS;
     for (const char *name = job->path; *name && now_ns() < until; name += strlen(name) + 1) {
         int64_t size = 0;
-        const int64_t rc = piece ? copy_name(job, name, piece, &size) : -ENOMEM;
+        const int64_t rc = chunk ? copy_name(job, name, chunk, &size) : -ENOMEM;
         struct copied copied = {.status = (int32_t)rc};
         split((uint64_t)size, &copied.size_low, &copied.size_high);
         if (append(&job->out, &copied, sizeof(copied)))
@@ -275,5 +275,5 @@ static void copy_names(struct job *job)
         if (rc < 0 || job->failed)
             break;
     }
-    free(piece);
+    free(chunk);
 }

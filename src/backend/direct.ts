@@ -87,7 +87,7 @@ class DirectFile {
     const read = (): Promise<ReadResult<T>> =>
       fits
         ? this.#base.read(this.#file, view, offset, length, at)
-        : this.#readPieces(bytesFor("read", view, offset, length), at).then((bytesRead) => ({
+        : this.#readUnaligned(bytesFor("read", view, offset, length), at).then((bytesRead) => ({
             bytesRead,
             buffer: view,
           }));
@@ -104,25 +104,25 @@ class DirectFile {
     });
   }
 
-  /** Reads in pieces, what is not aligned through aligned memory. */
-  async #readPieces(into: Uint8Array, position: number): Promise<number> {
+  /** Reads in parts, what is not aligned through aligned memory. */
+  async #readUnaligned(into: Uint8Array, position: number): Promise<number> {
     const { length } = into;
     const moved = { bytes: 0 };
     const straight = async (from: number, bytes: number): Promise<number> =>
       (await this.#base.read(this.#file, into, from, bytes, position + from)).bytesRead;
-    await this.#inPieces("read", into, position, moved, straight, (piece, at) => this.#readBounced(piece, at));
+    await this.#transfer("read", into, position, moved, straight, (part, at) => this.#readBounced(part, at));
     if (into.length !== length) throw bufferTaken("read");
     return moved.bytes;
   }
 
   /** Moves the unaligned head, what is aligned, and the tail, one after another until one is short; counts them in `moved`. */
-  async #inPieces(
+  async #transfer(
     syscall: string,
     bytes: Uint8Array,
     position: number,
     moved: { bytes: number },
     straight: (from: number, length: number) => Promise<number>,
-    bounced: (piece: Uint8Array, at: number) => Promise<number>,
+    bounced: (part: Uint8Array, at: number) => Promise<number>,
   ): Promise<void> {
     const { length } = bytes;
     while (moved.bytes < length) {
@@ -142,7 +142,7 @@ class DirectFile {
     }
   }
 
-  /** Bytes of the next piece that goes through aligned memory: only the head, if what follows it can go straight. */
+  /** Bytes of the next part that goes through aligned memory: only the head, if what follows it can go straight. */
   #nextBounce(bytes: Uint8Array, done: number, at: number): number {
     const head = this.#block - (at % this.#block);
     const rest = bytes.length - done;
@@ -176,7 +176,7 @@ class DirectFile {
     const write = straight
       ? (): Promise<WriteResult<T>> => this.#base.write(this.#file, view, offset, length, at)
       : (): Promise<WriteResult<T>> =>
-          this.#writePieces(bytesFor("write", view, offset, length), at).then((bytesWritten) => ({
+          this.#writeUnaligned(bytesFor("write", view, offset, length), at).then((bytesWritten) => ({
             bytesWritten,
             buffer: view,
           }));
@@ -196,14 +196,14 @@ class DirectFile {
   }
 
   /** Writes in whole blocks; where the file would end in a padded one, it is cut to its true length. */
-  async #writePieces(bytes: Uint8Array, position: number): Promise<number> {
+  async #writeUnaligned(bytes: Uint8Array, position: number): Promise<number> {
     const end = position + bytes.length;
     const size = this.#options.sized && end % this.#block !== 0 ? await this.#size() : Number.POSITIVE_INFINITY;
     const moved = { bytes: 0 };
     const straight = async (from: number, put: number): Promise<number> =>
       (await this.#base.write(this.#file, bytes, from, put, position + from)).bytesWritten;
     try {
-      await this.#inPieces("write", bytes, position, moved, straight, (piece, at) => this.#writeBounced(piece, at));
+      await this.#transfer("write", bytes, position, moved, straight, (part, at) => this.#writeBounced(part, at));
     } finally {
       const now = size === Number.POSITIVE_INFINITY ? 0 : await this.#size();
       const right = Math.max(size, position + moved.bytes);

@@ -16,7 +16,7 @@ import type { Order } from "./order.ts";
 type View = NodeJS.ArrayBufferView;
 
 /** A write up to this length is gathered, and so much is written at once: copying it costs little beside a round trip. */
-const PIECE_BYTES = 16 * 1024;
+const GATHERED_BYTES = 16 * 1024;
 const BATCH_BYTES = 256 * 1024;
 
 /** statfs(2) types that keep data: ext4, xfs, btrfs, tmpfs, f2fs, overlay, zfs, bcachefs. */
@@ -25,7 +25,7 @@ const DATA: ReadonlySet<number> = new Set([
 ]);
 
 /** One call's bytes. The view is read when its turn comes, as it is where a write waits alone. */
-interface Piece {
+interface Call {
   view: View;
   offset: number;
   length: number;
@@ -36,9 +36,9 @@ interface Piece {
   reject: (reason: unknown) => void;
 }
 
-/** Pieces that go out together. */
+/** Calls whose bytes go out together. */
 interface Batch {
-  pieces: Piece[];
+  calls: Call[];
   bytes: number;
   flush: boolean;
   turn: Promise<void> | null;
@@ -61,22 +61,22 @@ export class Coalescer {
 
   /** Whether a write of this length may wait in company. */
   takes(length: number): boolean {
-    return length > 0 && length <= PIECE_BYTES && !this.#file.direct;
+    return length > 0 && length <= GATHERED_BYTES && !this.#file.direct;
   }
 
   /** Writes in its turn; with `flush` all of it, and it is on the device then. Resolves to the bytes written. */
   write(view: View, offset: number, length: number, flush: boolean): Promise<number> {
     return new Promise((resolve, reject) => {
-      const piece = { view, offset, length, byteLength: byteLengthOf(view), failed: false, resolve, reject };
+      const call = { view, offset, length, byteLength: byteLengthOf(view), failed: false, resolve, reject };
       const batch = this.#open;
       const fits = batch !== null && batch.flush === flush && batch.bytes + length <= BATCH_BYTES;
       if (fits && this.#order.isLast(batch.turn!)) {
-        batch.pieces.push(piece);
+        batch.calls.push(call);
         batch.bytes += length;
         void this.#mayJoin(); // asked while the batch waits
         return;
       }
-      const opened: Batch = { pieces: [piece], bytes: length, flush, turn: null };
+      const opened: Batch = { calls: [call], bytes: length, flush, turn: null };
       this.#open = opened;
       opened.turn = this.#order.writeInOrder(() => inSteps(this.#run(opened)));
     });
@@ -84,85 +84,85 @@ export class Coalescer {
 
   *#run(batch: Batch): Steps<void> {
     if (this.#open === batch) this.#open = null;
-    let rest = batch.pieces;
+    let rest = batch.calls;
     try {
       // What is not known at the end of the thread is taken as it lies: each write by itself is right for any file.
       const together = rest.length === 1 || (yield* doneOr(this.#mayJoin(), false));
       for (;;) {
         rest = rest.filter(isIntact);
         if (rest.length === 0) return;
-        const pieces = together ? rest : rest.slice(0, 1);
-        const bytes = this.#copied(pieces);
+        const calls = together ? rest : rest.slice(0, 1);
+        const bytes = this.#copied(calls);
         if (bytes === null) rest = rest.filter(({ failed }) => !failed);
-        else if (batch.flush) rest = rest.slice(yield* this.#writeSynced(pieces, bytes));
-        else rest = rest.slice(yield* this.#write(pieces, bytes));
+        else if (batch.flush) rest = rest.slice(yield* this.#writeSynced(calls, bytes));
+        else rest = rest.slice(yield* this.#write(calls, bytes));
       }
     } catch (error) {
       for (const { reject } of rest) reject(error); // no memory for the copy: nobody may be left waiting
     }
   }
 
-  /** One write. Returns how many of the pieces it has settled: at least one, perhaps with fewer bytes than it has. */
-  *#write(pieces: readonly Piece[], bytes: Uint8Array): Steps<number> {
+  /** One write. Returns how many of the calls it has settled: at least one, perhaps with fewer bytes than it has. */
+  *#write(calls: readonly Call[], bytes: Uint8Array): Steps<number> {
     try {
       let { bytesWritten: left } = yield* done(this.#backend.write(this.#file, bytes, 0, bytes.length, -1));
       let count = 0;
       do {
-        const { length, resolve } = pieces[count++]!;
+        const { length, resolve } = calls[count++]!;
         resolve(Math.min(left, length));
         left -= length;
       } while (left > 0);
       return count;
     } catch (error) {
-      pieces[0]!.resolve(passedOn(error));
+      calls[0]!.resolve(passedOn(error));
       return 1;
     }
   }
 
-  /** The same with a sync. A piece is written whole, or its error says how much of it is. */
-  *#writeSynced(pieces: readonly Piece[], bytes: Uint8Array): Steps<number> {
+  /** The same with a sync. A call's bytes are written whole, or its error says how many are. */
+  *#writeSynced(calls: readonly Call[], bytes: Uint8Array): Steps<number> {
     const progress = { bytesWritten: 0 };
     const work = this.#backend.writeSynced(this.#file, [bytes], -1, progress);
     const synced = this.#syncs.keepFailure("fdatasync", this.#syncs.include(work));
     try {
       yield* settled(work);
       yield* doneOr(synced, undefined); // which settles in microtasks
-      for (const { resolve, length } of pieces) resolve(length);
-      return pieces.length;
+      for (const { resolve, length } of calls) resolve(length);
+      return calls.length;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).syscall !== "write") {
-        for (const { resolve, length } of pieces) resolve(failedAt(error, length));
-        return pieces.length;
+        for (const { resolve, length } of calls) resolve(failedAt(error, length));
+        return calls.length;
       }
-      // The write has failed: what it had finished of the pieces is synced by itself, and only the next one has failed.
+      // The write has failed: what it had finished of the calls is synced by itself, and only the next one has failed.
       let left = progress.bytesWritten;
       let count = 0;
-      for (; left >= pieces[count]!.length; count++) left -= pieces[count]!.length;
-      if (count > 0) yield* doneOr(this.#syncAlone(pieces.slice(0, count)), undefined);
-      pieces[count]!.resolve(failedAt(error, left));
+      for (; left >= calls[count]!.length; count++) left -= calls[count]!.length;
+      if (count > 0) yield* doneOr(this.#syncAlone(calls.slice(0, count)), undefined);
+      calls[count]!.resolve(failedAt(error, left));
       return count + 1;
     }
   }
 
-  async #syncAlone(pieces: readonly Piece[]): Promise<void> {
+  async #syncAlone(calls: readonly Call[]): Promise<void> {
     try {
       await this.#syncs.sync("fdatasync");
-      for (const { resolve, length } of pieces) resolve(length);
+      for (const { resolve, length } of calls) resolve(length);
     } catch (error) {
-      for (const { resolve, length } of pieces) resolve(failedAt(error, length));
+      for (const { resolve, length } of calls) resolve(failedAt(error, length));
     }
   }
 
-  /** The bytes of all pieces, in memory that nobody else has; null if one can't be read: then its call has failed. */
-  #copied(pieces: readonly Piece[]): Uint8Array | null {
+  /** The bytes of all calls, in memory that nobody else has; null if one can't be read: then its call has failed. */
+  #copied(calls: readonly Call[]): Uint8Array | null {
     let total = 0;
-    for (const { length } of pieces) total += length;
+    for (const { length } of calls) total += length;
     const bytes = Buffer.allocUnsafeSlow(total);
     let at = 0;
-    for (const piece of pieces) {
-      const { view, offset, length, resolve } = piece;
+    for (const call of calls) {
+      const { view, offset, length, resolve } = call;
       if (this.#backend.copy(bytesOf(view).subarray(offset, offset + length), bytes.subarray(at)) !== length) {
-        piece.failed = true;
+        call.failed = true;
         resolve(lateRejection(() => systemError(errnoOf("EFAULT"), "write")));
         return null;
       }
@@ -190,7 +190,7 @@ export class Coalescer {
 }
 
 /** Whether the view is as it was at the call; if it is not, its call fails. */
-function isIntact({ view, byteLength, reject }: Piece): boolean {
+function isIntact({ view, byteLength, reject }: Call): boolean {
   if (byteLengthOf(view) === byteLength) return true;
   reject(dataTaken());
   return false;

@@ -1,4 +1,4 @@
-// Memory that the kernel reads or writes on our behalf and that nobody else ever sees: stand-ins for a user's buffer, pieces
+// Memory that the kernel reads or writes on our behalf and that nobody else ever sees: stand-ins for a user's buffer, chunks
 // of a file without a size, aligned memory for O_DIRECT. It is the shim's, so it outlives the JavaScript heap of a Worker
 // that ends over it; and it is used again only after the CQE of the operation that had it.
 

@@ -4,7 +4,7 @@
 
 import { bufferOf, byteLengthOf } from "../node/views.ts";
 
-/** One piece of memory that several leases share: what the kernel knows it by. */
+/** Memory that several leases share: what the kernel knows it by. */
 export interface LeasedRegion {
   /** The ring that it is registered with, and the fixed buffer of it that holds the whole region, or -1. */
   readonly ring: object | null;

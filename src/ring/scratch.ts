@@ -21,7 +21,7 @@ const EPOCH_MS = 5;
 /** Bun's and Node's own encoder, present on every Buffer (19 ns for a path). */
 type Utf8Buffer = Buffer & { utf8Write(text: string, offset: number, length: number): number };
 
-/** A piece of shim memory for one operation's path, statx or iovecs. */
+/** Shim memory for one operation's path, statx or iovecs. */
 export class Cell {
   readonly address: Address;
   /** The region that holds the cell, as bytes and as words, and where the cell starts in it. */
@@ -54,7 +54,7 @@ export class Cells {
   readonly #ring: Address;
   readonly #free: Cell[] = [];
   #made = 0;
-  /** the newest region, of which cells are made as they are needed, and how many of it there are. */
+  /** The newest region, of which cells are made as they are needed, and how many of it there are. */
   #region: Address = 0;
   #bytes: Buffer = NO_BYTES;
   #words: Uint32Array = NO_WORDS;
@@ -79,7 +79,7 @@ export class Cells {
     return this.#free.length > 0 ? this.#free.pop()! : this.#cutOne();
   }
 
-  /** As `take`, for an operation on a path: such are counted. */
+  /** As `acquire`, for an operation on a path: such are counted. */
   acquireForPath(): Cell {
     const cell = this.acquire();
     cell.epoch = this.#epoch;

@@ -80,7 +80,7 @@ export class OwnChunks {
     return this.#waiter.promise;
   }
 
-  /** The chunk is done with, and all that came before it. Several may lie in one piece of memory: it goes with the last of them. */
+  /** The chunk is done with, and all that came before it. Several may lie in the same memory: it goes with the last of them. */
   free(chunk: Uint8Array): void {
     const { buffer } = chunk;
     if (this.#isOwn && chunk.byteOffset + chunk.byteLength === buffer.byteLength && buffer instanceof ArrayBuffer)

@@ -37,13 +37,13 @@ interface ReadAheadOptions {
 }
 
 /** Bytes of one read, and of all that are in flight or waiting to be taken: 1 MiB stays in the caches. */
-const PIECE_BYTES = 256 * 1024;
+const BLOCK_BYTES = 256 * 1024;
 const WINDOW_BYTES = 1024 * 1024;
-/** Pieces at a time for who asks for chunks of more than a window. */
+/** Blocks at a time for who asks for chunks of more than a window. */
 const WINDOW_OF_LARGE = 2;
 /** Chunks that are read one by one before something is loaded to read ahead. */
 const WHOLE_FIRST = 16;
-/** Chunks below this are copied out of a piece: as a view, the smallest of them would keep all of it alive. */
+/** Chunks below this are copied out of a block: as a view, the smallest of them would keep all of it alive. */
 const SMALL_CHUNK_BYTES = 64 * 1024;
 /** Who takes nothing for so long has stalled: what was read ahead is given up, and read again when it is asked for. */
 const STALL_MS = 50;
@@ -51,7 +51,7 @@ const SEEK_SET = 0;
 const SEEK_CUR = 1;
 
 /** One read: its memory in chunks, and how much of it is filled. */
-interface Piece {
+interface Block {
   /** Absolute position, or -1 where it can't be known. */
   start: number;
   length: number;
@@ -69,11 +69,11 @@ export class ReadAhead {
   readonly #source: StreamSource;
   readonly #own: boolean;
   readonly #chunkBytes: number;
-  readonly #pieceBytes: number;
+  readonly #blockBytes: number;
   readonly #maxWindow: number;
   readonly #onReady: () => void;
-  readonly #pieces: Piece[] = [];
-  /** Pieces that may be in flight or wait: doubled while they are taken at once, 0 for who takes them slowly. */
+  readonly #blocks: Block[] = [];
+  /** Blocks that may be in flight or wait: doubled while they are taken at once, 0 for who takes them slowly. */
   #window = 1;
   /** Somebody waits for a chunk. */
   #wanted = false;
@@ -89,7 +89,7 @@ export class ReadAhead {
   /** Steps under way that come before further reads: the first look, a claim of own positions, a step back. */
   #preparing = 0;
   #reading = 0;
-  /** Times that the pieces behind some position were given up. */
+  /** Times that the blocks behind some position were given up. */
   #cuts = 0;
   #ended = false;
   #failure: unknown = null;
@@ -106,17 +106,17 @@ export class ReadAhead {
     this.#next = this.#own ? Infinity : position;
     this.#left = byteLimit;
     this.#chunkBytes = chunkBytes;
-    this.#pieceBytes = Math.max(PIECE_BYTES - (PIECE_BYTES % chunkBytes), chunkBytes);
-    this.#maxWindow = chunkBytes > WINDOW_BYTES ? WINDOW_OF_LARGE : WINDOW_BYTES / PIECE_BYTES;
+    this.#blockBytes = Math.max(BLOCK_BYTES - (BLOCK_BYTES % chunkBytes), chunkBytes);
+    this.#maxWindow = chunkBytes > WINDOW_BYTES ? WINDOW_OF_LARGE : WINDOW_BYTES / BLOCK_BYTES;
     this.#onReady = onReady;
   }
 
   /** The next chunk; null at the end; undefined if `onReady` is to be waited for. Throws what a read failed with. */
   take(): Buffer | null | undefined {
-    const piece = this.#pieces[0];
-    if (piece === undefined || piece.filled < 0) {
-      if (piece === undefined && this.#failure !== null) throw this.#failure;
-      if (piece === undefined && this.#isOver) return null;
+    const block = this.#blocks[0];
+    if (block === undefined || block.filled < 0) {
+      if (block === undefined && this.#failure !== null) throw this.#failure;
+      if (block === undefined && this.#isOver) return null;
       this.#wanted = true;
       this.#fill();
       return undefined;
@@ -125,20 +125,20 @@ export class ReadAhead {
     const time = clockMs();
     const hasStalled = time - this.#movedAt >= STALL_MS;
     this.#movedAt = time;
-    const chunk = this.#chunkOf(piece);
-    if (piece.taken === piece.filled) {
-      this.#pieces.shift();
+    const chunk = this.#chunkOf(block);
+    if (block.taken === block.filled) {
+      this.#blocks.shift();
       if (!hasStalled) this.#window = Math.min(this.#maxWindow, this.#window * 2 || 1);
     }
     if (hasStalled) this.#window = 0;
     this.#fill();
-    if (this.#pieces.length > 0) this.#timer ??= lookLater(this, STALL_MS);
+    if (this.#blocks.length > 0) this.#timer ??= lookLater(this, STALL_MS);
     return chunk;
   }
 
   /** Nothing is read ahead or being read: the own position is where the bytes that were taken end. */
   get isIdle(): boolean {
-    return this.#pieces.length === 0 && this.#reading === 0 && this.#preparing === 0;
+    return this.#blocks.length === 0 && this.#reading === 0 && this.#preparing === 0;
   }
 
   /**
@@ -151,8 +151,8 @@ export class ReadAhead {
     });
     if (this.#timer !== null) clearTimeout(this.#timer);
     if (this.#reading > 0 || this.#preparing > 0) await settled;
-    const first = this.#pieces[0];
-    this.#pieces.length = 0;
+    const first = this.#blocks[0];
+    this.#blocks.length = 0;
     if (this.#own && first !== undefined && first.start >= 0) {
       await this.#stepBack(this.#next, first.start + first.taken);
     }
@@ -161,21 +161,21 @@ export class ReadAhead {
   /** What waits, and is not taken, is given up: it can be read again, and may be for a client that never comes back. */
   lookForStall(): void {
     this.#timer = null;
-    if (this.#pieces.length === 0 || this.#onSettled !== null) return;
+    if (this.#blocks.length === 0 || this.#onSettled !== null) return;
     const idleMs = clockMs() - this.#movedAt;
     // What is in flight may be waited for; a step that is under way, too.
     if (idleMs < STALL_MS || this.#wanted || this.#preparing > 0) {
       this.#timer = lookLater(this, Math.max(1, STALL_MS - idleMs));
       return;
     }
-    const { start, taken } = this.#pieces[0]!;
+    const { start, taken } = this.#blocks[0]!;
     if (start < 0) return;
     if (!this.#own) return this.#giveUp(start + taken);
     const claimed = this.#next;
     this.#prepare(
       this.#stepBack(claimed, start + taken, () => {
         // Taken meanwhile, it is as before; and so it is where others read behind it, who would leave a gap.
-        const first = this.#pieces[0];
+        const first = this.#blocks[0];
         if (first === undefined || first.start !== start || first.taken !== taken || this.#next !== claimed)
           return false;
         this.#giveUp(start + taken);
@@ -185,9 +185,9 @@ export class ReadAhead {
   }
 
   #giveUp(position: number): void {
-    for (const { length, taken } of this.#pieces) this.#left += length - taken;
+    for (const { length, taken } of this.#blocks) this.#left += length - taken;
     // Where the kernel still writes, the operations keep the memory.
-    this.#pieces.length = 0;
+    this.#blocks.length = 0;
     this.#next = position;
     this.#window = 0;
   }
@@ -196,12 +196,12 @@ export class ReadAhead {
     return (this.#ended || this.#left <= 0) && this.#preparing === 0;
   }
 
-  #chunkOf(piece: Piece): Buffer {
-    const from = piece.taken;
-    const length = Math.min(this.#chunkBytes, piece.filled - from);
-    piece.taken += length;
-    if (this.#chunkBytes < SMALL_CHUNK_BYTES) return Buffer.copyBytesFrom(piece.memory[0]!, from, length);
-    const chunk = piece.memory.shift()!;
+  #chunkOf(block: Block): Buffer {
+    const from = block.taken;
+    const length = Math.min(this.#chunkBytes, block.filled - from);
+    block.taken += length;
+    if (this.#chunkBytes < SMALL_CHUNK_BYTES) return Buffer.copyBytesFrom(block.memory[0]!, from, length);
+    const chunk = block.memory.shift()!;
     if (chunk.length === length) return chunk;
     // A little in much memory would keep the rest from being freed.
     return length > chunk.length / 2 ? chunk.subarray(0, length) : Buffer.copyBytesFrom(chunk, 0, length);
@@ -212,7 +212,7 @@ export class ReadAhead {
     if (this.#preparing > 0 || this.#onSettled !== null || this.#ended || this.#failure !== null) return;
     if (this.#left <= 0) return;
     if (!this.#looked && !this.#readsFirst) return this.#prepare(this.#look());
-    const waiting = this.#pieces.length;
+    const waiting = this.#blocks.length;
     if (this.#next < this.#parallelEnd) {
       if (waiting >= this.#room) return;
       if (this.#own) return this.#prepare(this.#claim());
@@ -228,7 +228,7 @@ export class ReadAhead {
     return this.#own && this.#whole < WHOLE_FIRST && this.#source.backend.seekIsDear === true;
   }
 
-  /** Pieces that there may be now. */
+  /** Blocks that there may be now. */
   get #room(): number {
     return this.#window > 0 ? this.#window : this.#wanted ? 1 : 0;
   }
@@ -272,8 +272,8 @@ export class ReadAhead {
     return order.readInOrder(async () => {
       if (file.fd < 0 || this.#onSettled !== null || this.#cuts !== cuts) return;
       const from = backend.seek!(file, 0, SEEK_CUR);
-      const each = this.#window > 0 ? this.#pieceBytes : this.#chunkBytes;
-      const room = (this.#room - this.#pieces.length) * each;
+      const each = this.#window > 0 ? this.#blockBytes : this.#chunkBytes;
+      const room = (this.#room - this.#blocks.length) * each;
       const length = Math.min(room, this.#parallelEnd - from, this.#left);
       this.#next = from;
       if (length <= 0) return;
@@ -286,19 +286,19 @@ export class ReadAhead {
   }
 
   #readUpTo(end: number): void {
-    const each = this.#window > 0 ? this.#pieceBytes : this.#chunkBytes;
-    while (this.#next < end && this.#left > 0 && this.#pieces.length < this.#room) {
+    const each = this.#window > 0 ? this.#blockBytes : this.#chunkBytes;
+    while (this.#next < end && this.#left > 0 && this.#blocks.length < this.#room) {
       this.#readAt(this.#next, Math.min(each, end - this.#next, this.#left), true);
     }
   }
 
   #readAt(start: number, length: number, isAhead: boolean): void {
     const { backend, file } = this.#source;
-    const piece = this.#newPiece(start, length, isAhead);
-    const { memory } = piece;
+    const block = this.#newBlock(start, length, isAhead);
+    const { memory } = block;
     this.#next = start + length;
     this.#await(
-      piece,
+      block,
       memory.length === 1 ? backend.read(file, memory[0]!, 0, length, start) : backend.readv(file, memory, start),
     );
   }
@@ -308,64 +308,64 @@ export class ReadAhead {
     const { backend, file, order } = this.#source;
     const length = Math.min(this.#chunkBytes, this.#left);
     if (!this.#own) return this.#readAt(this.#next, length, false);
-    const piece = this.#newPiece(-1, length, false);
+    const block = this.#newBlock(-1, length, false);
     const read = order.read(-1, length, () => {
-      if (this.#next < Infinity && backend.seek !== null) piece.start = backend.seek(file, 0, SEEK_CUR);
-      return backend.read(file, piece.memory[0]!, 0, length, -1);
+      if (this.#next < Infinity && backend.seek !== null) block.start = backend.seek(file, 0, SEEK_CUR);
+      return backend.read(file, block.memory[0]!, 0, length, -1);
     });
-    this.#await(piece, read);
+    this.#await(block, read);
   }
 
-  #newPiece(start: number, length: number, isAhead: boolean): Piece {
+  #newBlock(start: number, length: number, isAhead: boolean): Block {
     const memory: Buffer[] = [];
     const each = this.#chunkBytes < SMALL_CHUNK_BYTES ? length : this.#chunkBytes;
     for (let rest = length; rest > 0; rest -= each) memory.push(Buffer.allocUnsafeSlow(Math.min(each, rest)));
-    const piece = { start, length, memory, filled: -1, taken: 0, isAhead, error: null };
+    const block = { start, length, memory, filled: -1, taken: 0, isAhead, error: null };
     this.#left -= length;
-    this.#pieces.push(piece);
-    return piece;
+    this.#blocks.push(block);
+    return block;
   }
 
-  #await(piece: Piece, read: Promise<{ bytesRead: number }>): void {
+  #await(block: Block, read: Promise<{ bytesRead: number }>): void {
     this.#reading++;
     read.then(
-      ({ bytesRead }) => this.#arrived(piece, bytesRead),
+      ({ bytesRead }) => this.#arrived(block, bytesRead),
       (error) => {
-        piece.error = error;
-        this.#arrived(piece, 0);
+        block.error = error;
+        this.#arrived(block, 0);
       },
     );
   }
 
   /** A read has ended: what is first in order and complete can be taken. */
-  #arrived(piece: Piece, bytesRead: number): void {
+  #arrived(block: Block, bytesRead: number): void {
     this.#reading--;
     this.#movedAt = clockMs();
-    piece.filled = bytesRead;
+    block.filled = bytesRead;
     if (bytesRead >= this.#chunkBytes) this.#whole++;
-    // A piece that was given up says nothing of where to go on.
-    if (this.#own && piece.start >= 0 && this.#pieces.includes(piece))
-      this.#next = Math.max(this.#next, piece.start + bytesRead);
+    // A block that was given up says nothing of where to go on.
+    if (this.#own && block.start >= 0 && this.#blocks.includes(block))
+      this.#next = Math.max(this.#next, block.start + bytesRead);
     if (this.#onSettled !== null) return this.#settle();
-    const gap = this.#pieces.findIndex(({ filled, length }) => filled < length);
-    if (gap >= 0 && this.#pieces[gap]!.filled >= 0) this.#cutAt(gap);
-    const first = this.#pieces[0];
+    const gap = this.#blocks.findIndex(({ filled, length }) => filled < length);
+    if (gap >= 0 && this.#blocks[gap]!.filled >= 0) this.#cutAt(gap);
+    const first = this.#blocks[0];
     this.#fill();
     if (first === undefined ? this.#isOver || this.#failure !== null : first.filled > 0) this.#onReady();
   }
 
-  /** A piece is shorter than was asked for: the end, a failure, or a file that gives little at a time. */
+  /** A block is shorter than was asked for: the end, a failure, or a file that gives little at a time. */
   #cutAt(index: number): void {
-    const piece = this.#pieces[index]!;
-    const { filled, start, length } = piece;
+    const block = this.#blocks[index]!;
+    const { filled, start, length } = block;
     // What was read behind a gap is no use. The kernel may still write there: the operations keep that memory.
-    const later = this.#pieces.splice(filled === 0 ? index : index + 1);
+    const later = this.#blocks.splice(filled === 0 ? index : index + 1);
     this.#left += length - filled;
-    for (const other of later) if (other !== piece) this.#left += other.length;
-    piece.length = filled;
+    for (const other of later) if (other !== block) this.#left += other.length;
+    block.length = filled;
     this.#cuts++;
-    if (piece.error !== null) this.#failure = piece.error;
-    else if (filled === 0 && piece.isAhead) this.#parallelEnd = Math.min(this.#parallelEnd, start);
+    if (block.error !== null) this.#failure = block.error;
+    else if (filled === 0 && block.isAhead) this.#parallelEnd = Math.min(this.#parallelEnd, start);
     else if (filled === 0) this.#ended = true;
     const claimed = this.#next;
     const wasClaimed = this.#next < Infinity && this.#next >= start + length;

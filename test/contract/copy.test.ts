@@ -99,11 +99,11 @@ test("the mode is the source's to the last bit, whatever the umask and the targe
 });
 
 describe("holes", () => {
-  /** A file of `size` with `piece` at each of the offsets and nothing between. */
-  function sparse(size: number, offsets: number[], piece: Buffer): string {
+  /** A file of `size` with `chunk` at each of the offsets and nothing between. */
+  function sparse(size: number, offsets: number[], chunk: Buffer): string {
     const path = tmp.path("sparse");
     const fd = openSync(path, "w");
-    for (const offset of offsets) writeSync(fd, piece, 0, piece.length, offset);
+    for (const offset of offsets) writeSync(fd, chunk, 0, chunk.length, offset);
     ftruncateSync(fd, size);
     fsyncSync(fd);
     closeSync(fd);
@@ -287,7 +287,7 @@ test("streams: from a FIFO to a file, and to /dev/null, which stays", async () =
 });
 
 const SYMBOLS = "/proc/kallsyms"; // some megabytes
-testUnless(!existsSync(SYMBOLS) && `no ${SYMBOLS}`, "a file without a size, in pieces behind each other", async () => {
+testUnless(!existsSync(SYMBOLS) && `no ${SYMBOLS}`, "a file without a size, in chunks behind each other", async () => {
   const dest = tmp.path();
   const before = readFileSync(SYMBOLS);
   await copyFile(SYMBOLS, dest);

@@ -104,7 +104,7 @@ describe("memory that is taken away", () => {
   const contents = patternBytes(600_000, 4);
 
   for (const [title, length] of [
-    ["in one piece", 8191],
+    ["in one part", 8191],
     ["in several", 548_863],
   ] as const) {
     test(`a read ${title} rejects, also one that waits for its turn`, async () => {
@@ -185,7 +185,7 @@ test("the file's own position: in order, and shared with readFile and streams", 
   expect((await again.readFile()).equals(data.subarray(100_007))).toBe(true);
 });
 
-test("vectors, batches, truncate and data in pieces", async () => {
+test("vectors, batches, truncate and data in chunks", async () => {
   const path = tmp.path();
   await using handle = await open(path, "w+", { direct: true });
   const data = patternBytes(70_000, 5);

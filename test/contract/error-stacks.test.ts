@@ -61,7 +61,7 @@ const onPaths: Record<string, Call> = {
   utimes: (fs) => fs.utimes(none, 1, 1),
   writeFile: (fs) => fs.writeFile(none, "x"),
   "writeFile of 2 MiB": (fs) => fs.writeFile(none, Buffer.alloc(2 << 20)),
-  "writeFile of pieces": (fs) => fs.writeFile(none, ["a", "b"]),
+  "writeFile of chunks": (fs) => fs.writeFile(none, ["a", "b"]),
   "writeFile to a full device": (fs) => fs.writeFile("/dev/full", "x"),
 };
 

@@ -191,7 +191,7 @@ describeUnless(ours === undefined && "the oracle alone", "work of several steps,
   for (const [length, title] of [
     [100, "100 B"],
     [600 * 1024, "600 KiB"],
-    [3 * 2 ** 19 + 17, "1.5 MiB"], // of more than one piece, in whatever pieces it goes
+    [3 * 2 ** 19 + 17, "1.5 MiB"], // of more than one chunk, in whatever chunks it goes
   ] as const) {
     for (const where of ["turn", "SIGTERM", "Worker"] as const) {
       test(`${title}, ${where === "turn" ? "in the same turn" : where === "SIGTERM" ? "in a handler of SIGTERM" : "in a Worker"}`, async () => {

@@ -174,7 +174,7 @@ describeUnless(ours === undefined && "the oracle alone", "options", () => {
       { encoding: "utf8", flag: "w", mode: 0o600, flush: true, ...limits },
       (o, _, p) => writeFile(p, "x", o),
     ],
-    "writeFile of pieces": [
+    "writeFile of chunks": [
       { encoding: "utf8", flag: "w", mode: 0o600, ...limits },
       (o, _, p) => writeFile(p, ["x"], o),
     ],

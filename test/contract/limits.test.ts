@@ -131,7 +131,7 @@ test("a write that is ended says how much has landed", async () => {
   closeSync(other);
 
   const controller = new AbortController();
-  const pieces = (async function* () {
+  const chunks = (async function* () {
     yield data.subarray(0, 1000);
     await Bun.sleep(5);
     controller.abort("stop");
@@ -139,7 +139,7 @@ test("a write that is ended says how much has landed", async () => {
   })();
   const file = tmp.path();
   await using target = await library.open(file, "w");
-  const stopped = await rejection(target.writeFile(pieces, { signal: controller.signal }));
+  const stopped = await rejection(target.writeFile(chunks, { signal: controller.signal }));
   expect(stopped).toMatchObject({ name: "AbortError", cause: "stop", bytesWritten: 1000 });
   expect(readFileSync(file)).toHaveLength(1000);
   expect(listeners(controller.signal)).toBe(0);

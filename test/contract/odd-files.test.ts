@@ -23,7 +23,7 @@ forEachImplementation((fs, _name, it) => {
     expect((await none.write("gone")).bytesWritten).toBe(4);
   });
 
-  it("/proc is read in pieces by the file's own position and by position", async () => {
+  it("/proc is read in chunks by the file's own position and by position", async () => {
     const whole = readFileSync("/proc/version");
     await using handle = await fs.open("/proc/version");
     const parts: Buffer[] = [];

@@ -22,7 +22,7 @@ const WRITES: Record<string, (handle: FileHandle, line: string) => Promise<unkno
   "writev with flush": (handle, line) =>
     (handle as any).writev([Buffer.from(line.slice(0, 3)), Buffer.from(line.slice(3))], null, { flush: true }),
   writeFile: (handle, line) => handle.writeFile(line),
-  "writeFile of pieces": (handle, line) => handle.writeFile([line] as never),
+  "writeFile of chunks": (handle, line) => handle.writeFile([line] as never),
   appendFile: (handle, line) => handle.appendFile(line),
 };
 

@@ -311,7 +311,7 @@ describeUnless(ours === undefined && "the oracle alone", "flush: true", () => {
   const ways: Record<string, (flush: boolean) => Promise<unknown>> = {
     writeFile: (flush) => ours!.writeFile("/dev/null", "data", { flush }),
     "writeFile, large": (flush) => ours!.writeFile("/dev/null", Buffer.alloc(3 << 20), { flush }),
-    "writeFile of pieces": (flush) => ours!.writeFile("/dev/null", ["a", "b"], { flush }),
+    "writeFile of chunks": (flush) => ours!.writeFile("/dev/null", ["a", "b"], { flush }),
     "writeFile with a signal": (flush) =>
       ours!.writeFile("/dev/null", "data", { flush, signal: new AbortController().signal }),
     appendFile: (flush) => ours!.appendFile("/dev/null", "data", { flush }),

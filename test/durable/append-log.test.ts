@@ -69,8 +69,8 @@ describe("records", () => {
     }
   });
 
-  test("of a group that is longer than a piece of memory come back in order, in every framing, also by flushSync", async () => {
-    // Lengths around the end of a piece, of one that is as long as a piece, and of one that is longer.
+  test("of a group that is longer than a chunk of memory come back in order, in every framing, also by flushSync", async () => {
+    // Lengths around the end of a chunk, of one that is as long as a chunk, and of one that is longer.
     const lengths = [...Array.from({ length: 3000 }, (_, i) => i % 577), 262_144 - 20, 262_144, 300_000, 5];
     const wanted = lengths.map((length, i) => String(i).padEnd(length, "z"));
     for (const durability of ["data", "none"] as const)
@@ -89,7 +89,7 @@ describe("records", () => {
         }
   });
 
-  test("are numbered anew over all pieces of a group", () => {
+  test("are numbered anew over all chunks of a group", () => {
     const group = new Group("records", 100, 5);
     for (let i = 0; i < 3; i++) group.add("x".repeat(200_000));
     expect(frameAt(group.chunks[2]!, 0, 5)).toMatchObject({ sequence: 102, index: 2 });

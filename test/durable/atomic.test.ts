@@ -34,7 +34,7 @@ describe("writeFileAtomic", () => {
     const dir = tmp.folder();
     const path = join(dir, "value");
     const big = patternBytes(3_000_000);
-    async function* pieces(): AsyncGenerator<string> {
+    async function* chunks(): AsyncGenerator<string> {
       yield "a";
       yield "b";
     }
@@ -43,7 +43,7 @@ describe("writeFileAtomic", () => {
       expect(readFileSync(path, "utf8")).toBe("text");
       await writeFileAtomic(path, big, { durability });
       expect(readFileSync(path).equals(big)).toBe(true);
-      await writeFileAtomic(path, pieces(), { durability });
+      await writeFileAtomic(path, chunks(), { durability });
       expect(readFileSync(path, "utf8")).toBe("ab");
     }
     expect(readdirSync(dir)).toEqual(["value"]);
@@ -114,12 +114,12 @@ describe("writeFileAtomic", () => {
     const dir = tmp.folder();
     const path = join(dir, "value");
     let names: string[] = [];
-    async function* pieces(): AsyncGenerator<string> {
+    async function* chunks(): AsyncGenerator<string> {
       yield "a";
       names = readdirSync(dir);
       yield "b";
     }
-    await writeFileAtomic(path, pieces(), { overwrite: false, mode: 0o604 });
+    await writeFileAtomic(path, chunks(), { overwrite: false, mode: 0o604 });
     // A name is given to what has none by LINKAT (5.15).
     expect(names.length).toBe(capabilities().opcodes.includes("LINKAT") ? 0 : 1);
     expect([readFileSync(path, "utf8"), statSync(path).mode & 0o7777]).toEqual(["ab", 0o604]);
@@ -239,13 +239,13 @@ describe("writeFileAtomic", () => {
       writeFileSync(path, "old");
       chmodSync(path, 0o600);
       let modes: number[] = [];
-      async function* pieces(): AsyncGenerator<string> {
+      async function* chunks(): AsyncGenerator<string> {
         yield "a new secret";
         await Bun.sleep(1);
         modes = readdirSync(dir).map((name) => statSync(join(dir, name)).mode & 0o777);
         yield ".";
       }
-      await writeFileAtomic(path, pieces(), { mode: given });
+      await writeFileAtomic(path, chunks(), { mode: given });
       expect(modes).toEqual([0o600, 0o600]);
       expect(statSync(path).mode & 0o777).toBe(0o600);
     }

@@ -148,7 +148,7 @@ describe.skipIf(chromiumPath === null)(`in Chromium${reason}`, () => {
       expect(await page.evaluate<number>("player.currentTime")).toBeCloseTo(duration * 0.8, 0);
       await page.until(`document.querySelectorAll("#asked tr").length > 1`);
       const asked = (await (await fetch(`${server.url}/asked`)).json()) as { range: string; status: number }[];
-      // 304: a piece that Chromium had kept, asked for with If-None-Match.
+      // 304: a chunk that Chromium had kept, asked for with If-None-Match.
       expect(asked.filter(({ status }) => status !== 206 && status !== 304)).toEqual([]);
       expect(asked.some(({ status }) => status === 206)).toBe(true);
       // Not by reading on from the start: a range that begins far behind it.

@@ -150,7 +150,7 @@ describe(ours, () => {
 
   for (const [name, write] of Object.entries<(path: string, options: object) => Promise<unknown>>({
     writeFile: (path, options) => writeFile(path, data, options),
-    "writeFile of pieces": (path, options) => writeFile(path, [data, data], options),
+    "writeFile of chunks": (path, options) => writeFile(path, [data, data], options),
     "writeFile, large": (path, options) => writeFile(path, Buffer.alloc(3 << 20), options),
     appendFile: (path, options) => appendFile(path, data, options),
   }))

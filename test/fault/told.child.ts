@@ -311,7 +311,7 @@ const reading: Record<string, Case> = {
     // Ten results are 320 MiB.
     return ((pages() - before) * 4096) / MIB < 160;
   },
-  async "a pipe is read to its end in pieces whose memory is used again"() {
+  async "a pipe is read to its end in chunks whose memory is used again"() {
     const path = fifo("fifo");
     const data = pattern(300_000);
     const { native } = t as unknown as { native: { regionNew: (...args: unknown[]) => unknown } };

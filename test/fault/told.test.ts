@@ -55,7 +55,7 @@ const EXPECTED: Readonly<Record<string, unknown>> = {
   "readFile: a read that fails is told when the kernel is done with the others": ["EIO read", 0],
   "readFile: the bytes of a large file outlive the ring": [true, true],
   "readFile: reads that fail leave no memory": true,
-  "readFile: a pipe is read to its end in pieces whose memory is used again": [true, 0],
+  "readFile: a pipe is read to its end in chunks whose memory is used again": [true, 0],
   "readFile: a close that fails is told; one that was never begun is made again": ["EIO close", "done", "done", ""],
   "readFile: an open that is interrupted is made again": [true, ""],
   "readFile: an abort reaches the read that waits; nobody listens afterwards": ["ABORT_ERR", "", "0", 0],

@@ -1,4 +1,4 @@
-// What has come of promises and streams, in a word or in one piece.
+// What has come of promises and streams, in a word or in one part.
 
 /** "resolved", or the code of the error that a promise has rejected with. */
 export const code = (promise: Promise<unknown>): Promise<string> =>

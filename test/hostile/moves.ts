@@ -104,7 +104,7 @@ export const MOVES: Readonly<Record<string, Move>> = {
     const handle = await opened(world, target, "w+");
     const file = nextId();
     let at = 0;
-    /** The pieces that were told to be written: the others may have been given up by a shutdown, and be there or not. */
+    /** The chunks that were told to be written: the others may have been given up by a shutdown, and be there or not. */
     const written: [at: number, size: number][] = [];
     for (let i = 0; i < 8; i++) {
       const size = random.pick(sizes);
@@ -123,7 +123,7 @@ export const MOVES: Readonly<Record<string, Move>> = {
       }
       at += size;
     }
-    world.atEnd("look", () => world.piecesOnDisk("write", target, content(file, at), written));
+    world.atEnd("look", () => world.chunksOnDisk("write", target, content(file, at), written));
   },
 
   async "whole files: lies, callbacks and iterables that throw"(world, dir) {

@@ -91,14 +91,14 @@ export class World {
     if (!readFileSync(path).equals(expected)) this.wrong.push(`${name}: foreign bytes on disk`);
   }
 
-  /** As `onDisk`; over a shutdown for these pieces: between them there is what is expected, or nothing (zeros, the end). */
-  piecesOnDisk(name: string, path: string, expected: Uint8Array, pieces: readonly [at: number, size: number][]): void {
+  /** As `onDisk`; over a shutdown for these chunks: between them there is what is expected, or nothing (zeros, the end). */
+  chunksOnDisk(name: string, path: string, expected: Uint8Array, chunks: readonly [at: number, size: number][]): void {
     if (!this.mayBeCancelled) return this.onDisk(name, path, expected);
     const found = readFileSync(path);
     const whole = Buffer.from(expected);
-    for (const [at, size] of pieces)
+    for (const [at, size] of chunks)
       if (!found.subarray(at, at + size).equals(whole.subarray(at, at + size)))
-        this.wrong.push(`${name}: a piece that was written is not on disk`);
+        this.wrong.push(`${name}: a chunk that was written is not on disk`);
     if (found.length > whole.length || found.some((byte, i) => byte !== 0 && byte !== whole[i]))
       this.wrong.push(`${name}: foreign bytes on disk`);
   }

@@ -17,20 +17,20 @@ const list: readonly Mutant[] = [
     ],
     ["the end is told before the kernel is done", "if (this.#reading > 0 || this.#preparing > 0) await settled;", ""],
     [
-      "pieces behind a gap are handed out",
-      "const later = this.#pieces.splice(filled === 0 ? index : index + 1);",
-      "const later: Piece[] = [];",
+      "blocks behind a gap are handed out",
+      "const later = this.#blocks.splice(filled === 0 ? index : index + 1);",
+      "const later: Block[] = [];",
     ],
     [
       "bytes given up are not asked for again",
-      "for (const { length, taken } of this.#pieces) this.#left += length - taken;",
+      "for (const { length, taken } of this.#blocks) this.#left += length - taken;",
       "",
     ],
-    ["a failure is the end", "if (piece.error !== null) this.#failure = piece.error;\n    else if", "if"],
+    ["a failure is the end", "if (block.error !== null) this.#failure = block.error;\n    else if", "if"],
     [
       "a file that grows is cut where it was",
-      "else if (filled === 0 && piece.isAhead) this.#parallelEnd = Math.min(this.#parallelEnd, start);",
-      "else if (filled === 0 && piece.isAhead) this.#ended = true;",
+      "else if (filled === 0 && block.isAhead) this.#parallelEnd = Math.min(this.#parallelEnd, start);",
+      "else if (filled === 0 && block.isAhead) this.#ended = true;",
       { tests: ["unit/read-ahead", "unit/changing-files"] },
     ],
     [
@@ -39,9 +39,9 @@ const list: readonly Mutant[] = [
       "if (!this.#own) return;",
     ],
     [
-      "a small chunk keeps a piece alive",
-      "if (this.#chunkBytes < SMALL_CHUNK_BYTES) return Buffer.copyBytesFrom(piece.memory[0]!, from, length);",
-      "if (this.#chunkBytes < SMALL_CHUNK_BYTES) return piece.memory[0]!.subarray(from, from + length);",
+      "a small chunk keeps a block alive",
+      "if (this.#chunkBytes < SMALL_CHUNK_BYTES) return Buffer.copyBytesFrom(block.memory[0]!, from, length);",
+      "if (this.#chunkBytes < SMALL_CHUNK_BYTES) return block.memory[0]!.subarray(from, from + length);",
     ],
   ]),
   ...inFile("streams/writing.ts", { tests: ["contract/streams", "unit/stream", "contract/exit"] }, [

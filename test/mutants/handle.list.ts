@@ -11,8 +11,8 @@ const list: readonly Mutant[] = [
     ["a batch is joined though others came behind it", "if (fits && this.#order.isLast(batch.turn!)) {", "if (fits) {"],
     [
       "a gathered sync that fails is told to the first only",
-      "for (const { resolve, length } of pieces) resolve(failedAt(error, length));\n        return pieces.length;",
-      "pieces[0]!.resolve(failedAt(error, pieces[0]!.length));\n        return pieces.length;",
+      "for (const { resolve, length } of calls) resolve(failedAt(error, length));\n        return calls.length;",
+      "calls[0]!.resolve(failedAt(error, calls[0]!.length));\n        return calls.length;",
     ],
     ["a batch grows beyond its bounds", "batch.bytes + length <= BATCH_BYTES", "batch.bytes <= BATCH_BYTES * 1024"],
     [
@@ -23,15 +23,15 @@ const list: readonly Mutant[] = [
     ],
     [
       "what was written of a failed durable batch is not synced",
-      "if (count > 0) yield* doneOr(this.#syncAlone(pieces.slice(0, count)), undefined);",
-      "for (const { resolve, length } of pieces.slice(0, count)) resolve(length);",
+      "if (count > 0) yield* doneOr(this.#syncAlone(calls.slice(0, count)), undefined);",
+      "for (const { resolve, length } of calls.slice(0, count)) resolve(length);",
     ],
     [
       "a failed durable batch leaves those behind it waiting",
-      "pieces[count]!.resolve(failedAt(error, left));\n      return count + 1;",
-      "pieces[count]!.resolve(failedAt(error, left));\n      return pieces.length;",
+      "calls[count]!.resolve(failedAt(error, left));\n      return count + 1;",
+      "calls[count]!.resolve(failedAt(error, left));\n      return calls.length;",
     ],
-    ["a short write settles too many", "} while (left > 0);", "} while (left >= 0 && count < pieces.length);"],
+    ["a short write settles too many", "} while (left > 0);", "} while (left >= 0 && count < calls.length);"],
     [
       "a gathered sync is not counted among the file's",
       'const synced = this.#syncs.keepFailure("fdatasync", this.#syncs.include(work));',

@@ -152,16 +152,16 @@ const list: readonly Mutant[] = [
       "copyAll",
     ],
     [
-      "a write whose buffer was taken between two pieces is a short one",
+      "a write whose buffer was taken between two parts is a short one",
       "if (bytes.length !== length) throw bufferTaken(syscall);\n      const from",
       "const from",
-      { survives: "each piece is looked at by itself" },
+      { survives: "each part is looked at by itself" },
     ],
     [
       "a read whose buffer was taken away is at the end of the file",
       'if (into.length !== wanted) throw bufferTaken("read");',
       "if (into.length !== wanted) return 0;",
-      { survives: "what has been read in pieces is looked at once more" },
+      { survives: "what has been read in parts is looked at once more" },
     ],
     ["a padded end stays", "if (now > right) await this.#base.ftruncate(this.#file, right);", ""],
     [

@@ -103,7 +103,7 @@ const list: readonly Mutant[] = [
       "break;",
       { tests: ["fault/told", "unit/changing-files"] },
     ],
-    ["a failed piece is passed over", "if (this.#failure !== null) throw this.#failure.reason;", ""],
+    ["a failed chunk is passed over", "if (this.#failure !== null) throw this.#failure.reason;", ""],
     [
       "what the kernel copied is short, and counts",
       "(await Bun.write(Bun.file(this.#target.fd), Bun.file(this.#source.fd))) === this.#size",
@@ -111,7 +111,7 @@ const list: readonly Mutant[] = [
       { tests: ["unit/changing-files"] },
     ],
     [
-      "an abort is not looked for between pieces",
+      "an abort is not looked for between chunks",
       "        throwIfAborted(signal);\n        const start",
       "        const start",
     ],

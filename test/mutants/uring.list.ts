@@ -172,7 +172,7 @@ const list: readonly Mutant[] = [
         "      throw failure;",
       ],
       [
-        "a failed piece is taken for the end",
+        "a failed read is taken for the end",
         '          if (res < 0) throw systemError(res, "read");\n          if (res === 0) {',
         "          if (res <= 0) {",
       ],
@@ -184,7 +184,7 @@ const list: readonly Mutant[] = [
       ],
       ["the first part of a large file is lost", "      target.bytes.set(part, next);\n", ""],
       [
-        "memory of one piece is not given back",
+        "memory of one chunk is not given back",
         "    memory.release(); // its CQE",
         "    // its CQE",
         { tests: ["fault/told", "lifetime/late-memory"] },

@@ -1,4 +1,4 @@
-// Pieces to a file: whatever their sizes and whatever the writes do, the bytes are where they belong; all writers together hold a
+// Chunks to a file: whatever their sizes and whatever the writes do, the bytes are where they belong; all writers together hold a
 // bounded amount, and none waits for another whose file answers no more.
 // Needs nothing of the system: what is written to is made here. SEED repeats one run.
 
@@ -42,10 +42,10 @@ class Memory implements ChunkSink {
 
 async function* cut(bytes: Uint8Array, length: () => number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; ) {
-    const piece = new Uint8Array(bytes.subarray(at, at + length()));
-    at += piece.length;
-    yield piece;
-    piece.fill(0xee); // it is its owner's again
+    const chunk = new Uint8Array(bytes.subarray(at, at + length()));
+    at += chunk.length;
+    yield chunk;
+    chunk.fill(0xee); // it is its owner's again
   }
 }
 
@@ -54,7 +54,7 @@ const soon = async (length: number): Promise<number> => {
   return length;
 };
 
-describe("pieces", () => {
+describe("chunks", () => {
   for (const inOrder of [false, true])
     test(`of any size are where they belong, whatever the writes do${inOrder ? ", one after another" : ""} (seed ${SEED})`, async () => {
       const random = randomFrom(SEED);

@@ -33,9 +33,9 @@ function randomFrom(seed: number): (below: number) => number {
 /** What a client does with its connection. */
 interface Attempt {
   head: string;
-  /** Sent behind the head, in pieces of so many bytes. */
+  /** Sent behind the head, in chunks of so many bytes. */
   body: Uint8Array;
-  pieces: number;
+  chunks: number;
   /** After that: waits for an answer, ends its side and waits, or breaks off. */
   last: "wait" | "end" | "break";
   /** Statuses that are right; 0: the connection is closed without an answer. */
@@ -76,7 +76,7 @@ const KINDS: Record<string, Kind> = {
     return {
       head: head.slice(0, random(head.length)),
       body: body.subarray(0, 0),
-      pieces: 1,
+      chunks: 1,
       last: "break",
       statuses: [0],
     };
@@ -176,18 +176,18 @@ function attempt(
   statuses: number[],
 ): Attempt {
   const announced = length === null ? "" : `Content-Length: ${length}\r\n`;
-  const pieces = random(2) === 0 ? bytes.length + 1 : 1 + random(200_000);
+  const chunks = random(2) === 0 ? bytes.length + 1 : 1 + random(200_000);
   return {
     head: `${head.replaceAll("\n", "\r\n")}\r\nHost: x\r\n${announced}\r\n`,
     body: bytes,
-    pieces,
+    chunks,
     last,
     statuses,
   };
 }
 
 /** Does as the attempt says; the status that was answered, 0 for none. */
-async function made(port: number, { head, body, pieces, last }: Attempt): Promise<number> {
+async function made(port: number, { head, body, chunks, last }: Attempt): Promise<number> {
   let answer = "";
   const { promise: over, resolve: end } = Promise.withResolvers<void>();
   let drained: () => void = () => {};
@@ -211,11 +211,11 @@ async function made(port: number, { head, body, pieces, last }: Attempt): Promis
   });
   for (const bytes of [Buffer.from(head, "latin1"), body]) {
     for (let at = 0; at < bytes.length && !isOver; ) {
-      const sent = socket.write(bytes.subarray(at, at + pieces));
+      const sent = socket.write(bytes.subarray(at, at + chunks));
       if (sent < 0) break;
       at += sent;
       if (sent === 0) await new Promise<void>((resolve) => (drained = resolve));
-      else if (pieces < bytes.length) await new Promise((resolve) => setImmediate(resolve));
+      else if (chunks < bytes.length) await new Promise((resolve) => setImmediate(resolve));
     }
   }
   if (last === "break") socket.terminate();
@@ -250,7 +250,7 @@ describe("uploads at the same time", () => {
       const upload = (_: unknown, i: number): Promise<number> => {
         const [line, bytes] = i % 2 === 0 ? [FORM_LINE, form] : [`PUT /large-${i} HTTP/1.1`, content];
         const head = `${line.replace("\n", "\r\n")}\r\nHost: x\r\nContent-Length: ${bytes.length}\r\n\r\n`;
-        return made(port, { head, body: bytes, pieces: 256 * 1024, last: "wait", statuses: [201] });
+        return made(port, { head, body: bytes, chunks: 256 * 1024, last: "wait", statuses: [201] });
       };
       const statuses = await Promise.all(Array.from({ length: PARALLEL }, upload));
       expect(statuses).toEqual(Array.from({ length: PARALLEL }, () => 201));

@@ -140,10 +140,10 @@ describe("write, where it could go wrong", () => {
   test("what is appended comes in its order, however long it is", async () => {
     const path = tmp.file("begin");
     const long = patternBytes(9_000_001, 5);
-    const pieces = async function* (): AsyncGenerator<Uint8Array> {
+    const chunks = async function* (): AsyncGenerator<Uint8Array> {
       for (let at = 0; at < long.length; at += 70_001) yield long.subarray(at, at + 70_001);
     };
-    expect(await write(path, pieces(), { append: true })).toBe(long.length);
+    expect(await write(path, chunks(), { append: true })).toBe(long.length);
     expect(await file(path).append(long as Buffer<ArrayBuffer>)).toBe(long.length);
     expect(readFileSync(path).equals(Buffer.concat([Buffer.from("begin"), long, long]))).toBe(true);
   });

@@ -20,13 +20,13 @@ const SLOW = process.env.BUN_URING_SLOW === "1";
 const SEED = Number(process.env.SEED ?? 4);
 const TYPE = "multipart/form-data; boundary=b";
 
-/** A body in the given pieces. */
-const streamOf = (pieces: Uint8Array[]): ReadableStream<Uint8Array> => {
+/** A body in the given chunks. */
+const streamOf = (chunks: Uint8Array[]): ReadableStream<Uint8Array> => {
   let at = 0;
   return new ReadableStream(
     {
       pull(controller) {
-        if (at < pieces.length) controller.enqueue(pieces[at++]!);
+        if (at < chunks.length) controller.enqueue(chunks[at++]!);
         else controller.close();
       },
     },
@@ -44,13 +44,13 @@ interface Parsed {
 async function parseIn(
   root: Root,
   dir: string,
-  pieces: Uint8Array[],
+  chunks: Uint8Array[],
   options: MultipartOptions = {},
   type: string = TYPE,
 ): Promise<Parsed> {
   const request = new Request("http://x/", {
     method: "POST",
-    body: streamOf(pieces),
+    body: streamOf(chunks),
     headers: { "content-type": type },
   });
   const parts: MultipartPart[] = [];

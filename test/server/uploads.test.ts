@@ -23,8 +23,8 @@ const MIB = 1024 * 1024;
 const patternBytes = (length: number, seed?: number): Buffer<ArrayBuffer> =>
   pattern(length, seed) as Buffer<ArrayBuffer>;
 
-/** A body in pieces of the given sizes, over and over. */
-function pieces(bytes: Uint8Array, sizes: number[], fail?: Error): ReadableStream {
+/** A body in chunks of the given sizes, over and over. */
+function chunks(bytes: Uint8Array, sizes: number[], fail?: Error): ReadableStream {
   let [at, turn] = [0, 0];
   return new ReadableStream({
     pull(controller) {
@@ -50,7 +50,7 @@ describe("receive", () => {
         const bytes = patternBytes(size, size + 1);
         const path = tmp.path();
         const seen: number[] = [];
-        const result = await receive(request(pieces(bytes, sizes)), path, {
+        const result = await receive(request(chunks(bytes, sizes)), path, {
           hash: "sha256",
           onProgress: (received) => seen.push(received),
         });
@@ -66,19 +66,19 @@ describe("receive", () => {
     await using root = await openRoot(dir);
     const target = { root, name: "file" };
     await receive(request(patternBytes(10)), target);
-    expect(await code(receive(request(pieces(patternBytes(3 * MIB), [100_000], new Error("cut"))), target))).toBe(
+    expect(await code(receive(request(chunks(patternBytes(3 * MIB), [100_000], new Error("cut"))), target))).toBe(
       "ERR_BODY_BROKEN_OFF",
     );
-    expect(await code(receive(request(pieces(patternBytes(3 * MIB), [100_000])), target, { maxBytes: 2 * MIB }))).toBe(
+    expect(await code(receive(request(chunks(patternBytes(3 * MIB), [100_000])), target, { maxBytes: 2 * MIB }))).toBe(
       "ERR_BODY_TOO_LONG",
     );
     const controller = new AbortController();
-    const aborting = receive(request(pieces(patternBytes(3 * MIB), [100_000])), target, {
+    const aborting = receive(request(chunks(patternBytes(3 * MIB), [100_000])), target, {
       signal: controller.signal,
       onProgress: () => controller.abort(),
     });
     expect(await code(aborting)).not.toBe("resolved");
-    const throwing = receive(request(pieces(patternBytes(3 * MIB), [100_000])), target, {
+    const throwing = receive(request(chunks(patternBytes(3 * MIB), [100_000])), target, {
       onProgress: () => {
         throw Object.assign(new Error("mine"), { code: "MINE" });
       },
@@ -96,7 +96,7 @@ describe("receive", () => {
     const bytes = patternBytes(5 * MIB);
     expect(
       await code(
-        receive(request(pieces(bytes.subarray(0, 2 * MIB), [100_000], new Error("cut"))), path, { offset: 0 }),
+        receive(request(chunks(bytes.subarray(0, 2 * MIB), [100_000], new Error("cut"))), path, { offset: 0 }),
       ),
     ).toBe("ERR_BODY_BROKEN_OFF");
     const size = statSync(path).size;
@@ -106,7 +106,7 @@ describe("receive", () => {
       (e) => e,
     );
     expect([wrong.code, wrong.status]).toEqual(["ERR_BODY_OFFSET", 409]);
-    const rest = await receive(request(pieces(bytes.subarray(size), [77_777])), path, {
+    const rest = await receive(request(chunks(bytes.subarray(size), [77_777])), path, {
       offset: size,
       durability: "data",
     });
@@ -128,7 +128,7 @@ describe("receive", () => {
     for (const size of [MIB / 2, 3 * MIB]) {
       const bytes = patternBytes(size, 7);
       const headers = { "content-length": String(size) };
-      const original = size > MIB ? request(pieces(bytes, [MIB]), headers) : request(bytes, headers);
+      const original = size > MIB ? request(chunks(bytes, [MIB]), headers) : request(bytes, headers);
       const clone = original.clone();
       const [, other] = await Promise.all([receive(original, tmp.path()), clone.bytes()]);
       expect(Buffer.from(other).equals(bytes)).toBe(true);
@@ -154,11 +154,11 @@ describe("receive", () => {
   test("all that arrived of a cut upload is kept, in order, and nothing behind a gap", async () => {
     const path = tmp.path();
     const bytes = patternBytes(3 * MIB + 12_345);
-    await code(receive(request(pieces(bytes, [99_999], new Error("cut"))), path, { offset: 0 }));
+    await code(receive(request(chunks(bytes, [99_999], new Error("cut"))), path, { offset: 0 }));
     expect(readFileSync(path).equals(bytes)).toBe(true);
     const small = tmp.path();
     await code(
-      receive(request(pieces(bytes.subarray(0, 10), [3], new Error("cut")), { "content-length": "20" }), small, {
+      receive(request(chunks(bytes.subarray(0, 10), [3], new Error("cut")), { "content-length": "20" }), small, {
         offset: 0,
       }),
     );
@@ -189,7 +189,7 @@ describe("receive", () => {
     const most = { maxBytes: 15 };
     const over = await receive(request(patternBytes(6)), path, { offset: 10, ...most }).catch((error) => error);
     expect([over.code, over.status]).toEqual(["ERR_BODY_TOO_LONG", 413]);
-    const comes = request(pieces(patternBytes(6), [2]));
+    const comes = request(chunks(patternBytes(6), [2]));
     expect(((await receive(comes, path, { offset: 10, ...most }).catch((error) => error)) as any).status).toBe(413);
     expect(statSync(path).size).toBeLessThanOrEqual(15);
     expect(((await receive(request(patternBytes(1)), tmp.path(), { offset: 5 }).catch((e) => e)) as any).status).toBe(
@@ -232,7 +232,7 @@ describe("receive", () => {
       expect([taken.code, taken.status]).toEqual(["EEXIST", 409]);
     }
     const taken = tmp.file("old");
-    const unread = request(pieces(patternBytes(MIB), [1000]));
+    const unread = request(chunks(patternBytes(MIB), [1000]));
     expect(((await receive(unread, taken, { overwrite: false }).catch((e) => e)) as any).status).toBe(409);
     expect([unread.bodyUsed, readFileSync(taken, "utf8")]).toEqual([false, "old"]);
     for (const thrown of [null, undefined, 1, "x"]) {
@@ -245,7 +245,7 @@ describe("receive", () => {
     await used.bytes();
     expect(await code(receive(used, tmp.path()))).toBe("ERR_BODY_ALREADY_USED");
     for (const length of ["10", "2000000"]) {
-      const locked = request(pieces(patternBytes(10), [10]), { "content-length": length });
+      const locked = request(chunks(patternBytes(10), [10]), { "content-length": length });
       locked.body!.getReader();
       expect(await code(receive(locked, tmp.path()))).toBe("ERR_BODY_ALREADY_USED");
     }
@@ -311,7 +311,7 @@ describe("receive", () => {
     expect((await put(patternBytes(3 * MIB))).status).toBe(201);
     const before = readFileSync(join(dir, "up"));
     expect((await rawRequest(server.port!, `PUT / HTTP/1.1\nContent-Length: ${5 * MIB}`)).status).toBe(413);
-    expect((await put(pieces(patternBytes(6 * MIB), [MIB])).catch(() => ({ status: 413 }))).status).toBe(413);
+    expect((await put(chunks(patternBytes(6 * MIB), [MIB])).catch(() => ({ status: 413 }))).status).toBe(413);
     // Cut after a part of what was announced.
     for (let i = 0; i < 20; i++) {
       const socket = await Bun.connect({ hostname: "127.0.0.1", port: server.port!, socket: { data() {} } });
@@ -354,7 +354,7 @@ async function parse(
   const dir = tmp.folder();
   await using root = await openRoot(dir);
   const parts: MultipartPart[] = [];
-  const stream = body instanceof ReadableStream ? body : pieces(body, [65536]);
+  const stream = body instanceof ReadableStream ? body : chunks(body, [65536]);
   for await (const part of multipart(request(stream, { "content-type": type }), root, options)) parts.push(part);
   return { parts, dir };
 }
@@ -375,7 +375,7 @@ describe("multipart", () => {
 
   test("fields and files, whatever the cuts", async () => {
     for (const sizes of [[65536], [1000, 1, 3], [7], [body.length]]) {
-      const { parts, dir } = await parse(pieces(body, sizes));
+      const { parts, dir } = await parse(chunks(body, sizes));
       expect(parts.map((part) => [part.kind, part.name])).toEqual([
         ["field", "title"],
         ["file", "up"],
@@ -404,7 +404,7 @@ describe("multipart", () => {
       [field("b"), ""],
     ]);
     for (let at = 1; at < small.length; at++) {
-      const { parts, dir } = await parse(pieces(small, [at, small.length]));
+      const { parts, dir } = await parse(chunks(small, [at, small.length]));
       expect(parts.length).toBe(3);
       expect(readFileSync(join(dir, (parts[1] as any).storedAs), "latin1")).toBe("\r\n-\r\n--\r");
     }
@@ -498,7 +498,7 @@ describe("multipart", () => {
     const dir = tmp.folder();
     await using root = await openRoot(dir);
     writeFileSync(join(dir, "old"), "old");
-    const cut = pieces(body.subarray(0, 150_000), [50_000], new Error("cut"));
+    const cut = chunks(body.subarray(0, 150_000), [50_000], new Error("cut"));
     const reading = (async () => {
       for await (const _ of multipart(
         request(cut, { "content-type": `multipart/form-data; boundary=${BOUNDARY}` }),
@@ -527,7 +527,7 @@ describe("multipart", () => {
         ] as const;
       });
       const sizes = Array.from({ length: 5 }, () => 1 + random(random(2) === 0 ? 5 : 200));
-      const { parts: found, dir } = await parse(pieces(form(parts), sizes));
+      const { parts: found, dir } = await parse(chunks(form(parts), sizes));
       expect(
         found.map((part) => (part.kind === "field" ? part.value : readFileSync(join(dir, part.storedAs), "utf8"))),
       ).toEqual(parts.map(([, text]) => text));

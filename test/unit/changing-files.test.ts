@@ -28,7 +28,7 @@ const MIB = 1024 * 1024;
 const data = patternBytes(4 * MIB + 12_345, 3);
 
 describe(`copyFile (${backend})`, () => {
-  /** A copy whose source is changed when the first piece is done, one piece at a time. */
+  /** A copy whose source is changed when the first chunk is done, one chunk at a time. */
   async function copied(change: (source: string) => void): Promise<{ from: string; to: string }> {
     const [from, to] = [tmp.file(data), tmp.path()];
     let isChanged = false;
@@ -43,7 +43,7 @@ describe(`copyFile (${backend})`, () => {
   for (const length of [0, 100, MIB, MIB + 100, 4 * MIB]) {
     test(`a source that shrinks to ${length} bytes leaves no zeros behind its end`, async () => {
       const { to } = await copied((source) => truncateSync(source, length));
-      const read = Math.max(length, 256 * 1024); // the first piece had been read
+      const read = Math.max(length, 256 * 1024); // the first chunk had been read
       expect(readFileSync(to).equals(data.subarray(0, read))).toBe(true);
     });
   }
@@ -82,7 +82,7 @@ describe(`copyFile (${backend})`, () => {
         await copyFile(from, to);
         expect(readFileSync(to).equals(readFileSync(from))).toBe(true);
         expect(statSync(to).size).toBe(plan.length);
-        // Not more than its data, in whole pieces.
+        // Not more than its data, in whole chunks.
         expect(statSync(to).blocks).toBeLessThanOrEqual(blocks + (plan.parts.length * 2 * 256 * 1024) / 512);
       }
     }
@@ -107,7 +107,7 @@ describe(`copyFile (${backend})`, () => {
     expect(readFileSync(to).equals(big)).toBe(true);
   });
 
-  test("an abort between two pieces ends it, and the target is gone", async () => {
+  test("an abort between two chunks ends it, and the target is gone", async () => {
     const [from, to] = [tmp.file(data), tmp.path()];
     const controller = new AbortController();
     let told = 0;

@@ -1,4 +1,4 @@
-// Pieces that are written to a file as they come: what fails is told, and what lies behind it in order is not written.
+// Chunks that are written to a file as they come: what fails is told, and what lies behind it in order is not written.
 // Assumes no file: the sink is the test's own.
 
 import { expect, test } from "bun:test";
@@ -24,25 +24,25 @@ function sink(fails: number): { written: number[]; to: Parameters<typeof writeCh
   };
 }
 
-async function* pieces(count: number, length: number): AsyncGenerator<Uint8Array> {
+async function* chunks(count: number, length: number): AsyncGenerator<Uint8Array> {
   for (let i = 0; i < count; i++) yield new Uint8Array(length);
 }
 
 for (const inOrder of [false, true]) {
-  test(`all pieces are written, in order: ${inOrder}`, async () => {
+  test(`all chunks are written, in order: ${inOrder}`, async () => {
     const { written, to } = sink(-1);
-    expect(await writeChunks(to, 7, pieces(5, 300_000), { inOrder })).toBe(1_500_000);
+    expect(await writeChunks(to, 7, chunks(5, 300_000), { inOrder })).toBe(1_500_000);
     expect(written).toEqual([7, 7 + WRITE, 7 + 2 * WRITE]);
   });
 
   test(`the last write's failure is told, in order: ${inOrder}`, async () => {
     const { to } = sink(WRITE);
-    expect((await rejection(writeChunks(to, 0, pieces(1, WRITE + 1), { inOrder }))).message).toBe("full");
+    expect((await rejection(writeChunks(to, 0, chunks(1, WRITE + 1), { inOrder }))).message).toBe("full");
   });
 }
 
 test("in order nothing is written behind what has failed", async () => {
   const { written, to } = sink(WRITE);
-  expect((await rejection(writeChunks(to, 0, pieces(8, WRITE), { inOrder: true }))).message).toBe("full");
+  expect((await rejection(writeChunks(to, 0, chunks(8, WRITE), { inOrder: true }))).message).toBe("full");
   expect(written).toEqual([0]);
 });

@@ -52,7 +52,7 @@ await runCases({
       ["writeFile, flush", early.writeFile(again, other, "x", { flush: true })],
       ["writeFile, flag", early.writeFile(again, other, "x", { flag: "as" })],
       ["writeFile, mode", early.writeFile(again, other, "x", { mode: 2 ** 16 })],
-      ["writeFile of pieces", early.writeFile(again, other, ["x"], undefined)],
+      ["writeFile of chunks", early.writeFile(again, other, ["x"], undefined)],
       ["writeFile of nothing", early.writeFile(again, other, new Uint8Array(0), undefined)],
       ["appendFile, flush", early.appendFile(again, other, "x", { flush: true })],
       ["stat, signal", early.stat(again, file, { signal })],

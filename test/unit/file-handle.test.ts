@@ -96,7 +96,7 @@ test("close waits for operations of several steps, and for those that wait their
   const handle = await open(path, "w+");
   const gate = Promise.withResolvers<void>();
   const firstWritten = Promise.withResolvers<void>();
-  const pieces = handle.writeFile(
+  const chunks = handle.writeFile(
     (async function* () {
       yield "first ";
       firstWritten.resolve();
@@ -115,13 +115,13 @@ test("close waits for operations of several steps, and for those that wait their
   gate.resolve();
   await closed;
   expect(handle.fd).toBe(-1);
-  await Promise.all([pieces, ...queued]);
+  await Promise.all([chunks, ...queued]);
   const numbers = Array.from({ length: 20 }, (_, i) => `${i} `).join("");
   expect(readFileSync(path, "utf8")).toBe(`first ${numbers}second `);
   expect(tmp.openFiles()).toEqual([]);
 });
 
-test("writeFile takes pieces that are read from the same handle meanwhile", async () => {
+test("writeFile takes chunks that are read from the same handle meanwhile", async () => {
   const content = await withHandle("abcdef", async (handle) => {
     await handle.writeFile(
       (async function* () {

@@ -84,7 +84,7 @@ describe("reading to the end", () => {
       expect(await readOf((memory) => (memory.says = says))).toBe(true);
   });
 
-  test("around the first piece", async () => {
+  test("around the first chunk", async () => {
     for (const length of [0, 1, 8191, 8193, 16_383, 16_384, 16_385]) {
       const memory = new Memory();
       memory.bytes = data.subarray(0, length);

@@ -54,7 +54,7 @@ describe("reading", () => {
     await using handle = await open(path);
     const seen = new Uint8Array(data.length);
     const account = (bytes: Uint8Array): void => {
-      // The pattern's period is longer than the file: a piece is found at one place only.
+      // The pattern's period is longer than the file: a chunk is found at one place only.
       const at = data.indexOf(bytes);
       expect(at).toBeGreaterThanOrEqual(0);
       for (let i = 0; i < bytes.length; i++) seen[at + i]!++;

@@ -26,7 +26,7 @@ const CACHED_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NOA
 const BYTES_PER_US = 8192;
 /** However large the budget was made: the native call's lengths have 32 bits, and strings have a limit. */
 const INLINE_MAX_BYTES = 64 * 1024 * 1024;
-/** Where files are on average larger than this, the chain's fixed pieces are the wrong way to read them. */
+/** Where files are larger than this on average, the chain, whose reads are of a fixed length, is the wrong way. */
 const LARGE_BYTES = 32 * 1024;
 const [OPEN, READ, READ_END] = [0, 1, 2] as const;
 /** `off` of an SQE: the file's own position. */

@@ -38,7 +38,7 @@ const FSYNC_DATASYNC = 1;
 const HELPER_WRITE_BYTES = 64 * 1024;
 /** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */
 const COPIED_WRITE_BYTES = 16 * 1024;
-/** Transfers that may wait long are copied up to this length, beyond any pipe's and any file server's piece. */
+/** Transfers that may wait long are copied up to this length, beyond any pipe's and any file server's chunk. */
 export const COPIED_WAIT_BYTES: number = 16 * 1024 * 1024;
 const SEEK_END = 2;
 

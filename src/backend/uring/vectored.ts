@@ -1,5 +1,5 @@
 // Reads into and writes from several buffers at once. Those of a file that may wait long (a pipe, a file server), and those that may be resized, go through
-// one piece of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
+// one buffer of the ring's own memory, as plain transfers do; the others by iovecs, in the operation's cell where they fit.
 
 import { readvSync, writevSync } from "node:fs";
 import { gather, scatter } from "../../kernel/copy.ts";
