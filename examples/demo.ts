@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { examine, summaryText } from "../src/cli/doctor.ts";
-import { showProgress } from "../src/cli/progress.ts";
+import { withProgress } from "../src/cli/progress.ts";
 import { bytesText } from "../src/cli/text.ts";
 import * as library from "../src/index.ts";
 import { chooseTrees, differences, sumOf, type Tree } from "./demo-trees.ts";
@@ -170,11 +170,11 @@ console.log(
     `${bytesText(bytes)}; the largest file has ${bytesText(largest.bytes)}.\n`,
 );
 
-const progress = showProgress("copying", { files, bytes }, process.stdout);
-const first = await measured(() =>
-  copyWithRing(trees, fresh(folder), (doneFiles, doneBytes) => progress.update({ files: doneFiles, bytes: doneBytes })),
+const first = await withProgress("copying", { files, bytes }, process.stdout, (report) =>
+  measured(() =>
+    copyWithRing(trees, fresh(folder), (doneFiles, doneBytes) => report({ files: doneFiles, bytes: doneBytes })),
+  ),
 );
-progress.stop();
 console.log(`copied in ${first.seconds.toFixed(2)} s, with the sources not yet in memory perhaps`);
 
 const found = trees.flatMap((tree, i) => differences(tree.root, join(folder, String(i))));

@@ -4,7 +4,7 @@
 import { alignedBuffer } from "../kernel/aligned.ts";
 import type { Native } from "../kernel/shim.ts";
 import { abortable } from "../node/abort.ts";
-import { bunFs } from "../node/bun-fs.ts";
+import { isLocal } from "../node/is-local.ts";
 import { encodePath } from "../node/path.ts";
 import { isView } from "../node/views.ts";
 import type { Backend, Lent, OpenFile, Path, Reads } from "./interface.ts";
@@ -19,18 +19,9 @@ export function alignedMemory(length: number): Lent {
   return { bytes, release: () => void (kept.length < MAX_KEPT && kept.push(bytes)) };
 }
 
-/** Magic numbers (statfs(2)) of file systems that answer from here: ext, XFS, Btrfs, tmpfs, F2FS, overlayfs, ZFS, bcachefs. */
-const LOCAL = [0xef53, 0x58465342, 0x9123683e, 0x01021994, 0xf2f52010, 0x794c7630, 0x2fc12fc1, 0xca451a4e];
-
-/** Plain calls, made only where no server can keep them waiting: the thread pool is asked which file system it is. */
-export function keepXattrs(native: Native, from: Path, file: OpenFile): Promise<number> {
-  return new Promise((resolve) =>
-    bunFs.statfs(from, (error, found) => {
-      // Its numbers may be signed.
-      const isLocal = !error && LOCAL.includes(found.type >>> 0);
-      resolve(isLocal && file.fd >= 0 ? native.copyXattrs(encodePath(from), file.fd) : 0);
-    }),
-  );
+/** Plain calls, made only where no server can keep them waiting. */
+export async function keepXattrs(native: Native, from: Path, file: OpenFile): Promise<number> {
+  return (await isLocal(from)) && file.fd >= 0 ? native.copyXattrs(encodePath(from), file.fd) : 0;
 }
 
 /** Reads of a batch, each by `backend`. */

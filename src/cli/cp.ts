@@ -6,7 +6,7 @@ import type { Stats } from "node:fs";
 import { readdir, realpath } from "node:fs/promises";
 import { basename, join, relative, resolve, sep } from "node:path";
 import type { Library } from "./library.ts";
-import { type Amount, showProgress } from "./progress.ts";
+import { type Amount, withProgress } from "./progress.ts";
 import { bytesText, countText, durationText } from "./text.ts";
 import { compare } from "./verify.ts";
 
@@ -29,13 +29,17 @@ export async function copy(library: Library, request: CopyRequest, signal: Abort
   const { from, to, isTree } = planned;
   const total = isTree ? await measureTree(library, from, signal) : await measureFile(library, from);
   const started = performance.now();
-  const copied = await withProgress("copying", total, (report) => run(library, planned, request, signal, report));
+  const copied = await withProgress("copying", total, process.stdout, (report) =>
+    run(library, planned, request, signal, report),
+  );
   say("copied", copied, started);
   if (copied.skipped > 0)
     console.log(`passed over ${countText(copied.skipped, "FIFO, socket or device", "FIFOs, sockets or devices")}`);
   if (!request.verify) return;
   const verifying = performance.now();
-  const difference = await withProgress("verifying", copied, (report) => compare(library, from, to, signal, report));
+  const difference = await withProgress("verifying", copied, process.stdout, (report) =>
+    compare(library, from, to, signal, report),
+  );
   if (difference !== null) throw new Error(`verification failed: ${difference}`);
   say("verified", copied, verifying);
 }
@@ -125,15 +129,6 @@ async function run(
     },
   });
   return { files: 1, bytes, skipped: 0 };
-}
-
-async function withProgress<T>(verb: string, total: Amount, work: (report: Report) => Promise<T>): Promise<T> {
-  const progress = showProgress(verb, total, process.stdout);
-  try {
-    return await work((done) => progress.update(done));
-  } finally {
-    progress.stop();
-  }
 }
 
 function say(verb: string, { files, bytes }: Amount, startedMs: number): void {

@@ -5,8 +5,8 @@
 
 import type { Backend, OpenFile } from "../backend/interface.ts";
 import { dataTaken } from "../node/arguments.ts";
-import { bunFs } from "../node/bun-fs.ts";
 import { errnoOf, systemError } from "../node/errors.ts";
+import { isLocal } from "../node/is-local.ts";
 import { lateRejection, passedOn } from "../node/late-error.ts";
 import { done, doneOr, inSteps, type Steps, settled } from "../node/steps.ts";
 import { byteLengthOf, bytesOf } from "../node/views.ts";
@@ -18,11 +18,6 @@ type View = NodeJS.ArrayBufferView;
 /** A write up to this length is gathered, and so much is written at once: copying it costs little beside a round trip. */
 const GATHERED_BYTES = 16 * 1024;
 const BATCH_BYTES = 256 * 1024;
-
-/** statfs(2) types that keep data: ext4, xfs, btrfs, tmpfs, f2fs, overlay, zfs, bcachefs. */
-const DATA: ReadonlySet<number> = new Set([
-  0xef53, 0x58465342, 0x9123683e, 0x01021994, 0xf2f52010, 0x794c7630, 0x2fc12fc1, 0xca451a4e,
-]);
 
 /** One call's bytes. The view is read when its turn comes, as it is where a write waits alone. */
 interface Call {
@@ -179,13 +174,8 @@ export class Coalescer {
   /** Whether this is a regular file (a FIFO or device lies on the same file systems) on a file system that keeps data. */
   async #look(): Promise<boolean> {
     const stats = await this.#backend.fstat(this.#file, false).catch(() => null);
-    if (!stats?.isFile()) return false;
-    return new Promise((resolve) => {
-      // By the descriptor: the path may lead elsewhere by now. No /proc: each write by itself.
-      bunFs.statfs(`/proc/self/fd/${this.#file.fd}`, (error, { type } = { type: 0 } as never) =>
-        resolve(error === null && DATA.has(type)),
-      );
-    });
+    // By the descriptor: the path may lead elsewhere by now. No /proc: each write by itself.
+    return stats?.isFile() === true && isLocal(`/proc/self/fd/${this.#file.fd}`);
   }
 }
 

@@ -21,6 +21,8 @@ export const O_TMPFILE: number = 0o20000000 | (process.arch === "arm64" ? 0o4000
 export const RENAME_NOREPLACE = 1;
 export const RENAME_EXCHANGE = 2;
 export const RWF_DONTCACHE = 0x80;
+// linux/io_uring.h: flags of its fsync
+export const FSYNC_DATASYNC = 1;
 
 // linux/falloc.h
 export const FALLOC_FL_KEEP_SIZE = 0x01;

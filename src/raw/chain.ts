@@ -3,7 +3,14 @@
 // and which links never ran.
 
 import { closeSync, type Stats } from "node:fs";
-import { AT_EMPTY_PATH, AT_REMOVEDIR, O_CLOEXEC, STATX_BASIC_STATS, STATX_BTIME } from "../kernel/constants.ts";
+import {
+  AT_EMPTY_PATH,
+  AT_REMOVEDIR,
+  FSYNC_DATASYNC,
+  O_CLOEXEC,
+  STATX_BASIC_STATS,
+  STATX_BTIME,
+} from "../kernel/constants.ts";
 import { DEAF, Opcode, SqeFlag } from "../kernel/sqe.ts";
 import { bufferList, codedError, validateAbortSignal } from "../node/arguments.ts";
 import { ECANCELED, ETIME } from "../node/errno.ts";
@@ -20,7 +27,6 @@ type PathLike = string | Uint8Array | URL;
 /** What links act on: a descriptor, an open handle. */
 type File = number | { readonly fd: number };
 
-const FSYNC_DATASYNC = 1;
 const STATX_WORDS = 64;
 interface Link {
   /** What the chain calls it, and the system call that its error names. */

@@ -16,7 +16,7 @@ const ANY_REMOTE = / - (?:fuse|nfs|cifs|smb|9p|ceph|afs|gluster|lustre|orangefs|
 const TABLE = "/proc/self/mountinfo";
 /** 32-bit word of stx_dev_major in a statx; the minor follows. */
 const STATX_DEVICE_WORD = 34;
-/** Milliseconds between two looks. */
+/** Milliseconds between two looks: one that is mounted in between is taken for local until the next. */
 const LOOK_EVERY_MS = 50;
 /** statCached: a last link is not followed; what is known, without asking a server. */
 const [STAT_NO_FOLLOW, STAT_DONT_SYNC] = [1, 2];

@@ -12,7 +12,7 @@ import {
 } from "../backend/interface.ts";
 import { pause, SLICE_MS } from "../backend/loops.ts";
 import { clockMs } from "../node/clock.ts";
-import { abortError, errnoOf, systemError } from "../node/errors.ts";
+import { abortError, errnoOf, retold, systemError } from "../node/errors.ts";
 import { copiedPermissions, isDirectory, isRegular, permissions } from "../node/file-info.ts";
 import { offAbort, onAbort } from "../node/signal.ts";
 import { type CopyRequest, copyOpened, NOT_A_FILE } from "./copy-file.ts";
@@ -180,10 +180,7 @@ export class Walk {
         await this.#backend.mkdir(real, (permissions(info!) & 0o1777) | 0o700);
         pair.fresh = true;
       } catch (error) {
-        if ((error as Failure).code !== "EEXIST")
-          throw (error as Failure).errno === undefined
-            ? error
-            : systemError((error as Failure).errno!, "mkdir", to.shown);
+        if ((error as Failure).code !== "EEXIST") throw retold(error, "mkdir", to.shown);
         const place = { real: parent === null ? from.name : `/proc/self/fd/${from.file!.fd}`, shown: from.shown };
         const { follow } = await this.#plan.merge(place, { real, shown: to.shown });
         pair.to = new TreeFolder(parent?.to ?? null, to.name, to.shown, follow);

@@ -21,6 +21,7 @@ const [EIO, ENOSPC, EINTR] = [5, 28, 4];
 
 async function withFuse(body: (fuse: Fuse) => Promise<void>): Promise<void> {
   const fuse = await startFuse();
+  await Bun.sleep(60); // the table of mounts is looked at every 50 ms: until then this is taken for a local file system
   try {
     await body(fuse);
   } finally {

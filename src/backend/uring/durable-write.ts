@@ -3,6 +3,7 @@
 // to the sync: the kernel would run it even after a sync that failed (DEAF in kernel/sqe.ts).
 
 import { stableAddress } from "../../kernel/address.ts";
+import { FSYNC_DATASYNC } from "../../kernel/constants.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import type { Written } from "../../node/abort.ts";
 import { dataTaken } from "../../node/arguments.ts";
@@ -18,8 +19,6 @@ import type { OpenFile } from "../interface.ts";
 import { MAX_VECTOR } from "../loops.ts";
 import { fdatasync, isSeekable, setPosition, settlePosition } from "./read-write.ts";
 import { begin, end, honest, MAX_RETRIES, stageLink, thread } from "./request.ts";
-
-const FSYNC_DATASYNC = 1;
 
 /** What one chain has done: results of the write and, if it was linked, of the sync. */
 interface Outcome {

@@ -3,6 +3,7 @@
 
 import { readSync, writeSync } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
+import { FSYNC_DATASYNC } from "../../kernel/constants.ts";
 import { copyBytes } from "../../kernel/copy.ts";
 import { flock as flockBy } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag, setBufferIndex, setOffset } from "../../kernel/sqe.ts";
@@ -33,7 +34,6 @@ import {
   thread,
 } from "./request.ts";
 
-const FSYNC_DATASYNC = 1;
 /** Data up to this length may be written by the helper, which does one thing after another. */
 const HELPER_WRITE_BYTES = 64 * 1024;
 /** Buffered writes up to this length are copied at the call: the caller's buffer is free at once, whatever becomes of it. */
