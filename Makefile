@@ -116,7 +116,7 @@ site: setup docs/site/node_modules ## the documentation as a site with a search,
 docs/site/node_modules: docs/site/package-lock.json
 	@cd docs/site && npm ci --no-audit --no-fund --loglevel=error && touch node_modules
 
-fault: build/liburing-shim-fault.so build/liburing-shim-sim.so ## a shim with fault injection, and one that answers as older kernels do (never packed)
+fault: build/liburing-shim-fault.so build/liburing-shim-sim.so ## a shim with fault injection, and one that answers as older kernels do as well (never packed)
 
 asan: build/liburing-shim-asan.so ## a third one, with fault injection, AddressSanitizer and UBSan
 
@@ -168,7 +168,7 @@ build/liburing-shim-fault.so: $(SHIM) $(HEADERS) Makefile | liburing
 
 build/liburing-shim-sim.so: $(SHIM) $(HEADERS) test/kernels/simulated-kernel.h Makefile | liburing
 	@mkdir -p build
-	$(CC) $(SHIMFLAGS) -O2 -include test/kernels/simulated-kernel.h -o $@ $< $(LINK)
+	$(CC) $(SHIMFLAGS) -O2 -DBUN_URING_FAULT -include test/kernels/simulated-kernel.h -o $@ $< $(LINK)
 
 # z,defs would refuse the sanitizer's own symbols, which come from the preloaded runtime.
 build/liburing-shim-asan.so: $(SHIM) $(HEADERS) Makefile | liburing

@@ -7,6 +7,7 @@ import { runCase } from "../helpers/child.ts";
 import { FAULT_LIB } from "../helpers/fault-shim.ts";
 import { run } from "../helpers/mounts.ts";
 import { faultTest } from "../helpers/requirements.ts";
+import { lacking } from "../helpers/ring-needs.ts";
 import { tmpDir } from "../helpers/tmp.ts";
 
 const fixture = join(import.meta.dir, "counters.child.ts");
@@ -39,6 +40,7 @@ faultTest(
     expect([one.submitted, batch.submitted]).toEqual([2, 5]);
     // By a thread, which may wait.
     expect(mayNotWait).toMatchObject({ submitted: 2, asyncForced: 1, resubmissions: 1 });
-    expect(chain.resubmissions).toBe(chain.submitted / 2);
+    // Where direct descriptors close late there is no chain: the open alone is made again.
+    expect(chain.resubmissions).toBe(lacking("direct descriptors that close at once") ? 1 : chain.submitted / 2);
   },
 );

@@ -92,6 +92,13 @@ function result(res: number, syscall = "ring"): number {
 
 export type Scenario = (dir: string) => Promise<void>;
 
+/** What a function needs that not every kernel with a ring has; without it there is none. */
+export const NEEDS: Readonly<Record<string, readonly fs.OpcodeName[]>> = {
+  "extended attributes": ["SETXATTR", "GETXATTR", "FSETXATTR", "FGETXATTR"],
+  "rename, exchanging": ["RENAMEAT"],
+  "Ring.submit, splices through a pipe": ["SPLICE"],
+};
+
 export const FUNCTIONS: Readonly<Record<string, Scenario>> = {
   async "open, close"(dir) {
     await opened(made(dir), "r", async () => {});
