@@ -53,7 +53,7 @@ test-fault: setup build fault asan ## the long tests: injected faults, memory pr
 test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (13 minutes); writes docs/kernels.md
 	$(BUN) test/kernels/matrix.ts $(KERNELS)
 
-mutants: setup build fault ## 350 small faults in src, one after the other: the quick tests must notice 85 %: make mutants ONLY=handle/ LOG=build/mutants.log MINUTES=10
+mutants: setup build fault ## some 430 small faults in src, one after the other: the quick tests must notice 85 %: make mutants ONLY=handle/ LOG=build/mutants.log MINUTES=10
 	@$(BUN) test/mutants/run.ts $(if $(ONLY),--only $(ONLY)) $(if $(JOBS),--jobs $(JOBS)) $(if $(LOG),--log $(LOG)) $(if $(MINUTES),--minutes $(MINUTES))
 
 soak: setup build ## mixed load with every byte verified: make soak SECONDS=600 SEED=1 WORKERS=2
