@@ -3,10 +3,10 @@
 
 import { expect, test } from "bun:test";
 import { promisify } from "node:util";
-import { AppendLog, lock, writeFileAtomic } from "../../src/durable.ts";
+import { AppendLog, lock, readLog, writeFileAtomic } from "../../src/durable.ts";
 import fs from "../../src/fs.ts";
 import * as all from "../../src/index.ts";
-import { openRoot, write } from "../../src/server.ts";
+import { file, multipart, openRoot, receive, write } from "../../src/server.ts";
 import { scratch } from "../helpers/tmp.ts";
 
 const tmp = scratch();
@@ -113,6 +113,159 @@ const CALLS: Record<string, [options: object, call: Call]> = {
   "root.readdir": [
     { recursive: true, encoding: "hex" },
     (options, dir) => inRoot(dir, (root) => root.readdir(".", options)),
+  ],
+  readFile: [{ encoding: "utf8", flag: "r", signal }, (options, dir) => all.readFile(`${dir}/file`, options)],
+  "readFile into a buffer": [
+    { buffer: Buffer.alloc(100), flag: "r", signal },
+    (options, dir) => all.readFile(`${dir}/file`, options),
+  ],
+  writeFile: [
+    { encoding: "utf8", flag: "w", mode: 0o600, flush: true, signal },
+    (options, dir) => all.writeFile(`${dir}/new`, "text", options),
+  ],
+  "writeFile of chunks": [
+    { encoding: "utf8", flag: "w", mode: 0o600, flush: true, signal },
+    (options, dir) => all.writeFile(`${dir}/new`, ["a", "b"], options),
+  ],
+  appendFile: [
+    { encoding: "utf8", flag: "a", mode: 0o600, flush: true },
+    (options, dir) => all.appendFile(`${dir}/new`, "text", options),
+  ],
+  stat: [{ bigint: true, throwIfNoEntry: true, signal }, (options, dir) => all.stat(`${dir}/file`, options)],
+  lstat: [{ bigint: true }, (options, dir) => all.lstat(`${dir}/file`, options)],
+  statfs: [{ bigint: true }, (options, dir) => all.statfs(dir, options)],
+  realpath: [{ encoding: "hex" }, (options, dir) => all.realpath(dir, options)],
+  readlink: [
+    { encoding: "hex" },
+    (options, dir) => {
+      fs.symlinkSync("x", `${dir}/link`);
+      return all.readlink(`${dir}/link`, options);
+    },
+  ],
+  mkdtemp: [{ encoding: "hex" }, (options, dir) => all.mkdtemp(`${dir}/t`, options)],
+  mkdtempDisposable: [{ encoding: "utf8" }, (options, dir) => all.mkdtempDisposable(`${dir}/t`, options)],
+  rename: [
+    { noReplace: true, exchange: false },
+    (options, dir) => all.rename(`${dir}/file`, `${dir}/other`, options).catch(() => {}),
+  ],
+  "fs.readFile": [
+    { encoding: "utf8", flag: "r", signal },
+    (options, dir) => promisify(fs.readFile as any)(`${dir}/file`, options),
+  ],
+  "fs.writeFile": [
+    { encoding: "utf8", flag: "w", mode: 0o600, flush: true, signal },
+    (options, dir) => promisify(fs.writeFile as any)(`${dir}/new`, "text", options),
+  ],
+  "fs.mkdir": [{ recursive: true, mode: 0o700 }, (options, dir) => promisify(fs.mkdir as any)(`${dir}/a/b`, options)],
+  "fs.rm": [{ recursive: true, force: true }, (options, dir) => promisify(fs.rm as any)(`${dir}/folder`, options)],
+  "fs.stat": [{ bigint: true }, (options, dir) => promisify(fs.stat as any)(`${dir}/file`, options)],
+  "fs.cp": [
+    { recursive: true, force: true, filter: () => true },
+    (options, dir) => promisify(fs.cp as any)(`${dir}/folder`, `${dir}/tree`, options),
+  ],
+  "fs.read": [
+    { buffer: Buffer.alloc(8), offset: 0, length: 4, position: 0 },
+    async (options, dir) => {
+      const fd = fs.openSync(`${dir}/file`, "r");
+      await promisify(fs.read as any)(fd, options);
+      fs.closeSync(fd);
+    },
+  ],
+  "fs.write": [
+    { offset: 0, length: 4, position: 0 },
+    async (options, dir) => {
+      const fd = fs.openSync(`${dir}/file`, "r+");
+      await promisify(fs.write as any)(fd, Buffer.alloc(8), options);
+      fs.closeSync(fd);
+    },
+  ],
+  "handle.readFile": [
+    { encoding: "utf8", signal },
+    (options, dir) => handled(dir, (handle) => handle.readFile(options)),
+  ],
+  "handle.appendFile": [
+    { encoding: "utf8", flush: true },
+    (options, dir) => handled(dir, (handle) => handle.appendFile("text", options)),
+  ],
+  "handle.stat": [{ bigint: true, signal }, (options, dir) => handled(dir, (handle) => handle.stat(options))],
+  "handle.write, durable": [
+    { offset: 0, length: 4, position: 0, flush: true, signal },
+    (options, dir) => handled(dir, (handle) => handle.write(Buffer.alloc(8), options)),
+  ],
+  "handle.createReadStream": [
+    { start: 1, end: 3, highWaterMark: 2, encoding: "utf8", autoClose: false },
+    (options, dir) =>
+      handled(dir, async (handle) => {
+        for await (const _ of handle.createReadStream(options));
+      }),
+  ],
+  "handle.createWriteStream": [
+    { start: 1, highWaterMark: 2, encoding: "utf8", autoClose: false, flush: true },
+    (options, dir) =>
+      handled(dir, async (handle) => {
+        const stream = handle.createWriteStream(options);
+        await new Promise<void>((resolve) => stream.end("x", resolve));
+      }),
+  ],
+  createWriteStream: [
+    { flags: "w", start: 0, highWaterMark: 2, encoding: "utf8", autoClose: true, flush: true, mode: 0o600 },
+    (options, dir) => new Promise<void>((resolve) => fs.createWriteStream(`${dir}/new`, options).end("x", resolve)),
+  ],
+  "handle.readableWebStream": [
+    { autoClose: false },
+    (options, dir) =>
+      handled(dir, async (handle) => {
+        for await (const _ of handle.readableWebStream(options));
+      }),
+  ],
+  "handle.readLines": [
+    { start: 0, encoding: "utf8" },
+    (options, dir) =>
+      handled(dir, async (handle) => {
+        for await (const _ of handle.readLines(options));
+      }),
+  ],
+  BufferPool: [
+    { size: 4096, count: 2, alignment: 4096 },
+    async (options) => {
+      const pool = new all.BufferPool(options);
+      await pool.close();
+    },
+  ],
+  receive: [
+    { maxBytes: 100, hash: "sha256", onProgress: () => {}, durability: "none", overwrite: true, mode: 0o600, signal },
+    (options, dir) => inRoot(dir, (root) => receive(new Response("text"), { root, name: "got" }, options)),
+  ],
+  multipart: [
+    { limits: { files: 2 }, nameFor: () => "name" },
+    (options, dir) =>
+      inRoot(dir, async (root) => {
+        const body = new FormData();
+        body.set("field", "value");
+        body.set("file", new Blob(["content"]), "file");
+        for await (const _ of multipart(new Request("http://x/", { method: "POST", body }), root, options));
+      }),
+  ],
+  readLog: [
+    { from: 0, signal },
+    async (options, dir) => {
+      await (await AppendLog.open(`${dir}/log`, { durability: "none" })).close();
+      for await (const _ of readLog(`${dir}/log`, options));
+    },
+  ],
+  "file.writer": [
+    { append: true, highWaterMark: 100, flush: true },
+    async (options, dir) => {
+      const writer = file(`${dir}/file`).writer(options);
+      await writer.write("x");
+      await writer.end();
+    },
+  ],
+  "file.stream": [
+    { start: 1, end: 3 },
+    async (options, dir) => {
+      for await (const _ of file(`${dir}/file`).stream(options));
+    },
   ],
 };
 
