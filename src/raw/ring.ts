@@ -125,6 +125,16 @@ export class Ring {
     await this.#runner.releaseDirect(slot);
   }
 
+  /** @deprecated The old name of `acquireDirect`. */
+  takeSlot(): Promise<number> {
+    return this.acquireDirect();
+  }
+
+  /** @deprecated The old name of `releaseDirect`. */
+  giveSlot(slot: number): Promise<void> {
+    return this.releaseDirect(slot);
+  }
+
   /**
    * Limits the kernel threads that work for this ring; each at least 1. Fewer than are busy now end when they are done.
    * They belong to the JavaScript thread, so a second ring of the same thread shares them. By default as many bounded
@@ -138,6 +148,11 @@ export class Ring {
     const rc = remote.apply({ bounded, unbounded });
     if (rc < 0) throw systemError(rc, "io_uring_register");
     setup.workers = { bounded, unbounded };
+  }
+
+  /** @deprecated The old name of `setIowqWorkers`. */
+  setWorkers(limits: WorkerLimits): void {
+    this.setIowqWorkers(limits);
   }
 
   /** Sets bounds of what the ring adapts by itself, those that are given; returns all that are in force. */
