@@ -74,14 +74,18 @@ export class HeldViews {
 const { hasOwnProperty: hasOwn } = Object.prototype;
 const LEASE = Symbol("bun-uring.lease");
 type Marked = ArrayBufferLike & { [LEASE]?: LeasedMemory };
+/** Whether any memory was ever leased: most programs have no pool, and asking a view for its buffer makes an object of it. */
+let isAnyLeased = false;
 
 /** Marks an ArrayBuffer as leased memory. Lost when the buffer is transferred, as it should be. */
 export function markLeased(buffer: ArrayBuffer, memory: LeasedMemory): void {
+  isAnyLeased = true;
   (buffer as Marked)[LEASE] = memory;
 }
 
 /** Counts one more operation on the view's memory; null if the memory is nobody's lease. Pair it with `release()`. */
 export function acquireLeased(view: ArrayBufferView): LeasedMemory | null {
+  if (!isAnyLeased) return null;
   const buffer = bufferOf(view) as Marked;
   const memory = hasOwn.call(buffer, LEASE) ? buffer[LEASE] : undefined; // its prototype may be the user's
   if (memory === undefined) return null;
