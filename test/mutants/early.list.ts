@@ -43,6 +43,11 @@ const list: readonly Mutant[] = [
     ],
     ["a tree goes into itself by a link", "}/`)) return false;", "}//`)) return false;"],
     ["relative links lead elsewhere", 'link[0] === "/" ? text :', "true ? text :"],
+    [
+      "a working folder that is no ASCII is read as characters",
+      "resolve(latin1(process.cwd()), latin1(shown), link)",
+      "resolve(latin1(shown), link)",
+    ],
     ["a folder is copied without recursive", "!recursive || above", "above"],
   ]),
   ...inFile(

@@ -225,6 +225,7 @@ const list: readonly Mutant[] = [
     ],
   ]),
   ...inFile("server/root.ts", { tests: ["server/root"] }, [
+    ["options are read again", "const own = { ...options };", "const own = options;", { tests: ["contract/options"] }],
     ["magic links lead out", "RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS |", "RESOLVE_NO_MAGICLINKS |"],
     ['"never" follows links', '(symlinks === "never" ? RESOLVE_NO_SYMLINKS : 0)', "0"],
     [
@@ -326,6 +327,15 @@ const list: readonly Mutant[] = [
       "0",
     ],
     ["a part has no limit", "if (bytes > limit) throw tooMuch(`bytes in a ${kind}`, limit);", ""],
+  ]),
+  ...inFile("server/write.ts", { tests: ["server/file-write"] }, [
+    [
+      "a source is not let go where there is no place for it",
+      "    await chunks.return(undefined);\n    throw error;",
+      "    throw error;",
+    ],
+    ["a file is emptied that is its own source", "(!append && (await isSourceOf(target, data)))", "false"],
+    ["folders are made that are not wanted", "!createPath || error.code", "error.code"],
   ]),
 ];
 

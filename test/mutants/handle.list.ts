@@ -1,4 +1,4 @@
-// Mutations of room handle: coalesced writes, order at the file's own position, group commit, positions of durable writes.
+// Mutations of rooms handle and fs: coalesced writes, order at the file's own position, group commit, positions of durable writes.
 
 import { inFile, type Mutant } from "./mutant.ts";
 
@@ -191,6 +191,20 @@ const list: readonly Mutant[] = [
       ],
     ],
   ),
+  ...inFile("fs/opendir.ts", { on: ["ring"], tests: ["lifetime/workers"] }, [
+    [
+      "a folder that was closed at once is closed again when the Worker ends",
+      "    closeSync(disown(this.#folder));",
+      "    closeSync(this.#folder.fd);\n    this.#folder.fd = -1;",
+    ],
+  ]),
+  ...inFile("fs/watch.ts", { tests: ["contract/options"] }, [
+    [
+      "options are read again",
+      "return { persistent, recursive, maxQueue, overflow, ignore, encoding, signal };",
+      "return { ...given, persistent, recursive, maxQueue, overflow } as never;",
+    ],
+  ]),
 ];
 
 export default list;
