@@ -63,6 +63,13 @@ EXPORT int32_t bun_uring_hold_file(int32_t fd)
     return 1;
 }
 
+// The same, before the Worker's JavaScript hears of it: it may be ended before that.
+static void hold_for_worker(const struct ring *ring, int32_t fd)
+{
+    if (ring && ring->of_worker)
+        bun_uring_hold_file(fd);
+}
+
 // A descriptor is to be closed, or is given away.
 EXPORT int32_t bun_uring_forget_file(int32_t fd)
 {

@@ -91,6 +91,7 @@ struct ring {
     struct job *jobs; // on helper threads, see trees.h
     int spare_wake[SPARE_WAKES], spare_wakes; // eventfds of jobs that have ended
     int enabled;
+    int of_worker; // its thread may be ended at any point of its JavaScript
     uint64_t event_count; // written by the bell's READ
     struct helper *helper;
 #ifdef BUN_URING_FAULT
@@ -132,6 +133,7 @@ struct attributes {
 
 static void close_thread_rings(void *first);
 static void release_files(void *files);
+static void hold_for_worker(const struct ring *ring, int32_t fd);
 
 // The only variables of the library besides the count of helpers: written once, before any other code of it can run.
 static pthread_key_t thread_rings, thread_files;

@@ -124,6 +124,7 @@ EXPORT int32_t bun_uring_read_cached(const char *path, int32_t flags, void *into
         }
     }
     fcntl(fd, F_SETFL, flags & (O_NONBLOCK | O_NOATIME));
+    hold_for_worker(pthread_getspecific(thread_rings), fd);
     out->fd = fd;
     out->mode = stat.st_mode;
     split((uint64_t)stat.st_size, &out->size_low, &out->size_high);
@@ -336,7 +337,10 @@ EXPORT int32_t bun_uring_open_beneath(int32_t dir, const char *path, int32_t fla
 {
     struct open_how how = {.flags = (uint32_t)flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
     const int fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
-    return fd < 0 ? -errno : fd;
+    if (fd < 0)
+        return -errno;
+    hold_for_worker(pthread_getspecific(thread_rings), fd);
+    return fd;
 }
 
 // statx of an open file into `out` and, if it is a regular one of at most `capacity` bytes, all of its bytes into `into`,

@@ -24,6 +24,7 @@ EXPORT int32_t bun_uring_create(uint32_t entries, uint32_t cq_entries, uint32_t 
         return rc;
     }
     ring->enabled = !(setup_flags & IORING_SETUP_R_DISABLED);
+    ring->of_worker = getpid() != (pid_t)syscall(SYS_gettid);
     ring->cqe_capacity = params.cq_entries;
     ring->shared_length = HEADER_BYTES + params.cq_entries * sizeof(struct io_uring_cqe);
     void *shared = mmap(NULL, ring->shared_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

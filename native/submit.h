@@ -169,9 +169,14 @@ static uint32_t copy_out(struct ring *ring, int discarded)
     ready = helper_reap(ring, ready);
     ready = fault_copied(ring, ready);
     ring->header[HEADER_IN_FLIGHT] -= ready;
-    for (uint32_t i = 0; i < ready && ring->opens_count; i++)
-        if (forget_open(ring, ring->cqes[i].user_data) && discarded && ring->cqes[i].res >= 0)
+    for (uint32_t i = 0; i < ready && ring->opens_count; i++) {
+        if (!forget_open(ring, ring->cqes[i].user_data) || ring->cqes[i].res < 0)
+            continue;
+        if (discarded)
             close(ring->cqes[i].res);
+        else
+            hold_for_worker(ring, ring->cqes[i].res);
+    }
     return ready;
 }
 

@@ -134,7 +134,7 @@ class NodeBackend implements Backend {
     const bytes = encodePath(path);
     for (;;) {
       const fd = native.openBeneath(dir, bytes, flags, mode, resolve);
-      if (fd >= 0) return maybeSlow(new OpenFile(fd));
+      if (fd >= 0) return shim().hold(native, maybeSlow(new OpenFile(fd)));
       if (fd === ENOSYS || fd === EPERM)
         throw unavailable(BENEATH, "openat2(2) is refused (Linux 5.6 and newer have it)");
       if (fd !== EINTR) throw systemError(fd, "open", path);

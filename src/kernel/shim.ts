@@ -278,9 +278,18 @@ interface Holdable {
 }
 const LOCK_NB = 4;
 
-/** Has a Worker's end close the file, unless it is closed or given away before. */
-export function hold(native: Native, file: Holdable): void {
-  if (native.holdFile(file.fd) === 1) file.forget = native.forgetFile;
+/** It ends with the process. */
+const { isMainThread } = Bun;
+
+/** Has a Worker's end close the file, unless it is closed or given away before: what its ring has opened is held already. */
+export function hold<F extends Holdable>(native: Native, file: F): F {
+  if (!isMainThread && native.holdFile(file.fd) === 1) file.forget = native.forgetFile;
+  return file;
+}
+
+/** What a Worker's ring has opened is somebody's who has its number: its end is no matter to it. */
+export function letGo(native: Native, fd: number): void {
+  if (!isMainThread) native.forgetFile(fd);
 }
 
 /** flock(2) without waiting: 0 or -errno. The lock is let go when the thread ends, unless the file is closed before. */

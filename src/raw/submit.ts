@@ -4,6 +4,7 @@
 
 import type { OpenFile } from "../backend/interface.ts";
 import { SQE_WORDS } from "../kernel/abi.ts";
+import { letGo } from "../kernel/shim.ts";
 import { Opcode, type OpcodeName, SqeFlag } from "../kernel/sqe.ts";
 import { bufferTaken, invalidArgValue, outOfRange } from "../node/arguments.ts";
 import { ECANCELED } from "../node/errno.ts";
@@ -26,6 +27,8 @@ import type { Sqe } from "./sqe-fields.ts";
 
 /** A CLOSE that is cancelled so often, for want of a kernel thread, will not come to pass. */
 const MAX_RETRIES = 16;
+/** Whose results are descriptors, and their users' to close. */
+const OPENING: ReadonlySet<number> = new Set([Opcode.OPENAT, Opcode.OPENAT2, Opcode.FIXED_FD_INSTALL]);
 const LINKS = SqeFlag.IO_LINK | SqeFlag.IO_HARDLINK;
 /** `res` and `flags` of each CQE, in the order of the SQEs. */
 type Settle<T> = (results: Int32Array, flags: Uint32Array) => T;
@@ -201,6 +204,7 @@ export class Runner {
 
   readonly #finish = (operation: Operation, res: number, flags: number, index: number): void => {
     const run = operation.state as Run;
+    if (res >= 0 && OPENING.has(run.draft.words[index * SQE_WORDS]! & 0xff)) letGo(this.thread.native, res);
     if (!noteResult(operation, run.results, index, res)) return;
     run.flags[index] = flags;
     if (operation.pending === 0) this.#end(operation, run);

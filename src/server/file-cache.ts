@@ -7,7 +7,7 @@ import type { Backend } from "../backend/interface.ts";
 import { OpenFile } from "../backend/interface.ts";
 import { withFile } from "../backend/loops.ts";
 import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV } from "../kernel/constants.ts";
-import type { Native } from "../kernel/shim.ts";
+import { hold, type Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
 import { clockMs, setImmediate } from "../node/clock.ts";
 import { EAGAIN } from "../node/errno.ts";
@@ -121,7 +121,7 @@ export class FileCache {
     // O_PATH first: a FIFO or a device must not be opened, not even for a moment.
     const place = native.openBeneath(this.#folder, encodePath(name), O_PATH, 0, resolve);
     if (place < 0) return null; // not cached, on another mount, missing, outside: the other way tells which
-    const file = new OpenFile(place);
+    const file = hold(native, new OpenFile(place));
     try {
       if (native.look(place, this.#words, 0, 0) !== EAGAIN) return null;
       const same = this.#isSame(known, this.#words, now);
@@ -131,9 +131,9 @@ export class FileCache {
       entry.checkedAt = now;
       entry.local = true;
       if (entry.kind === "file") {
-        const opened = native.openBeneath(AT_FDCWD, encodePath(`/proc/self/fd/${place}`), O_NONBLOCK, 0, 0);
-        if (opened < 0) return null; // the slow way says why
-        entry.file = new OpenFile(opened);
+        const fd = native.openBeneath(AT_FDCWD, encodePath(`/proc/self/fd/${place}`), O_NONBLOCK, 0, 0);
+        if (fd < 0) return null; // the slow way says why
+        entry.file = hold(native, new OpenFile(fd));
       }
       this.#table.put(name, entry);
       return entry;

@@ -42,10 +42,8 @@ async function finished(worker: Worker): Promise<unknown> {
   return last;
 }
 
-/** Descriptors of the package itself. A Worker's open files are its user's, and Bun leaves those open at terminate(). */
-/** Handles that the user opened stay open, as Bun's own do; so does /dev/null, if Bun was opening it just then. */
-const ownFds = (dir: string): number =>
-  [...openFds().values()].filter((to) => !to.startsWith(dir) && to !== "/dev/null").length;
+/** All but /dev/null, which stays if Bun was opening it just then. */
+const fds = (): number => [...openFds().values()].filter((to) => to !== "/dev/null").length;
 const rings = (): number => [...openFds().values()].filter((target) => target.includes("io_uring")).length;
 
 async function verifyHere(dir: string, rounds: number): Promise<number> {
@@ -68,14 +66,14 @@ async function openDoorbell(fifo: string): Promise<void> {
 }
 
 await runCases({
-  /** Files that a Worker had open when it was terminated: one left, one closed by its number, which another has by then, three that are their users': given away, opened as a number, a stream's; and a folder that was closed at once. */
+  /** Files that a Worker had open when it was terminated: one left, one closed by its number, which another has by then, four that are their users': given away, opened as a number, a stream's, a Ring's; and a folder that was closed at once. */
   async left({ dir }: { dir: string }) {
     mkdirSync(`${dir}/folder`);
     writeFileSync(
       `${dir}/worker.ts`,
       `import { closeSync, readdirSync, readlinkSync } from "node:fs";
        import { parentPort } from "node:worker_threads";
-       const { open, opendir } = await import(${JSON.stringify(join(import.meta.dir, "../../src/index.ts"))});
+       const { open, opendir, Opcode, Ring } = await import(${JSON.stringify(join(import.meta.dir, "../../src/index.ts"))});
        const names = ["left", "closed", "given"];
        const handles = await Promise.all(names.map((name) => open(${JSON.stringify(dir)} + "/" + name, "w+")));
        globalThis.handles = handles;
@@ -86,12 +84,13 @@ await runCases({
        const raw = await new Promise((resolve) => openRaw(path, "r", (_, number) => resolve(number)));
        const stream = createReadStream(path, { autoClose: false });
        const streamed = await new Promise((resolve) => stream.on("open", resolve));
+       const ringed = (await Ring.current().submit({ opcode: Opcode.OPENAT, path })).res;
        closeSync(fd);
        const folder = await opendir(${JSON.stringify(dir)} + "/folder");
        const isFolder = (number) => { try { return readlinkSync("/proc/self/fd/" + number) === folder.path; } catch {} };
        const folderFd = Number(readdirSync("/proc/self/fd").find(isFolder));
        folder.closeSync();
-       parentPort.postMessage({ fd, folderFd, left: handles[0].fd, users: [bunHandleOf(given).disown(), raw, streamed] });
+       parentPort.postMessage({ fd, folderFd, left: handles[0].fd, users: [bunHandleOf(given).disown(), raw, streamed, ringed] });
        await Bun.sleep(1e9);`,
     );
     const worker = new Worker(`${dir}/worker.ts`);
@@ -104,6 +103,33 @@ await runCases({
     const seen = [message.left, message.fd, message.folderFd, ...message.users].map((fd) => openFds().get(fd) ?? null);
     for (const fd of [...others, ...message.users]) closeSync(fd);
     return seen;
+  },
+
+  /** What a Worker's server had open beneath a root when it was terminated: handles, streams, files that were looked up and are kept. */
+  async served({ dir }: { dir: string }) {
+    for (const name of ["handle", "stream", "large", "small"])
+      writeFileSync(`${dir}/${name}`, Buffer.alloc(name === "large" ? 1 << 20 : 9));
+    writeFileSync(
+      `${dir}/worker.ts`,
+      `import { parentPort } from "node:worker_threads";
+       const { openRoot, serveFile } = await import(${JSON.stringify(join(import.meta.dir, "../../src/server.ts"))});
+       const root = await openRoot(${JSON.stringify(dir)});
+       const handle = await root.open("handle");
+       const stream = root.createReadStream("stream");
+       await new Promise((resolve) => stream.on("open", resolve));
+       const answers = [];
+       for (const name of ["large", "small", "small"]) answers.push(await serveFile(new Request("http://here/" + name), root));
+       globalThis.kept = [root, handle, stream, answers];
+       parentPort.postMessage("open");
+       await Bun.sleep(1e9);`,
+    );
+    const open = (): string[] => [...openFds().values()].filter((to) => to.startsWith(dir)).sort();
+    const worker = new Worker(`${dir}/worker.ts`);
+    await new Promise((resolve, reject) => worker.on("message", resolve).on("error", reject));
+    const before = open();
+    await worker.terminate();
+    for (let i = 0; i < 200 && open().length > 0; i++) await Bun.sleep(10);
+    return [before, open()];
   },
 
   /** The main thread and eight Workers at the same time. */
@@ -139,7 +165,7 @@ await runCases({
     await verifyHere(dir, 5);
     await openDoorbell(fifo);
     await Bun.sleep(200);
-    const before = { fds: ownFds(dir), threads: lastingThreads().length, rings: rings() };
+    const before = { fds: fds(), threads: lastingThreads().length, rings: rings() };
     let wrong = 0;
     for (let round = 0; round < rounds; round++) {
       const worker = await start({ kind, id: round % 10, dir, fifo }, wanted);
@@ -152,13 +178,14 @@ await runCases({
       if (!canary.every((view) => view.every((byte) => byte === 0x3c))) wrong++;
     }
     const left = (): { fds: number; threads: number; rings: number } => ({
-      fds: ownFds(dir) - before.fds,
+      fds: fds() - before.fds,
       threads: lastingThreads().length - before.threads,
       rings: rings() - before.rings,
     });
     for (let i = 0; i < 300 && (left().fds > 0 || left().threads > 0); i++) await Bun.sleep(10);
+    const more = left();
     closeSync(feeder);
-    return { wrong, ...left() };
+    return { wrong, ...more };
   },
 
   /** A second copy of the package in the same thread: its own ring, its own results. */

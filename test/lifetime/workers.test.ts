@@ -55,8 +55,15 @@ describe("workers", () => {
     const seen = await runCase<unknown>(fixture, "left", { input, env });
     expect(seen).toEqual([
       null,
-      ...["folder", "folder", "given", "left", "left"].map((name) => `${input.dir}/${name}`),
+      ...["folder", "folder", "given", "left", "left", "left"].map((name) => `${input.dir}/${name}`),
     ]);
+  });
+
+  faultTest("what a terminated Worker's server had open is closed", { needs }, async () => {
+    const input = folder();
+    const [before, after] = await runCase<string[][]>(fixture, "served", { input, env });
+    expect(before).toEqual(["", "/handle", "/large", "/small", "/stream"].map((name) => `${input.dir}${name}`));
+    expect(after).toEqual([]);
   });
 
   faultTest("two copies of the package do not know each other", { needs }, async () => {

@@ -58,9 +58,6 @@ function stageOpen(operation: Operation): void {
   stage(t, operation, Opcode.OPENAT, waits ? SqeFlag.ASYNC : place, AT_FDCWD, 0, address, mode, flags | O_CLOEXEC);
 }
 
-/** It ends with the process. */
-const { isMainThread } = Bun;
-
 function finishOpen(operation: Operation, res: number): void {
   const opening = operation.state as Opening;
   const { flags, wrap } = opening;
@@ -78,7 +75,7 @@ function finishOpen(operation: Operation, res: number): void {
   file.append = (flags & constants.O_APPEND) !== 0;
   file.nonBlocking = (flags & constants.O_NONBLOCK) !== 0;
   if (t.mounts.any) file.remote = t.mounts.holdsFile(res, operation.cell!);
-  if (!isMainThread) hold(t.native, file);
+  hold(t.native, file);
   end(operation);
   resolve(wrap === null ? file : wrap(file));
 }

@@ -3,6 +3,7 @@
 // a /proc file gives its data in parts. What does not fit a chain's memory goes on in read-rest.ts.
 
 import { constants } from "../../kernel/constants.ts";
+import { hold } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { abortable } from "../../node/abort.ts";
 import { EAGAIN, EINPROGRESS, EINTR } from "../../node/errno.ts";
@@ -186,26 +187,29 @@ function readCached(t: RingThread, wanted: Wanted, isLate: boolean = false): Pro
   const { words } = cell;
   const regular = (words[at + 1]! & constants.S_IFMT) === constants.S_IFREG;
   const size = regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0;
-  const fd = words[at]!;
+  const file = hold(t.native, new OpenFile(words[at]!));
   readBuffers.learn(size);
   if (size < READ_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES))
-    return namingFolder(readOpened(t, new OpenFile(fd), size, wanted), path);
+    return namingFolder(readOpened(t, file, size, wanted), path);
   const us = size / BYTES_PER_US;
   return t.placement.mayCall(us)
-    ? readLarger(t, fd, size, wanted)
-    : t.placement.callLater(us, () => readLarger(thread(), fd, size, wanted));
+    ? readLarger(t, file, size, wanted)
+    : t.placement.callLater(us, () => readLarger(thread(), file, size, wanted));
 }
 
 /** A file that does not fit a read buffer, at once if it is in the page cache. */
-function readLarger(t: RingThread, fd: number, size: number, wanted: Wanted): Promise<Buffer | string> {
+function readLarger(t: RingThread, file: OpenFile, size: number, wanted: Wanted): Promise<Buffer | string> {
+  const { fd } = file;
   let bytes: Buffer | null = null;
   try {
     bytes = Buffer.allocUnsafeSlow(size);
   } catch {
     // who reads it the long way closes it when that fails, too
   }
-  if (bytes === null || t.native.readOpened(fd, bytes, size) < size)
-    return readOpened(t, new OpenFile(fd), size, wanted);
+  file.forget?.(fd); // the call closes it, if it reads all
+  if (bytes === null || t.native.readOpened(fd, bytes, size) < size) {
+    return readOpened(t, hold(t.native, file), size, wanted);
+  }
   return Promise.resolve(wanted.encoding === null ? bytes : bytes.toString(wanted.encoding));
 }
 
