@@ -59,7 +59,7 @@ export class Entry {
   frontTurn = -1;
   frontBytes = 0;
   /** When the name was last looked up. */
-  checkedAt = 0;
+  checkedAt: number;
   /** Answers since the file changed. */
   hits = 0;
   /** The second chance of the clock that evicts. */
@@ -77,8 +77,10 @@ export class Entry {
   /** When an answer by its path was last given. */
   lentAt = 0;
 
-  constructor(name: string) {
+  constructor(name: string, words: Uint32Array, checkedAt: number) {
     this.name = name;
+    this.checkedAt = checkedAt;
+    this.update(words);
   }
 
   /** Whether its descriptor was closed: an entry that somebody waited with for too long. */

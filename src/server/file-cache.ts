@@ -126,9 +126,7 @@ export class FileCache {
       if (native.look(place, this.#words, 0, 0) !== EAGAIN) return null;
       const same = this.#isSame(known, this.#words, now);
       if (same !== null) return same;
-      const entry = new Entry(name);
-      entry.update(this.#words);
-      entry.checkedAt = now;
+      const entry = new Entry(name, this.#words, now);
       entry.local = true;
       if (entry.kind === "file") {
         const fd = native.openBeneath(AT_FDCWD, encodePath(`/proc/self/fd/${place}`), O_NONBLOCK, 0, 0);
@@ -182,9 +180,7 @@ export class FileCache {
       await this.#stat(place, words);
       const same = this.#isSame(this.#table.get(name), words, clockMs());
       if (same !== null) return same;
-      const entry = new Entry(name);
-      entry.update(words);
-      entry.checkedAt = clockMs();
+      const entry = new Entry(name, words, clockMs());
       if (entry.kind === "file") {
         entry.file = await this.#backend.open(`/proc/self/fd/${place.fd}`, O_NONBLOCK, 0);
         entry.local = !entry.file.remote;
