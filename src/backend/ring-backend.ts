@@ -3,12 +3,16 @@
 // Assumes that it is loaded when a ring is wanted, and not before.
 
 import { Opcode } from "../kernel/sqe.ts";
+import { ENOENT } from "../node/errno.ts";
+import { isFreeOrFile } from "../node/exit-calls.ts";
+import { isRegular } from "../node/file-info.ts";
 import { byteLengthOf } from "../node/views.ts";
 import { existingThread, ringThread } from "../ring/context.ts";
 import type { Reason } from "../ring/setup.ts";
 import type { Backend, Path } from "./interface.ts";
 import { nodeBackend } from "./node.ts";
 import { uringBackend } from "./uring/backend.ts";
+import { cachedInfo } from "./uring/statx.ts";
 
 export { cancellable } from "./uring/request.ts";
 
@@ -20,6 +24,8 @@ export function ringBackend(): Backend | Reason {
   return thread.direct.forWriting ? backend : delegateSmallWrites(backend);
 }
 
+const { isMainThread } = Bun;
+
 /** Up to this length a file's content costs less than the steps around it. */
 const SMALL_BYTES = 64 * 1024;
 
@@ -28,7 +34,8 @@ const SMALL_BYTES = 64 * 1024;
  * their own, each handed to a thread and waited for, in place of one visit to the thread pool (measured: 3 to 20 times as long).
  */
 function delegateSmallWrites(backend: Backend): Backend {
-  const mayWait = (path: Path): boolean => existingThread()?.mounts.holdsPath(path) ?? false;
+  const mayWait = (path: Path): boolean =>
+    (existingThread()?.mounts.holdsPath(path) ?? false) || (!isMainThread && mayBeFifo(path));
   return {
     ...backend,
     writeFile(path, data, flags, mode, options) {
@@ -37,6 +44,17 @@ function delegateSmallWrites(backend: Backend): Backend {
       return writeFile.call(nodeBackend, path, data, flags, mode, options);
     },
   };
+}
+
+/** The end of a Worker waits for the pool, and so for a FIFO's reader, who may never come. */
+function mayBeFifo(path: Path): boolean {
+  try {
+    const known = cachedInfo(path, false);
+    if (typeof known !== "number") return !isRegular(known);
+    return known !== ENOENT && !isFreeOrFile(path);
+  } catch {
+    return false; // writing says why
+  }
 }
 
 type Delegable = "rename" | "unlink" | "rmdir" | "mkdir" | "symlink" | "link" | "ftruncate";
