@@ -50,7 +50,7 @@ test: setup build fault ## all quick tests on the ring; behaviour and units on t
 test-fault: setup build fault asan ## the long tests: injected faults, memory pressure, killed processes
 	BUN_URING_BACKEND=$(RING) BUN_URING_SLOW=1 $(TEST) test/fault test/lifetime test/durability test/model test/native test/hostile test/server
 
-test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (13 minutes); writes docs/kernels.md
+test-kernels: setup build fault ## older kernels, arm64, musl: simulated and emulated (14 minutes); writes docs/kernels.md
 	$(BUN) test/kernels/matrix.ts $(KERNELS)
 
 mutants: setup build fault ## some 430 small faults in src, one after the other: the quick tests must notice 85 %: make mutants ONLY=handle/ LOG=build/mutants.log MINUTES=10

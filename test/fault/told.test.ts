@@ -4,7 +4,7 @@
 
 import { beforeAll, expect } from "bun:test";
 import { join } from "node:path";
-import { runCase } from "../helpers/child.ts";
+import { patience, runCase } from "../helpers/child.ts";
 import { FAULT_LIB, hasFaultBuild } from "../helpers/fault-shim.ts";
 import { kernelLogMark, kernelTrouble } from "../helpers/kernel-log.ts";
 import { missing } from "../helpers/requirements.ts";
@@ -145,7 +145,7 @@ beforeAll(async () => {
   const mark = kernelLogMark();
   seen = await runCase(fixture, "all", { input: { folder: root }, env, timeoutMs: 60_000 });
   expect(kernelTrouble(mark)).toEqual([]);
-}, 70_000);
+}, 70_000 * patience);
 
 for (const [title, expected] of Object.entries(EXPECTED))
   told(title, () => {

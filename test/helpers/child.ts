@@ -4,6 +4,8 @@
 
 import { readLines } from "./lines.ts";
 
+/** How many times as long as usual a child and its test may take: BUN_URING_PATIENCE, where processors are emulated. */
+export const patience: number = Number(process.env.BUN_URING_PATIENCE ?? 1);
 const diesWithParent = ["setpriv", "--pdeathsig=KILL", "--"];
 
 export interface ChildOptions {
@@ -62,7 +64,7 @@ export function startCase<T>(fixture: string, name: string, options: ChildOption
   const timer = setTimeout(() => {
     timedOut = true;
     killGroup(child.pid);
-  }, timeoutMs);
+  }, timeoutMs * patience);
 
   const end = async (): Promise<ChildEnd<T>> => {
     await child.exited;

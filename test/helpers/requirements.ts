@@ -7,6 +7,7 @@ import { expect, test } from "bun:test";
 import { accessSync, closeSync, constants, existsSync, readFileSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { NOBODY } from "./as-user.ts";
+import { patience } from "./child.ts";
 import { kernelLogMark, kernelTrouble } from "./kernel-log.ts";
 
 export type Need =
@@ -153,6 +154,6 @@ export function faultTest(
       await body();
       expect(kernelTrouble(mark)).toEqual([]);
     },
-    { timeout: timeoutMs },
+    { timeout: timeoutMs * patience },
   );
 }

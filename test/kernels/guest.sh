@@ -54,7 +54,7 @@ foreign_bun() {
 # app FOLDER SHIM: the sources and tests as a guest needs them
 app() {
   rm -rf "$1" && mkdir -p "$1"/{build,node_modules}
-  cp -r "$project"/{src,test,docs,native,package.json,tsconfig.json,bunfig.toml,README.md,Makefile} "$1/"
+  cp -r "$project"/{src,test,docs,native,examples,package.json,tsconfig.json,bunfig.toml,README.md,Makefile} "$1/"
   cp "$2" "$1/build/liburing-shim.so"
   local name
   for name in cli-progress string-width emoji-regex is-fullwidth-code-point strip-ansi ansi-regex; do
@@ -227,10 +227,11 @@ uml() {
   rm -rf "$root/app/node_modules" && mkdir "$root/app/node_modules" && cp "$project"/build/liburing-shim-fault.so "$root/app/build/"
   for name in bin lib lib64 sbin; do ln -sfn usr/$name "$root/$name"; done
   cp -r /etc/{passwd,group,ld.so.cache,nsswitch.conf,hosts,alternatives} "$root/etc/"
+  mkdir "$root/etc/ssl" && cp /etc/ssl/openssl.cnf "$root/etc/ssl/" 2>/dev/null || true
   rm -f "$guest.ext4" && truncate -s 2G "$guest.ext4" && mkfs.ext4 -q -F -d "$root" "$guest.ext4" && rm -rf "$root"
   cat >uml-init <<INIT
 #!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COLOR=1 OPS=${OPS:-20000}
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 CI=true NO_COLOR=1 BUN_URING_PATIENCE=6 OPS=${OPS:-20000}
 mount -t proc proc /proc; mount -t ext4 /dev/ubda /mnt; mount --bind /usr /mnt/usr; mount --bind $work /mnt/out
 mount --bind $(readlink -f "$project/node_modules") /mnt/app/node_modules
 mount -t proc proc /mnt/proc; mount -t sysfs sys /mnt/sys; mount -t devtmpfs dev /mnt/dev

@@ -234,7 +234,7 @@ describeUnless(backend !== "io_uring" && "no ring", "Ring", () => {
     expect((await refusal(Ring.current().releaseDirect(slots[0]!)))[0]).toBe("EBADF");
     await Ring.current().releaseDirect(await Ring.current().acquireDirect());
     await Ring.current().giveSlot(await Ring.current().takeSlot()); // their old names, which programs use
-    Ring.current().setWorkers({ bounded: 64, unbounded: 64 });
+    Ring.current().setWorkers(Ring.current().workers); // not others: this is the ring of all test files
   });
 
   test("a ring of one's own closes, the shared one does not", async () => {
