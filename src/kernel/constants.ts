@@ -35,6 +35,8 @@ export const STATX_BTIME = 0x800;
 export const STATX_DIOALIGN = 0x2000;
 /** sizeof(struct statx). */
 export const STATX_BYTES = 256;
+/** The same, in words of 32 bits. */
+export const STATX_WORDS: number = STATX_BYTES / 4;
 
 // linux/openat2.h
 export const RESOLVE_NO_XDEV = 0x01;

@@ -44,7 +44,8 @@ export function encodePath(path: string | Buffer): Buffer {
 /** The bytes of a path as characters: what cuts or joins paths of text does so to any others, and each byte stays. */
 export const latin1 = (path: string | Buffer): string => Buffer.from(path as string).toString("latin1");
 
-const SLASH = Buffer.from("/");
+/** What parts the names of a path, in bytes. */
+export const SLASH = 0x2f;
 
 /** The path of a name in a folder; "" is no name, and no folder. */
 export function pathIn(folder: string | Buffer, name: string | Buffer): string | Buffer {
@@ -52,7 +53,7 @@ export function pathIn(folder: string | Buffer, name: string | Buffer): string |
   if (typeof folder === "string" && typeof name === "string")
     return folder.endsWith("/") ? folder + name : `${folder}/${name}`;
   const [above, below] = [folder, name].map((part) => (typeof part === "string" ? Buffer.from(part) : part));
-  return Buffer.concat(above!.at(-1) === SLASH[0] ? [above!, below!] : [above!, SLASH, below!]);
+  return Buffer.concat(above!.at(-1) === SLASH ? [above!, below!] : [above!, Buffer.of(SLASH), below!]);
 }
 
 /** Node's test, which also takes URL objects of other realms; url.parse() results have auth and path, and are none. */

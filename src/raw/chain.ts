@@ -10,6 +10,7 @@ import {
   O_CLOEXEC,
   STATX_BASIC_STATS,
   STATX_BTIME,
+  STATX_WORDS,
 } from "../kernel/constants.ts";
 import { DEAF, Opcode, SqeFlag } from "../kernel/sqe.ts";
 import { bufferList, codedError, validateAbortSignal } from "../node/arguments.ts";
@@ -27,7 +28,6 @@ type PathLike = string | Uint8Array | URL;
 /** What links act on: a descriptor, an open handle. */
 type File = number | { readonly fd: number };
 
-const STATX_WORDS = 64;
 interface Link {
   /** What the chain calls it, and the system call that its error names. */
   name: string;

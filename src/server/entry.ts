@@ -7,8 +7,6 @@ import { epochMs } from "../node/clock.ts";
 
 const { S_IFDIR, S_IFMT, S_IFREG } = constants;
 const TWO_32 = 2 ** 32;
-/** Words of a struct statx. */
-export const STATX_WORDS = 64;
 /** Bytes of the bodies that are kept in memory, of all roots together; half of them is for bodies up to SMALL_BYTES alone. */
 const BODY_BYTES = 64 * 1024 * 1024;
 const SMALL_BYTES = 64 * 1024;

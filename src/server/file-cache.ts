@@ -6,13 +6,13 @@ import type { BigIntStats } from "node:fs";
 import type { Backend } from "../backend/interface.ts";
 import { OpenFile } from "../backend/interface.ts";
 import { withFile } from "../backend/loops.ts";
-import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV } from "../kernel/constants.ts";
+import { constants, O_PATH, RESOLVE_CACHED, RESOLVE_NO_XDEV, STATX_WORDS } from "../kernel/constants.ts";
 import { hold, type Native } from "../kernel/shim.ts";
 import { AT_FDCWD } from "../kernel/sqe.ts";
 import { clockMs, setImmediate } from "../node/clock.ts";
 import { EAGAIN } from "../node/errno.ts";
 import { encodePath } from "../node/path.ts";
-import { Entry, identityOf, type Missing, STATX_WORDS, wordsOf } from "./entry.ts";
+import { Entry, identityOf, type Missing, wordsOf } from "./entry.ts";
 import { shed, Table } from "./table.ts";
 
 const { O_NONBLOCK } = constants;

@@ -12,6 +12,7 @@ import { AT_FDCWD } from "../kernel/sqe.ts";
 import { invalidArgType } from "../node/arguments.ts";
 import { clockMs } from "../node/clock.ts";
 import { closedError } from "../node/errors.ts";
+import { SLASH } from "../node/path.ts";
 import { type Body, bodyLater, bodyNow, changed, SENDFILE_BYTES, scratchMemory } from "./body.ts";
 import { acceptedEncodings, type Decision, decide } from "./conditional.ts";
 import { Entry, type EntryHeaders, type Missing } from "./entry.ts";
@@ -32,8 +33,6 @@ import { lend } from "./table.ts";
 const LOOK_BYTES = SENDFILE_BYTES - 1;
 /** Answers begun anew because the file changed, or was closed, under them, before that is an error. */
 const MAX_CHANGES = 3;
-
-const SLASH = 0x2f;
 
 interface Site {
   readonly cache: FileCache;

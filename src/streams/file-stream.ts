@@ -4,7 +4,7 @@
 import { codedError, invalidArgType, validateAbortSignal, validateEncoding, validateInt32 } from "../node/arguments.ts";
 import { bunStreams } from "../node/bun-fs.ts";
 import { nextTick } from "../node/clock.ts";
-import { parseFlags, parseMode } from "../node/open-flags.ts";
+import { FILE_MODE, parseFlags, parseMode } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { type Callback, files, type OpenedFile } from "./files.ts";
 import { openedByReplaced, replaceable } from "./replaced.ts";
@@ -47,7 +47,6 @@ export interface FileStreamOptions {
 type Options = ReadStreamOptions & WriteStreamOptions & FileStreamOptions;
 
 const HIGH_WATER_MARK = 64 * 1024;
-const FILE_MODE = 0o666;
 const MAX_FD = 2 ** 31 - 1;
 
 /** Reading or Writing of a stream, and the path that is to be opened. */

@@ -11,7 +11,7 @@ import { systemError } from "../node/errors.ts";
 import { constants, type FileInfo, isDirectory, isRegular, isSymbolicLink, permissions } from "../node/file-info.ts";
 import { folderOf } from "../node/folder-of.ts";
 import { lateRejection } from "../node/late-error.ts";
-import { latin1, pathIn } from "../node/path.ts";
+import { latin1, pathIn, SLASH } from "../node/path.ts";
 import { UTIME_OMIT } from "../node/set-attributes.ts";
 import { type CopyRequest, copyOpened, copyPath, DEFAULT_REQUEST } from "./copy-file.ts";
 import type { Name } from "./open-folders.ts";
@@ -233,8 +233,6 @@ export class CopyRun implements Plan {
     return !isWithin(await real(this.#to), await real(from));
   }
 }
-
-const SLASH = 0x2f;
 
 const readLink = ({ real, shown }: Place): Promise<Buffer> =>
   told(() => bun.readlink(real, { encoding: "buffer" }), "readlink", shown);

@@ -17,11 +17,11 @@ import { bun } from "../node/bun-fs.ts";
 import { refusal } from "../node/cp-errors.ts";
 import { told } from "../node/errors.ts";
 import { isDirectory } from "../node/file-info.ts";
+import { FOLDER_MODE } from "../node/open-flags.ts";
 import { toPath } from "../node/path.ts";
 import { CopyRun, type CpRequest, refusePair, statOf } from "./cp-tree.ts";
 import { intoItself, isWithin, realTarget } from "./overlap.ts";
 
-const FOLDER_MODE = 0o777;
 const FLAGS = ["dereference", "errorOnExist", "force", "preserveTimestamps", "recursive", "verbatimSymlinks"] as const;
 const DEFAULTS: CpRequest = {
   dereference: false,

@@ -6,10 +6,8 @@ import type { DisposableTempDir } from "node:fs/promises";
 import { mkdtemp } from "../fs/directory.ts";
 import { asEncoded } from "../fs/dirent.ts";
 import { fileOptions } from "../node/options.ts";
-import { pathIn } from "../node/path.ts";
+import { pathIn, SLASH } from "../node/path.ts";
 import { rm } from "./rm.ts";
-
-const SLASH = 0x2f;
 
 /** As mkdtemp; `remove()`, or leaving an `await using`, removes the folder with all in it. */
 export async function mkdtempDisposable(prefix: PathLike, options?: EncodingOption): Promise<DisposableTempDir> {
