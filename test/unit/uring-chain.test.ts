@@ -318,6 +318,7 @@ test("what a FIFO gives in parts is whole, also when its name is gone, or anothe
     const warm = read(file()); // the first of a turn goes by plain calls
     const reading = read(path);
     await warm;
+    await Bun.sleep(50); // it is opened by then, also where a kernel thread has to
     change(path);
     await new Promise((resolve) => void writeFileInThread(fd, data, resolve));
     closeSync(fd);
