@@ -20,8 +20,17 @@ tests=$*
 bun=$project/node_modules/.bin/bun
 mkdir -p "$work/debs" && cd "$work"
 
+# alone COMMAND…: two rows at a time, of which one updates apt's lists while the other reads them, find no packages
+alone() {
+  exec 8>"$work/apt.lock"
+  flock 8
+  "$@" 8>&-
+  exec 8>&-
+}
+
 # packages NAME…: those of Debian that are missing here
-packages() {
+packages() { alone install_packages "$@"; }
+install_packages() {
   local missing="" name
   for name in "$@"; do dpkg -s "$name" >/dev/null 2>&1 || missing="$missing $name"; done
   [ -z "$missing" ] && return
@@ -32,11 +41,18 @@ packages() {
 }
 
 # unpacked META FOLDER: what the newest package behind a Debian package's name holds, not installed
-unpacked() {
+unpacked() { alone unpack "$@"; }
+newest() { apt-cache depends "$1" 2>/dev/null | awk '/Depends: linux-image/{print $2; exit}'; }
+unpack() {
   [ -e "$2/.complete" ] && return
   local name=$1 suffix=""
   case $1 in *:*) suffix=:${1#*:} ;; esac
-  case $1 in linux-image-*) name=$(apt-cache depends "$1" | awk '/Depends: linux-image/{print $2; exit}') ;; esac
+  case $1 in
+  linux-image-*)
+    name=$(newest "$1")
+    [ -n "$name" ] || { apt-get update -qq >/dev/null && name=$(newest "$1"); } # a fresh machine has old lists, or none
+    ;;
+  esac
   case $name in *:*) ;; *) name=$name$suffix ;; esac
   local plain=${name%%:*}
   ls debs/"${plain//+/*}"_*.deb >/dev/null 2>&1 || (cd debs && apt-get download -qq "$name" 2>/dev/null)
