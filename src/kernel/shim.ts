@@ -281,9 +281,15 @@ const LOCK_NB = 4;
 /** It ends with the process. */
 const { isMainThread } = Bun;
 
-/** Has a Worker's end close the file, unless it is closed or given away before: what its ring has opened is held already. */
+/** Has a Worker's end close the file, unless it is closed or given away before. */
 export function hold<F extends Holdable>(native: Native, file: F): F {
   if (!isMainThread && native.holdFile(file.fd) === 1) file.forget = native.forgetFile;
+  return file;
+}
+
+/** The same of what its ring has opened: the native half has noted that, as its JavaScript may be ended before it hears of it. */
+export function held<F extends Holdable>(native: Native, file: F): F {
+  if (!isMainThread) file.forget = native.forgetFile;
   return file;
 }
 

@@ -4,7 +4,7 @@
 
 import { closeSync, readFileSync } from "node:fs";
 import { AT_FDCWD, O_CLOEXEC, O_PATH } from "../kernel/constants.ts";
-import { addressOf, loadNative, type Native } from "../kernel/shim.ts";
+import { addressOf, letGo, loadNative, type Native } from "../kernel/shim.ts";
 import { Opcode, writeSqe } from "../kernel/sqe.ts";
 import { clockMs } from "../node/clock.ts";
 import { EACCES, EAGAIN, EINVAL, ENOMEM, ENOSYS, EPERM } from "../node/errno.ts";
@@ -266,7 +266,9 @@ function roundTrip(
   const operation = ring.acquire((op, res) => {
     result = res;
     ring.operations.release(op);
-    if (isLate && opcode === Opcode.OPENAT && res >= 0) closeSync(res);
+    if (opcode !== Opcode.OPENAT || res < 0) return;
+    letGo(ring.native, res); // a CLOSE of its own follows, which nobody is told of
+    if (isLate) closeSync(res);
   }, 1);
   operation.memory = memory; // stays if the operation does not come back in time
   const i = ring.next();

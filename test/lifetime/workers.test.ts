@@ -28,7 +28,7 @@ describe("workers", () => {
     expect(seen.ringsLeft).toBe(0);
     expect(seen.seen).toHaveLength(8);
     for (const worker of seen.seen) {
-      expect(worker).toMatchObject({ wrong: 0, backend: "io_uring" });
+      expect(worker).toMatchObject({ wrong: 0, held: [], backend: "io_uring" });
       expect(worker.stats.submitted).toBeGreaterThan(0);
     }
   });

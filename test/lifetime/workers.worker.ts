@@ -3,6 +3,7 @@
 
 import { parentPort } from "node:worker_threads";
 import * as fs from "../../src/index.ts";
+import { type RingThread, ringThread } from "../../src/ring/context.ts";
 
 interface Task {
   kind: "verify" | "busy" | "parked";
@@ -20,10 +21,18 @@ async function verify({ id, dir }: Task): Promise<number> {
         const bytes = Buffer.alloc(3000 + round, id * 16 + i);
         await fs.writeFile(path, bytes);
         if (!(await fs.readFile(path)).equals(bytes)) wrong++;
+        await using handle = await fs.open(path, "r");
+        if ((await handle.stat()).size !== bytes.length) wrong++;
       }),
     );
   }
   return wrong;
+}
+
+/** Numbers that count as files of this Worker's, which has closed all of its own: at its end they might be somebody else's. */
+function held(): number[] {
+  const { native } = ringThread() as RingThread;
+  return Array.from({ length: 256 }, (_, fd) => fd).filter((fd) => native.forgetFile(fd) === 1);
 }
 
 async function busy({ id, dir }: Task): Promise<never> {
@@ -52,6 +61,6 @@ parentPort!.once("message", async (task: Task) => {
   if (task.kind === "busy") await busy(task);
   if (task.kind === "parked") await parked(task);
   const wrong = await verify(task);
-  parentPort!.postMessage({ wrong, backend: fs.backend, stats: fs.stats() });
+  parentPort!.postMessage({ wrong, held: held(), backend: fs.backend, stats: fs.stats() });
   parentPort!.close();
 });

@@ -10,7 +10,7 @@ import {
   O_TMPFILE,
   RWF_DONTCACHE,
 } from "../../kernel/constants.ts";
-import { hold } from "../../kernel/shim.ts";
+import { held } from "../../kernel/shim.ts";
 import { AT_FDCWD, Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { unavailable } from "../../node/arguments.ts";
 import { EINTR, ENXIO } from "../../node/errno.ts";
@@ -75,7 +75,7 @@ function finishOpen(operation: Operation, res: number): void {
   file.append = (flags & constants.O_APPEND) !== 0;
   file.nonBlocking = (flags & constants.O_NONBLOCK) !== 0;
   if (t.mounts.any) file.remote = t.mounts.holdsFile(res, operation.cell!);
-  hold(t.native, file);
+  held(t.native, file);
   end(operation);
   resolve(wrap === null ? file : wrap(file));
 }

@@ -3,7 +3,7 @@
 // a /proc file gives its data in parts. What does not fit a chain's memory goes on in read-rest.ts.
 
 import { constants } from "../../kernel/constants.ts";
-import { hold } from "../../kernel/shim.ts";
+import { held, hold } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { abortable } from "../../node/abort.ts";
 import { EAGAIN, EINPROGRESS, EINTR } from "../../node/errno.ts";
@@ -187,7 +187,7 @@ function readCached(t: RingThread, wanted: Wanted, isLate: boolean = false): Pro
   const { words } = cell;
   const regular = (words[at + 1]! & constants.S_IFMT) === constants.S_IFREG;
   const size = regular ? words[at + 3]! * 2 ** 32 + words[at + 2]! : 0;
-  const file = hold(t.native, new OpenFile(words[at]!));
+  const file = held(t.native, new OpenFile(words[at]!));
   readBuffers.learn(size);
   if (size < READ_BYTES || size > Math.min(t.placement.inlineBytes, INLINE_MAX_BYTES))
     return namingFolder(readOpened(t, file, size, wanted), path);

@@ -4,7 +4,7 @@
 
 import type { BigIntStats, Stats } from "node:fs";
 import { stableAddress } from "../../kernel/address.ts";
-import { type Address, hold, sharedMemory } from "../../kernel/shim.ts";
+import { type Address, held, sharedMemory } from "../../kernel/shim.ts";
 import { Opcode, SqeFlag } from "../../kernel/sqe.ts";
 import { ESPIPE } from "../../node/errno.ts";
 import { systemError } from "../../node/errors.ts";
@@ -85,7 +85,7 @@ export class Rest {
     if (t.setup.opcodes[Opcode.FIXED_FD_INSTALL] === 1) {
       const fd = await run(t, Opcode.FIXED_FD_INSTALL, "read", 0, source, 0, 0, 0, null, null);
       if (fd >= 0) {
-        const file = hold(t.native, new OpenFile(fd));
+        const file = held(t.native, new OpenFile(fd));
         try {
           const seekable = t.native.seekable(fd) === 0;
           const cell = t.cells.acquire();
